@@ -1,0 +1,1 @@
+"""Residual networks, from a folder of pictures to a trained network in use."""

@@ -1,0 +1,74 @@
+"""Small frozen things that several rooms speak of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+Interpolation = Literal["nearest", "bilinear", "bicubic"]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One resolution level of a network: its name, its number of channels, and input pixels per output pixel."""
+
+    name: str
+    channels: int
+    stride: int
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Labelled pictures, as they leave the data and as they enter a task.
+
+    Attributes:
+        images: (N, C, H, W), uint8 from the loader, float once normalised.
+        targets: (N,) int64 class numbers, or (N, K) float class shares where pictures are mixed.
+        indices: (N,) int64 positions of the samples in their dataset.
+    """
+
+    images: Tensor
+    targets: Tensor
+    indices: Tensor
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """From a picture to the network's input, the same in training's evaluation, `evaluate` and `predict`.
+
+    The picture is decoded, turned upright by its EXIF orientation and converted to `channels` (1 grey, 3 RGB,
+    transparency over white); resized with antialiasing so that it just covers `size / crop`; cropped about its
+    centre to `size`; divided by 255; and normalised, (x - mean) / std.
+
+    Attributes:
+        size: height and width of the network's input, pixels.
+        channels: 1 or 3.
+        mean, std: one number a channel, of pictures whose values run from 0 to 1.
+        crop: the share of the resized picture's side that the centre crop keeps; ImageNet's 224 of 256 is 0.875.
+        interpolation: how the picture is resized.
+    """
+
+    size: tuple[int, int]
+    channels: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    crop: float = 1.0
+    interpolation: Interpolation = "bilinear"
+
+    def __post_init__(self) -> None:
+        if self.channels not in (1, 3):
+            raise ValueError(f"Preprocessing.channels must be 1 (grey) or 3 (RGB), not {self.channels}")
+        if not len(self.mean) == len(self.std) == self.channels:
+            raise ValueError(
+                f"Preprocessing needs one mean and one std for each of {self.channels} channels, "
+                f"not {len(self.mean)} and {len(self.std)}"
+            )
+        if not 0 < self.crop <= 1:
+            raise ValueError(f"Preprocessing.crop must be above 0 and at most 1, not {self.crop}")
+        if min(self.size) < 1 or min(self.std) <= 0:
+            raise ValueError(f"Preprocessing needs a positive size and std, not {self.size} and {self.std}")
