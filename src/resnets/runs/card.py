@@ -1,0 +1,86 @@
+"""The card: all there is to know about a trained network besides its weights, as one JSON file.
+
+Whoever has the card and the weights can predict, evaluate, explain, export and serve, with no code and no flag from
+the training side.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from resnets.types import Preprocessing
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Card:
+    """One trained network.
+
+    Attributes:
+        model: the catalogue's name of the architecture.
+        task: the module of `resnets.tasks` that knows loss, answers and metrics.
+        architecture: the declaration of the network, as its `to_dict()` writes it.
+        classes: names in the order of the network's outputs.
+        preprocessing: from a picture to the network's input, exactly.
+        metrics: measured on `data["evaluated_on"]`, accuracies as shares from 0 to 1.
+        recipe: every field of the training recipe.
+        data: source, format, fingerprint, number of pictures by split, how splits were made, pictures left out.
+        provenance: versions, seed, device, precision, processes, command, date, time taken.
+    """
+
+    model: str
+    task: str
+    architecture: Mapping[str, Any]
+    classes: tuple[str, ...]
+    preprocessing: Preprocessing
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    format: int = FORMAT
+
+    def to_json(self) -> str:
+        """The card as indented JSON."""
+        return json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, origin: str = "card") -> Card:
+        """Read what `to_json` wrote.
+
+        Raises:
+            ValueError: if the text is no card, or one of a newer version; `origin` names it in the message.
+        """
+        try:
+            fields = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{origin} is not JSON: {error}") from None
+        if not isinstance(fields, dict) or "format" not in fields:
+            raise ValueError(f"{origin} is not the card of a run: it has no 'format'")
+        if fields["format"] != FORMAT:
+            raise ValueError(
+                f"{origin} has format {fields['format']}, this version reads {FORMAT}; install a version of resnets "
+                "that is as new as the one that wrote it"
+            )
+        try:
+            preprocessing = dict(fields.pop("preprocessing"))
+            for name in ("size", "mean", "std"):
+                preprocessing[name] = tuple(preprocessing[name])
+            fields["classes"] = tuple(fields["classes"])
+            return cls(preprocessing=Preprocessing(**preprocessing), **fields)
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"{origin} is not a complete card: {error}") from None
+
+    @classmethod
+    def read(cls, path: Path) -> Card:
+        """The card in a file.
+
+        Raises:
+            FileNotFoundError: if there is none.
+            ValueError: if the file is no card.
+        """
+        return cls.from_json(path.read_text(encoding="utf-8"), origin=str(path))

@@ -1,0 +1,103 @@
+"""Classification: one class for each picture.
+
+Shapes: N pictures, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torchmetrics.functional.classification import multiclass_accuracy, multiclass_calibration_error
+
+from resnets.types import Batch
+
+CALIBRATION_BINS = 15
+"""Bins of the expected calibration error (arXiv:1706.04599, section 2)."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A network's answers to every picture of a split, in the split's order.
+
+    Attributes:
+        split: "train", "val" or "test".
+        classes: names in the order of the columns of `probabilities`.
+        probabilities: (N, K) float32.
+        targets: (N,) int64.
+        names: of the pictures.
+        metrics: accuracy and top5 (0 to 1), loss (mean cross-entropy, nats), ece (expected calibration error,
+            15 bins, 0 to 1), count (pictures).
+    """
+
+    split: str
+    classes: tuple[str, ...]
+    probabilities: Tensor
+    targets: Tensor
+    names: tuple[str, ...]
+    metrics: dict[str, float]
+
+    def per_class(self) -> dict[str, float]:
+        """The share of each class's pictures that are answered rightly; NaN where a class has none."""
+        right = self.probabilities.argmax(1) == self.targets
+        return {
+            name: right[self.targets == number].float().mean().item()
+            for number, name in enumerate(self.classes)
+        }
+
+
+class Classification:
+    """Cross-entropy training and its metrics.
+
+    Args:
+        classes: names in the order of the network's outputs; at least two.
+        label_smoothing: the share of each target that is spread over all classes (arXiv:1512.00567, section 7).
+    """
+
+    name = "classification"
+
+    def __init__(self, classes: Sequence[str], label_smoothing: float = 0.0) -> None:
+        if len(classes) < 2:
+            raise ValueError(f"classification needs at least two classes, not {list(classes)}")
+        self.classes = tuple(classes)
+        self.label_smoothing = label_smoothing
+
+    def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
+        """Mean cross-entropy of (N, K) logits; targets are class numbers (N,) or class shares (N, K)."""
+        return F.cross_entropy(outputs, batch.targets, label_smoothing=self.label_smoothing)
+
+    def hits(self, outputs: Tensor, batch: Batch) -> Tensor:
+        """How many pictures are answered rightly, (); where classes are mixed, the largest share is the truth."""
+        targets = batch.targets if batch.targets.ndim == 1 else batch.targets.argmax(1)
+        return (outputs.argmax(1) == targets).sum()
+
+    def answers(self, outputs: Tensor) -> Tensor:
+        """Logits (N, K) to probabilities (N, K)."""
+        return outputs.float().softmax(1)
+
+    def evaluation(self, split: str, outputs: Tensor, targets: Tensor, names: Sequence[str]) -> Evaluation:
+        """Judge the (N, K) logits of a whole split.
+
+        Raises:
+            ValueError: if the split is empty.
+        """
+        if not len(targets):
+            raise ValueError(f"the split {split!r} has no pictures to evaluate on")
+        outputs = outputs.float()
+        probabilities = outputs.softmax(1)
+        count = len(self.classes)
+        metrics = {
+            "accuracy": multiclass_accuracy(probabilities, targets, count, average="micro"),
+            "top5": multiclass_accuracy(probabilities, targets, count, average="micro", top_k=min(5, count)),
+            "loss": F.cross_entropy(outputs, targets),
+            "ece": multiclass_calibration_error(probabilities, targets, count, n_bins=CALIBRATION_BINS),
+            "count": torch.tensor(len(targets)),
+        }
+        numbers = {name: value.item() for name, value in metrics.items()}
+        return Evaluation(split, self.classes, probabilities, targets, tuple(names), numbers)
+
+
+TASK = Classification
