@@ -1,0 +1,1 @@
+"""Residual blocks and stems: what a residual network is made of."""

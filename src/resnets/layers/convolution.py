@@ -1,0 +1,17 @@
+"""The convolution of every network here: square, odd, padded to keep the size, without a bias.
+
+A normalisation follows each convolution (or, in pre-activation networks, precedes the next) and makes its bias
+superfluous.
+"""
+
+from __future__ import annotations
+
+from torch import nn
+
+
+def convolution(
+    in_channels: int, out_channels: int, kernel: int, stride: int = 1, dilation: int = 1, groups: int = 1
+) -> nn.Conv2d:
+    """(N, in_channels, H, W) to (N, out_channels, ceil(H / stride), ceil(W / stride))."""
+    padding = dilation * (kernel // 2)
+    return nn.Conv2d(in_channels, out_channels, kernel, stride, padding, dilation, groups, bias=False)

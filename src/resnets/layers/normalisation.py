@@ -1,0 +1,35 @@
+"""Normalisations and activations by name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Literal
+
+from torch import nn
+from torchvision.ops import FrozenBatchNorm2d
+
+Norm = Literal["batch", "group", "frozen"]
+Activation = Literal["relu", "leaky_relu", "elu", "gelu", "silu"]
+
+
+def group_norm(channels: int) -> nn.GroupNorm:
+    """32 groups (arXiv:1803.08494, table 3), or fewer where a group would have less than two channels."""
+    return nn.GroupNorm(math.gcd(32, channels // 2), channels)
+
+
+NORMS: dict[str, Callable[[int], nn.Module]] = {
+    "batch": nn.BatchNorm2d,
+    "group": group_norm,
+    "frozen": FrozenBatchNorm2d,
+}
+
+# In place only for ReLU, whose derivative needs its output alone. Every activation here follows a normalisation or a
+# sum, neither of which needs its own output to differentiate.
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "relu": lambda: nn.ReLU(inplace=True),
+    "leaky_relu": lambda: nn.LeakyReLU(0.1),
+    "elu": nn.ELU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+}

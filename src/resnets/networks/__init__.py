@@ -1,0 +1,1 @@
+"""Networks: a declaration, the module built from it, and the catalogue of names."""

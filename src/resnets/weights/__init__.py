@@ -1,0 +1,1 @@
+"""Weights: reading and writing them, and networks that have them."""
