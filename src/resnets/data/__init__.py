@@ -1,0 +1,1 @@
+"""From a folder, an archive, a table or a name to batches of pictures."""

@@ -1,0 +1,216 @@
+"""Labelled pictures: one data set, its splits, and one way to open whatever holds it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from resnets.data.decoding import decode, is_grey
+from resnets.data.listing import Listing
+from resnets.data.order import permutation
+from resnets.data.sources import find_source
+from resnets.data.splitting import split_listing
+
+_HEADERS_READ = 256  # pictures whose headers tell whether a data set is grey
+
+
+class UnreadablePictureError(ValueError):
+    """A picture that cannot be decoded.
+
+    Attributes:
+        name: the sample.
+        reason: what is wrong with it.
+    """
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(name, reason)
+        self.name = name
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.name} cannot be read: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A sample that was left out because it cannot be decoded."""
+
+    name: str
+    reason: str
+
+
+class Dataset:
+    """The labelled pictures of one split. Pictures are read when they are asked for.
+
+    Attributes:
+        split: "train", "val" or "test".
+        classes: the names of the classes; a target is a position in it.
+        names: one a sample, unique within the source.
+        targets: (N,) int64.
+    """
+
+    def __init__(
+        self,
+        split: str,
+        classes: tuple[str, ...],
+        names: Sequence[str],
+        targets: Tensor,
+        positions: Tensor,
+        open_picture: Callable[[int], Image.Image],
+    ) -> None:
+        self.split = split
+        self.classes = classes
+        self.names = names
+        self.targets = targets
+        self._positions = positions  # in the source's listing
+        self._open_picture = open_picture
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __repr__(self) -> str:
+        return f"<{self.split}: {len(self):,} pictures of {len(self.classes)} classes>"
+
+    def open(self, index: int) -> Image.Image:
+        """The picture as Pillow opens it, with its header read and its pixels not yet decoded.
+
+        Raises:
+            UnreadablePictureError: it is no picture.
+        """
+        try:
+            return self._open_picture(int(self._positions[index]))
+        except Exception as error:  # Pillow and file systems raise many kinds for a broken file
+            raise UnreadablePictureError(self.names[index], _reason(error)) from error
+
+    def picture(self, index: int, channels: int, shorter_side: int | None = None) -> Tensor:
+        """The picture upright as (channels, H, W) uint8; see `decoding.decode`.
+
+        Raises:
+            UnreadablePictureError: its file is missing, broken or truncated.
+        """
+        image = self.open(index)
+        try:
+            return decode(image, channels, shorter_side)
+        except Exception as error:
+            raise UnreadablePictureError(self.names[index], _reason(error)) from error
+
+    def subset(self, indices: Sequence[int] | Tensor, split: str | None = None) -> Dataset:
+        """The samples at the given indices, in that order, by default under the same split's name."""
+        chosen = torch.as_tensor(indices, dtype=torch.int64)
+        names = [self.names[i] for i in chosen.tolist()]
+        return Dataset(
+            split or self.split,
+            self.classes,
+            names,
+            self.targets[chosen],
+            self._positions[chosen],
+            self._open_picture,
+        )
+
+
+@dataclass(frozen=True)
+class Data:
+    """A data set with its splits, as `open_dataset` gives it.
+
+    Attributes:
+        source: what was asked for.
+        name: what to call it in a title.
+        format: the kind of source, a module of `resnets.data.sources`.
+        classes: the names of the classes, the same in every split.
+        splits: "train", "val" and "test", as far as they are there.
+        channels: 1 if all pictures looked at are grey, else 3.
+        fingerprint: sha256 over the names, classes and sizes in bytes of all samples.
+        splits_made: the splits that were held out here, because the source does not have them.
+        split_seed: the seed by which they were chosen.
+        unreadable: the samples that `audit.readable` left out.
+    """
+
+    source: str
+    name: str
+    format: str
+    classes: tuple[str, ...]
+    splits: Mapping[str, Dataset]
+    channels: int
+    fingerprint: str
+    splits_made: tuple[str, ...] = ()
+    split_seed: int = 0
+    unreadable: tuple[Unreadable, ...] = ()
+
+
+def open_dataset(source: str | Path, *, val_share: float | None = None, split_seed: int = 0) -> Data:
+    """Open a data set: a folder, an archive, a table, a Hugging Face id `hf:OWNER/NAME`, or a built-in name.
+
+    No picture is decoded. Splits that the source has are used as they are. Where it has one split only, or
+    none, a fifth of each class is held out for testing. `val_share` holds out that share of the training
+    pictures of each class for validation. What is held out is a function of `split_seed` and the samples'
+    names.
+
+    Nothing is fetched from the network unless the source's name asks for it (`hf:...`, `cifar10`,
+    `mnist`...).
+
+    Raises:
+        ValueError: no source, or more than one, knows `source`; or it holds no two classes of pictures.
+    """
+    asked = source if isinstance(source, str) else os.fspath(source.absolute())
+    format_name, module = find_source(asked)
+    listing: Listing = module.open(asked)
+    classes = listing.classes or tuple(sorted(set(listing.labels)))
+    if len(classes) < 2:
+        raise ValueError(
+            f"{source} has one class only ({classes[0]}); expected pictures of two classes or more"
+        )
+    if len(set(listing.names)) != len(listing.names):
+        raise ValueError(f"{source} names a picture twice; expected every sample once")
+    number = {label: i for i, label in enumerate(classes)}
+    targets = torch.tensor([number[label] for label in listing.labels])
+    members, made = split_listing(listing, val_share, split_seed)
+    splits = {
+        split: Dataset(
+            split,
+            classes,
+            [listing.names[i] for i in positions],
+            targets[positions],
+            torch.tensor(positions),
+            listing.open_picture,
+        )
+        for split, positions in members.items()
+    }
+    return Data(
+        source=os.fspath(source),
+        name=listing.name,
+        format=format_name,
+        classes=classes,
+        splits=splits,
+        channels=_channels(listing),
+        fingerprint=_fingerprint(listing),
+        splits_made=made,
+        split_seed=split_seed,
+    )
+
+
+def _fingerprint(listing: Listing) -> str:
+    lines = sorted(zip(listing.names, listing.labels, map(str, listing.contents), strict=True))
+    return hashlib.sha256("\n".join("\t".join(line) for line in lines).encode()).hexdigest()
+
+
+def _channels(listing: Listing) -> int:
+    ordered = sorted(range(len(listing.names)), key=lambda i: listing.names[i])
+    for position in permutation(0, 0, len(ordered))[:_HEADERS_READ].tolist():
+        try:
+            grey = is_grey(listing.open_picture(ordered[position]))
+        except Exception:  # an unreadable picture is reported when all are read; here it says nothing
+            continue
+        if not grey:
+            return 3
+    return 1
+
+
+def _reason(error: Exception) -> str:
+    return str(error) or type(error).__name__

@@ -1,0 +1,103 @@
+"""From a picture file of any kind to uint8 pixels, upright, grey or RGB."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import torch
+from PIL import ExifTags, Image, ImageCms
+from torch import Tensor
+
+# These plugins start another program, read no pixels, or exist on one system only.
+_NOT_PICTURES = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "PDF", "WMF"}
+_COMMON = (
+    "JPEG",
+    "PNG",
+    "WEBP",
+    "GIF",
+    "BMP",
+    "TIFF",
+    "PPM",
+)  # tried first: some others try a whole parse to say no
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_GREY = ("1", "L", "LA", "La", "I", "F")
+
+
+@cache
+def picture_suffixes() -> tuple[str, ...]:
+    """The file name endings of all formats that are read, in lower case with their dot."""
+    known = Image.registered_extensions()
+    return tuple(suffix for suffix, name in known.items() if name in Image.OPEN and name not in _NOT_PICTURES)
+
+
+@cache
+def picture_formats() -> tuple[str, ...]:
+    """Pillow's names of the formats that are read; anything else is not a picture, whatever its file name."""
+    Image.init()
+    return (*_COMMON, *(name for name in Image.ID if name not in {*_NOT_PICTURES, *_COMMON}))
+
+
+def is_grey(image: Image.Image) -> bool:
+    """Whether a picture has no colours by its mode, which its header tells without decoding."""
+    return image.mode in _GREY or image.mode.startswith("I;16")
+
+
+def decode(image: Image.Image, channels: int, shorter_side: int | None = None) -> Tensor:
+    """The pixels of an opened picture, (channels, H, W) uint8.
+
+    The first frame of an animation; turned upright by EXIF; transparent over white; 16-bit values are scaled
+    to 8 bits, not clipped. With `shorter_side`, a JPEG is decoded at 1/2, 1/4 or 1/8 of its size where the
+    result still has at least so many pixels on its shorter side, which is several times faster; other formats
+    are not changed by it.
+
+    Raises:
+        ValueError: a picture whose values have no defined range (negative, or integers of more than 16 bits).
+        Exception: whatever Pillow raises about a broken or truncated file, or one too large to be honest.
+    """
+    if shorter_side is not None:
+        image.draft(None, (shorter_side, shorter_side))  # no other mode
+    orientation = _orientation(image)
+    image = _eight_bit(image)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    if image.mode == "LAB":
+        srgb, lab = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
+        image = ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB") or image
+    image = image.convert("L" if channels == 1 else "RGB")
+    if orientation in _UPRIGHT:
+        image = image.transpose(_UPRIGHT[orientation])
+    pixels = torch.from_numpy(np.array(image))
+    return pixels[None] if channels == 1 else pixels.permute(2, 0, 1).contiguous()
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except (
+        Exception
+    ):  # a broken EXIF block says nothing about the pixels, and Pillow raises many kinds for it
+        return 1
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    """Scale pictures of wide numbers to 0..255; others are returned as they are."""
+    if not (image.mode in ("I", "F") or image.mode.startswith("I;16")):
+        return image
+    values = np.asarray(image).astype(np.float64)
+    low, high = values.min(), values.max()
+    if low < 0 or high > 65535 or not np.isfinite(high):
+        raise ValueError(f"values from {low} to {high} in mode {image.mode!r} have no defined range")
+    full = 65535.0
+    if image.mode == "F":  # by custom 0..1, or else 8 bits or 16 bits held in floats
+        full = 1.0 if high <= 1 else 255.0 if high <= 255 else 65535.0
+    return Image.fromarray(np.rint(values * (255.0 / full)).astype(np.uint8))

@@ -1,0 +1,93 @@
+"""What a source tells of its pictures before any is decoded, and how folder names are read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from PIL import Image
+
+from resnets.data.decoding import picture_suffixes
+
+SPLITS = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+}
+"""Names of splits as folders and tables have them, and the split that each one means."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """All samples of a source, in any order.
+
+    Attributes:
+        name: what to call it in a title.
+        names: one a sample, unique, the same on every machine ("train/ants/0013035.jpg").
+        labels: the class of each sample.
+        splits: "train", "val" or "test" of each sample, or None where the source does not say.
+        contents: what stands for each sample's content in the fingerprint; its size in bytes, or a hash.
+        open_picture: from a sample's position to an opened, not yet decoded picture. It must be picklable,
+            and safe to call from several threads.
+        classes: the classes in their own order; by default sorted by name.
+    """
+
+    name: str
+    names: Sequence[str]
+    labels: Sequence[str]
+    splits: Sequence[str | None]
+    contents: Sequence[int | str]
+    open_picture: Callable[[int], Image.Image]
+    classes: tuple[str, ...] | None = None
+
+
+def is_picture(path: str) -> bool:
+    """Whether a file's name is that of a picture: a known ending, and nothing hidden on the way to it."""
+    hidden = any(part.startswith(".") or part == "__MACOSX" for part in path.split("/"))
+    return not hidden and path.lower().endswith(picture_suffixes())
+
+
+def read_layout(paths: Sequence[str], source: str) -> tuple[list[str], list[str | None], list[str]]:
+    """Names, splits and classes from the paths of pictures, `[split/]class/.../file`, "/" between their
+    parts.
+
+    A folder that holds all the others is skipped; the names come without it.
+
+    Raises:
+        ValueError: no pictures, pictures outside class folders, or split folders beside class folders.
+    """
+    if not paths:
+        raise ValueError(f"{source} holds no pictures; expected folders of pictures, one a class")
+    parts = [path.split("/") for path in paths]
+    shared = 0
+    while (
+        min(map(len, parts)) > shared + 2
+        and parts[0][shared].lower() not in SPLITS
+        and len({p[shared] for p in parts}) == 1
+    ):
+        shared += 1
+    parts = [p[shared:] for p in parts]
+    for path in parts:
+        if len(path) < 2:
+            raise ValueError(f"{source}: {'/'.join(path)} is in no class folder; expected one folder a class")
+    names = ["/".join(path) for path in parts]
+    tops = {path[0] for path in parts}
+    split_tops = {top for top in tops if top.lower() in SPLITS}
+    deep = {path[0] for path in parts if len(path) > 2}
+    if split_tops == tops:
+        for path in parts:
+            if len(path) < 3:
+                raise ValueError(
+                    f"{source}: {'/'.join(path)} is in a split folder but in no class folder; "
+                    "expected split/class/picture; move pictures without a class elsewhere"
+                )
+        return names, [SPLITS[path[0].lower()] for path in parts], [path[1] for path in parts]
+    if split_tops & deep:
+        raise ValueError(
+            f"{source} has split folders ({', '.join(sorted(split_tops))}) beside other folders "
+            f"({', '.join(sorted(tops - split_tops)[:5])}); expected either split folders or class folders"
+        )
+    return names, [None] * len(parts), [path[0] for path in parts]

@@ -1,0 +1,203 @@
+"""From a data set to batches of uint8 pictures, in an order that depends on (seed, epoch) alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from resnets.data.dataset import Dataset
+from resnets.data.order import permutation, shards
+from resnets.data.reading import available_processors, for_each
+from resnets.data.transforms import Augmentation
+from resnets.data.views import random_view
+from resnets.types import Batch, Preprocessing
+
+MEMORY_LIMIT = 2 << 30
+"""Bytes of decoded pictures that a loader keeps in memory by default."""
+
+_SMALLEST_SHARD = 2  # of training: batch norm has no variance of a single picture
+_SAMPLED = 16  # pictures decoded to estimate the memory of all
+
+
+@dataclass(frozen=True)
+class Views(TorchDataset[tuple[Tensor, Tensor]]):
+    """The pictures of a data set as the network's input size shows them, in any process.
+
+    An item is a step, (epoch, indices), and gives (N, C, *size) uint8 and the indices.
+    """
+
+    dataset: Dataset
+    preprocessing: Preprocessing
+    augmentation: Augmentation
+    seed: int
+
+    def __getitem__(self, step: tuple[int, Tensor]) -> tuple[Tensor, Tensor]:
+        epoch, indices = step
+        return torch.stack([self.view(self.picture(i), epoch, i) for i in indices.tolist()]), indices
+
+    @property
+    def fixed(self) -> bool:
+        """Whether a picture's view is the same in every epoch."""
+        return not self.augmentation.resized_crop
+
+    def picture(self, index: int) -> Tensor:
+        """A whole decoded picture, as large as its views need."""
+        # Twice the input's size leaves something to choose from; where all is seen, evaluation must see the
+        # same.
+        enough = None if self.fixed else 2 * max(self.preprocessing.size)
+        return self.dataset.picture(index, self.preprocessing.channels, enough)
+
+    def view(self, picture: Tensor, epoch: int, index: int) -> Tensor:
+        """What an epoch sees of a decoded picture."""
+        return random_view(picture, self.preprocessing, self.augmentation, self.seed, epoch, index)
+
+    def nbytes(self) -> int:
+        """Memory of all pictures: of their views where these are fixed, else an estimate from a few."""
+        if self.fixed:
+            height, width = self.preprocessing.size
+            return len(self.dataset) * self.preprocessing.channels * height * width
+        sample = range(0, len(self.dataset), max(len(self.dataset) // _SAMPLED, 1))
+        return sum(self.picture(i).nbytes for i in sample) * len(self.dataset) // len(sample)
+
+
+class Loader:
+    """Batches of one split, as often as asked for.
+
+    If all decoded pictures fit into `memory_limit` they are read once, when the first batch is asked for, and
+    kept; otherwise worker processes decode them in every epoch. Both give the same batches. Pictures are
+    brought to the network's input size here: by the evaluation's `view`, or by `random_view` where
+    `augmentation` cuts random parts before resizing. All else of `augmentation` is `transforms.prepare`'s
+    part.
+
+    Args:
+        dataset: the pictures.
+        preprocessing: their size and channels.
+        batch_size: pictures of one step, over all processes together.
+        augmentation: of training; None for evaluation.
+        seed: of the order and of the random views.
+        shuffle: True for training: a new order in every epoch, and a last batch is left out if it has fewer
+            than two pictures for a process. False: the data set's order, every picture once.
+        rank, world_size: this process and how many there are; see `order.shards` for who gets what.
+        workers: processes (or threads, from memory) that decode; by default one a processor.
+        memory_limit: bytes.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        preprocessing: Preprocessing,
+        batch_size: int,
+        *,
+        shuffle: bool,
+        augmentation: Augmentation | None = None,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        workers: int | None = None,
+        memory_limit: int = MEMORY_LIMIT,
+    ) -> None:
+        self.dataset = dataset
+        self.shuffle = shuffle
+        self.batch_size = batch_size
+        self.seed = seed
+        self.rank = rank
+        self.world_size = world_size
+        self.workers = available_processors() if workers is None else workers
+        self.memory_limit = memory_limit
+        self._views = Views(dataset, preprocessing, augmentation or Augmentation(), seed)
+        smallest = world_size * (_SMALLEST_SHARD if shuffle else 1)
+        if batch_size < smallest or (shuffle and len(dataset) < smallest):
+            raise ValueError(
+                f"{world_size} processes need batches of at least {smallest} pictures; batch_size, which "
+                f"counts those of all processes, is {batch_size}, and {dataset.split} has {len(dataset)} pictures"
+            )
+
+    def __len__(self) -> int:
+        """Steps of an epoch on this process."""
+        full, rest = divmod(len(self.dataset), self.batch_size)
+        return full + (rest >= self._least_last)
+
+    @property
+    def _least_last(self) -> int:
+        """Pictures that the last batch of all processes must have to be taken here."""
+        return _SMALLEST_SHARD * self.world_size if self.shuffle else self.rank + 1
+
+    @cached_property
+    def in_memory(self) -> bool:
+        """Whether all pictures are kept decoded."""
+        return self._views.nbytes() <= self.memory_limit
+
+    def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch from a step on; the same ones every time they are asked for.
+
+        Raises:
+            UnreadablePictureError: at a picture that cannot be decoded; `audit.readable` finds them
+            beforehand.
+        """
+        order = (
+            permutation(self.seed, epoch, len(self.dataset))
+            if self.shuffle
+            else torch.arange(len(self.dataset))
+        )
+        steps = shards(order, self.batch_size, self.rank, self.world_size)[start_step : len(self)]
+        for images, indices in (
+            self._from_memory(epoch, steps) if self.in_memory else self._decoded(epoch, steps)
+        ):
+            yield Batch(images, _pin(self.dataset.targets[indices]), _pin(indices))
+
+    def _decoded(self, epoch: int, steps: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Read by worker processes, a step each at a time."""
+        yield from DataLoader(
+            self._views,
+            sampler=[(epoch, indices) for indices in steps],
+            batch_size=None,
+            num_workers=min(self.workers, len(steps)),
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def _from_memory(self, epoch: int, steps: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        kept = self._kept
+        if isinstance(kept, Tensor):
+            yield from ((_pin(kept[indices]), indices) for indices in steps)
+            return
+
+        def seen(index: int) -> Tensor:
+            return self._views.view(kept[index], epoch, index)
+
+        # Threads suffice, as resizing lets go of Python's lock; they cut the next batch while this one is
+        # used.
+        with ThreadPoolExecutor(max(self.workers, 1)) as pool:
+            ahead: list[list[Future[Tensor]]] = []
+            for number, indices in enumerate(steps):
+                later = steps[number + len(ahead) : number + 2]
+                ahead.extend([pool.submit(seen, i) for i in step.tolist()] for step in later)
+                yield _pin(torch.stack([future.result() for future in ahead.pop(0)])), indices
+
+    @cached_property
+    def _kept(self) -> Tensor | list[Tensor]:
+        """All views in one tensor where they are fixed; otherwise all pictures, each of its own size."""
+        if not self._views.fixed:
+            return list(for_each(self.dataset, self._views.picture))
+        views = torch.empty(
+            (len(self.dataset), self._views.preprocessing.channels, *self._views.preprocessing.size),
+            dtype=torch.uint8,
+        )
+
+        def read(index: int) -> None:
+            views[index] = self._views.view(self._views.picture(index), 0, index)
+
+        for _ in for_each(self.dataset, read):
+            pass
+        return views
+
+
+def _pin(tensor: Tensor) -> Tensor:
+    """In page-locked memory, from which a GPU copies while it computes, where there is a GPU."""
+    return tensor.pin_memory() if torch.cuda.is_available() and not tensor.is_pinned() else tensor

@@ -1,0 +1,78 @@
+"""Randomness without state: every number is a function of (seed, stream, epoch, sample).
+
+Nothing here remembers what was drawn before, so a run that is resumed, that uses another number of workers or
+that is spread over more processes sees the same pictures in the same order with nothing to save. The numbers
+are a hash of a counter: the finaliser of SplitMix64 (G. Steele, D. Lea, C. Flood, "Fast Splittable
+Pseudorandom Number Generators", OOPSLA 2014), in 64-bit integer arithmetic that every device does alike.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+from torch import Tensor
+
+_GOLDEN = 0x9E3779B97F4A7C15
+_MULTIPLIERS = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
+_WORD = 0xFFFFFFFFFFFFFFFF
+
+
+def uniform(seed: int, epoch: int, indices: Tensor, stream: str, count: int = 1) -> Tensor:
+    """(N, count) float32 numbers, uniform in [0, 1), one row for each of N sample numbers.
+
+    A row depends on its own sample number alone, not on the others of its batch. `stream` names the purpose,
+    so that two random choices about one sample are independent. The result is on the device of `indices`.
+    """
+    words = _words(seed, epoch, indices, stream)
+    columns = torch.arange(1, count + 1, device=indices.device) * _signed(_GOLDEN)
+    bits = _mix(words[:, None] + columns)
+    return _shift_right(bits, 40).to(torch.float32) * 2.0**-24  # 24 bits: every value is exact in float32
+
+
+def permutation(seed: int, epoch: int, n: int) -> Tensor:
+    """The numbers 0 to n - 1 in a random order, (n,) int64."""
+    return torch.argsort(_words(seed, epoch, torch.arange(n), "order"), stable=True)
+
+
+def hashed(seed: int, text: str) -> int:
+    """A 64-bit number from a seed and a name, for choices that must not depend on how names are ordered."""
+    return int.from_bytes(hashlib.blake2b(f"{seed}/{text}".encode(), digest_size=8).digest(), "big")
+
+
+def shards(order: Tensor, batch_size: int, rank: int = 0, world_size: int = 1) -> list[Tensor]:
+    """The part of each step's batch that belongs to one of several processes.
+
+    A step's batch is `batch_size` consecutive samples of `order`, counted over all processes; process `rank`
+    takes every `world_size`-th of them. So the samples of a step do not depend on the number of processes,
+    each sample is in exactly one shard, and only the last step may be short: there a shard may even be empty.
+    """
+    if not 0 <= rank < world_size:
+        raise ValueError(f"rank must be at least 0 and below world_size={world_size}, not {rank}")
+    if batch_size < world_size:
+        raise ValueError(
+            f"a batch of {batch_size} pictures cannot be shared among {world_size} processes; batch_size "
+            "counts the pictures of one step over all processes"
+        )
+    return [batch[rank::world_size] for batch in order.split(batch_size)] if len(order) else []
+
+
+def _words(seed: int, epoch: int, indices: Tensor, stream: str) -> Tensor:
+    key = hashed(seed, f"{stream}/{epoch}")
+    return _mix(indices.to(torch.int64) * _signed(_GOLDEN) + _signed(key))
+
+
+def _mix(words: Tensor) -> Tensor:
+    words = (words ^ _shift_right(words, 30)) * _signed(_MULTIPLIERS[0])
+    words = (words ^ _shift_right(words, 27)) * _signed(_MULTIPLIERS[1])
+    return words ^ _shift_right(words, 31)
+
+
+def _shift_right(words: Tensor, bits: int) -> Tensor:
+    """The shift of an unsigned word: torch's own keeps the sign."""
+    return (words >> bits) & (_WORD >> bits)
+
+
+def _signed(word: int) -> int:
+    """The two's complement value of a 64-bit word, which is what an int64 tensor holds."""
+    return word - (1 << 64) if word >> 63 else word

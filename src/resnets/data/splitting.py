@@ -1,0 +1,64 @@
+"""Which samples train, which choose, which test."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+from resnets.data.listing import Listing
+from resnets.data.order import hashed
+
+TEST_SHARE = 0.2
+"""The share of each class held out for testing where a source has one split only."""
+
+
+def split_listing(
+    listing: Listing, val_share: float | None, seed: int
+) -> tuple[dict[str, list[int]], tuple[str, ...]]:
+    """The positions of each split's samples, sorted by name, and the splits that were made here.
+
+    Raises:
+        ValueError: a share out of range, no training pictures, or `val_share` where there is a "val" already.
+    """
+    if val_share is not None and not 0 < val_share < 1:
+        raise ValueError(f"val_share must be above 0 and below 1, not {val_share}")
+    members: dict[str, list[int]] = {"train": [], "val": [], "test": []}
+    there = {split for split in listing.splits if split is not None}
+    if len(there) > 1 and "train" not in there:
+        raise ValueError(f"{listing.name} has {' and '.join(sorted(there))}, but no pictures to train on")
+    made: tuple[str, ...] = ()
+    for position in sorted(range(len(listing.names)), key=lambda i: listing.names[i]):
+        split = listing.splits[position]
+        if split is None and len(there) > 1:
+            raise ValueError(f"{listing.name}: {listing.names[position]} belongs to no split, but others do")
+        members[split if split is not None and len(there) > 1 else "train"].append(position)
+    if len(there) <= 1:
+        members["train"], members["test"] = hold_out(listing, members["train"], TEST_SHARE, seed)
+        made = ("test",)
+    if val_share is not None:
+        if members["val"]:
+            raise ValueError(f"{listing.name} has a validation split already; leave val_share out")
+        members["train"], members["val"] = hold_out(listing, members["train"], val_share, seed)
+        made = (*made, "val")
+    return {split: positions for split, positions in members.items() if positions}, made
+
+
+def hold_out(
+    listing: Listing, positions: Iterable[int], share: float, seed: int
+) -> tuple[list[int], list[int]]:
+    """Part `positions` into those kept and those held out, `share` of each class to the nearest sample.
+
+    Of a class with two samples or more, at least one is held out and at least one kept; a single one is kept.
+    The samples with the smallest hashes of (seed, name) are held out, so that one picture more or less moves
+    few others.
+    """
+    of_class: dict[str, list[int]] = defaultdict(list)
+    everyone = list(positions)
+    for position in everyone:
+        of_class[listing.labels[position]].append(position)
+    held: set[int] = set()
+    for group in of_class.values():
+        group.sort(key=lambda i: hashed(seed, listing.names[i]))
+        count = min(max(round(len(group) * share), 1), len(group) - 1)
+        held.update(group[:count])
+    return [i for i in everyone if i not in held], [i for i in everyone if i in held]

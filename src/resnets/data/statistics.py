@@ -1,0 +1,83 @@
+"""How a data set's pictures are to be brought to a network."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from resnets.data.dataset import Data, Dataset, UnreadablePictureError
+from resnets.data.order import permutation
+from resnets.data.reading import for_each
+from resnets.data.views import view
+from resnets.types import Preprocessing
+
+SMALL = 64
+"""Pictures that all have one size of at most so many pixels a side are taken as they are."""
+
+PHOTOGRAPH_SIZE = 224
+PHOTOGRAPH_CROP = 0.875
+
+_SMALL_PICTURES, _PHOTOGRAPHS = 5_000, 1_000  # how many are read for the mean and the standard deviation
+_HEADERS_READ = 256
+
+
+def preprocessing_for(
+    data: Data, size: int | tuple[int, int] | None = None, channels: int | None = None
+) -> Preprocessing:
+    """The preprocessing that suits a data set: its size, channels, mean and standard deviation.
+
+    Where all pictures have the same size of at most 64 pixels a side, that is the network's input and all of
+    it is seen; otherwise the input is 224 x 224, the centre 7/8 of the picture (arXiv:1512.03385, sec. 3.4).
+    A `size` that is asked for, height and width, replaces either; above 64 pixels the centre 7/8 is seen,
+    else all. Mean and standard deviation are those of training pictures as evaluation views them (a fixed
+    choice, 5,000 at most where they are small, otherwise 1,000), rounded to 4 decimals.
+    """
+    train = data.splits["train"]
+    order = permutation(0, 0, len(train))
+    common = _common_size(train.subset(order[:_HEADERS_READ]))
+    own_size = common if common is not None and max(common) <= SMALL else None
+    wanted = (size, size) if isinstance(size, int) else size
+    shape = wanted or own_size or (PHOTOGRAPH_SIZE, PHOTOGRAPH_SIZE)
+    crop = 1.0 if max(shape) <= SMALL else PHOTOGRAPH_CROP
+    channels = channels or data.channels
+    blank = Preprocessing(shape, channels, (0.0,) * channels, (1.0,) * channels, crop)
+
+    sample = train.subset(order[: _SMALL_PICTURES if own_size else _PHOTOGRAPHS])
+    covering = round(max(shape) / crop)
+
+    def sums(index: int) -> Tensor:
+        try:
+            values = view(sample.picture(index, channels, covering), blank).flatten(1).double() / 255
+        except UnreadablePictureError:  # named where all pictures are read; no part of a mean
+            return torch.zeros(3, channels, dtype=torch.float64)
+        return torch.stack(
+            [torch.full_like(values[:, 0], values.shape[1]), values.sum(1), values.square().sum(1)]
+        )
+
+    count, total, squares = sum(for_each(sample, sums), torch.zeros(3, channels, dtype=torch.float64))
+    if not count.all():
+        raise ValueError(f"{data.source}: none of the training pictures looked at can be read")
+    mean = total / count
+    std = (squares / count - mean.square()).clamp(min=0).sqrt()
+    std = torch.where(std < 1e-4, 1.0, std)  # pictures of one colour: nothing to divide by
+    return replace(blank, mean=_rounded(mean), std=_rounded(std))
+
+
+def _common_size(dataset: Dataset) -> tuple[int, int] | None:
+    """Height and width, if all pictures share them."""
+    sizes = set()
+    for index in range(len(dataset)):
+        try:
+            image = dataset.open(index)
+        except UnreadablePictureError:
+            continue
+        sizes.add((image.height, image.width))
+        if len(sizes) > 1:
+            return None
+    return sizes.pop() if sizes else None
+
+
+def _rounded(values: Tensor) -> tuple[float, ...]:
+    return tuple(round(value, 4) for value in values.tolist())

@@ -1,0 +1,160 @@
+"""What is done to whole batches on their device, between the loader and the network.
+
+`crop`, `flip` and `normalise` are pure functions whose random part is an argument; none changes its input.
+`prepare` puts them and those of `mixing` together, its choices being functions of (seed, epoch, sample).
+
+Legend: N pictures, C channels, H x W pixels, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from resnets.data.mixing import BETA_NUMBERS, beta, cutmix, erase, mixup
+from resnets.data.order import uniform
+from resnets.types import Batch, Preprocessing
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """Random changes to training pictures; the default is none.
+
+    Attributes:
+        flip: mirror pictures left to right, with probability 1/2.
+        pad: crop at random after padding each side with so many black pixels; 4 for CIFAR (arXiv:1512.03385,
+            sec. 4.2).
+        scale: range of the share of a picture's area that a random crop takes before it is resized to the
+            input's size; (0.08, 1) for ImageNet (arXiv:1409.4842), (1, 1) takes the same view as in
+            evaluation.
+        ratio: range of that crop's width by height.
+        mixup: alpha of the Beta distribution by which two pictures are blended (arXiv:1710.09412), 0 for
+            never.
+        cutmix: alpha of the Beta distribution of the area that comes from another picture (arXiv:1905.04899),
+            0 for never. With mixup too, each picture gets one of the two, with probability 1/2.
+        erasing: probability that a rectangle of a picture is erased (arXiv:1708.04896).
+    """
+
+    flip: bool = False
+    pad: int = 0
+    scale: tuple[float, float] = (1.0, 1.0)
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    erasing: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.pad < 0 or self.mixup < 0 or self.cutmix < 0:
+            raise ValueError(
+                f"pad, mixup and cutmix must be 0 or more, not {self.pad}, {self.mixup} and {self.cutmix}"
+            )
+        if not 0 < self.scale[0] <= self.scale[1] <= 1:
+            raise ValueError(f"scale must be a rising range above 0 and up to 1, not {self.scale}")
+        if not 0 < self.ratio[0] <= self.ratio[1]:
+            raise ValueError(f"ratio must be a rising range above 0, not {self.ratio}")
+        if not 0 <= self.erasing <= 1:
+            raise ValueError(f"erasing must be a probability, 0 to 1, not {self.erasing}")
+
+    @property
+    def resized_crop(self) -> bool:
+        """Whether each epoch sees another part of a picture, cut before it is resized."""
+        return tuple(self.scale) != (1.0, 1.0)
+
+    @property
+    def mixes(self) -> bool:
+        """Whether targets become class shares."""
+        return self.mixup > 0 or self.cutmix > 0
+
+
+def crop(images: Tensor, offsets: Tensor, pad: int) -> Tensor:
+    """Pad (N, C, H, W) with `pad` zeros on each side and cut H x W at `offsets` (N, 2): y, x in 0...2 pad."""
+    H, W = images.shape[-2:]
+    windows = (
+        F.pad(images, (pad, pad, pad, pad)).unfold(2, H, 1).unfold(3, W, 1)
+    )  # (N, C, 2 pad + 1, 2 pad + 1, H, W)
+    return windows[torch.arange(len(images), device=images.device), :, offsets[:, 0], offsets[:, 1]]
+
+
+def flip(images: Tensor, mask: Tensor) -> Tensor:
+    """Mirror left to right those of (N, C, H, W) where `mask` (N,) is true."""
+    return torch.where(mask[:, None, None, None], images.flip(3), images)
+
+
+def normalise(
+    images: Tensor,
+    preprocessing: Preprocessing,
+    dtype: torch.dtype = torch.float32,
+    channels_last: bool = False,
+) -> Tensor:
+    """(images / 255 - mean) / std of uint8 (N, C, H, W), computed in float32 and rounded to `dtype`."""
+    if images.dtype != torch.uint8:
+        raise TypeError(f"normalise takes uint8 pictures, not {images.dtype}")
+    std = torch.tensor(preprocessing.std, device=images.device)[:, None, None]
+    mean = torch.tensor(preprocessing.mean, device=images.device)[:, None, None]
+    scaled = images.to(torch.float32).mul_(1 / (255 * std)).sub_(mean / std)
+    memory_format = torch.channels_last if channels_last else torch.contiguous_format
+    return scaled.to(dtype=dtype, memory_format=memory_format)
+
+
+def prepare(
+    batch: Batch,
+    preprocessing: Preprocessing,
+    augmentation: Augmentation | None = None,
+    *,
+    seed: int = 0,
+    epoch: int = 0,
+    num_classes: int | None = None,
+    dtype: torch.dtype = torch.float32,
+    channels_last: bool = False,
+) -> Batch:
+    """A batch of uint8 pictures as the network takes them: cropped, flipped, normalised, mixed and erased.
+
+    Without `augmentation` they are only normalised. Where pictures are mixed, the targets become (N,
+    num_classes) float32 shares; otherwise they stay as they are. `scale` and `ratio` are the loader's part.
+    """
+    choices = augmentation or Augmentation()
+    images, targets = batch.images, batch.targets
+
+    def random(stream: str, count: int = 1) -> Tensor:
+        return uniform(seed, epoch, batch.indices, stream, count)
+
+    if choices.pad:
+        offsets = (random("crop", 2) * (2 * choices.pad + 1)).long()
+        images = crop(images, offsets, choices.pad)
+    if choices.flip:
+        images = flip(images, random("flip")[:, 0] < 0.5)
+    images = normalise(images, preprocessing, dtype, channels_last)
+    if choices.mixes:
+        if num_classes is None:
+            raise ValueError(
+                "mixup and cutmix need num_classes, the number of columns of the targets they make"
+            )
+        images, targets = _mix(images, F.one_hot(targets, num_classes).float(), choices, random)
+    if choices.erasing:
+        images = erase(images, random("erasing", 5), choices.erasing)
+    return replace(batch, images=images, targets=targets)
+
+
+def _mix(
+    images: Tensor, targets: Tensor, choices: Augmentation, random: Callable[[str, int], Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Mixup, cutmix, or for each picture one of the two."""
+    blended = cut = (images, targets)
+    if choices.mixup:
+        blended = mixup(images, targets, beta(choices.mixup, random("mixup", BETA_NUMBERS)))
+        if not choices.cutmix:
+            return blended
+    if choices.cutmix:
+        share = beta(choices.cutmix, random("cutmix", BETA_NUMBERS))
+        cut = cutmix(images, targets, share, random("cutmix centre", 2))
+        if not choices.mixup:
+            return cut
+    by_blending = random("mix", 1) < 0.5  # (N, 1)
+    return (
+        torch.where(by_blending[:, :, None, None], blended[0], cut[0]),
+        torch.where(by_blending, blended[1], cut[1]),
+    )
