@@ -1,53 +1,85 @@
 """The residual blocks: y = activation(shortcut(x) + F(x)) (arXiv:1512.03385, equation 2 and figure 5).
 
-| block | F(x) | channels of y |
-|---|---|---|
-| basic | 3x3, 3x3 | width |
-| bottleneck | 1x1, 3x3, 1x1 | 4 width |
+| block | F(x) |
+|---|---|
+| basic | 3x3, 3x3 |
+| bottleneck | 1x1 to fewer channels, 3x3, 1x1 back to four times as many |
 
-Each convolution is followed by a normalisation, and all but the last of those by an activation. In `preactivation.py`
-they precede the convolutions instead. Parameters have torchvision's names.
+A normalisation follows each convolution, an activation each normalisation but the last. In `preactivation.py`
+they precede the convolutions. Layers have torchvision's names.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
+from resnets.layers.attention import squeeze_excitation
 from resnets.layers.convolution import convolution
+from resnets.layers.normalisation import MakeActivation, MakeNorm
+from resnets.layers.shortcuts import Shortcut, shortcut
+
+
+@dataclass(frozen=True)
+class BlockPlan:
+    """What one block is made of; `resnets.networks.architecture.Architecture` explains the options.
+
+    Attributes:
+        in_channels, inner_channels, out_channels: of its input, between its convolutions, and of its output.
+        stride: of the 3x3, or of the first 1x1 where `stride_first` is set.
+        dilations: of the first 3x3 and of the second, if there is one; they differ where dilation sets in.
+    """
+
+    in_channels: int
+    inner_channels: int
+    out_channels: int
+    norm: MakeNorm
+    activation: MakeActivation
+    shortcut: Shortcut = "B"
+    stride: int = 1
+    stride_first: bool = False
+    dilations: tuple[int, int] = (1, 1)
+    groups: int = 1
+    squeeze_excitation: bool = False
+    dropout: float = 0.0
+    drop_path: float = 0.0
 
 
 class Residual(nn.Module):
-    """What all residual blocks share: the sum of two paths, each of which can be reached, watched and switched off.
+    """What all blocks share: the sum of two paths, each of which can be reached, watched and switched off.
 
-    `block.residual(x)` is F(x) and `block.shortcut(x)` what it is added to. A forward hook on `block.drop_path`
-    sees F(x) during any pass. An experiment may switch off one of `use_shortcut` and `use_residual`.
+    `residual(x)` is F(x), `shortcut(x)` what it is added to. A forward hook on `drop_path` sees F(x) in any
+    pass. An experiment may set `use_shortcut` or `use_residual` to False; plain networks have the former so.
     """
 
-    expansion = 1
-    convolutions = 2
-
+    last: ClassVar[str]  # the layer whose weight scales F(x)
     downsample: nn.Module
-    drop_path: StochasticDepth
-    activation: nn.Module
-    use_shortcut = True
-    use_residual = True
+
+    def finish(self, plan: BlockPlan) -> None:
+        """Add to the convolutions what all blocks have."""
+        self.se = squeeze_excitation(plan.out_channels) if plan.squeeze_excitation else nn.Identity()
+        self.activation = plan.activation()
+        self.dropout = nn.Dropout(plan.dropout)
+        self.drop_path = StochasticDepth(plan.drop_path, "row")
+        self.use_shortcut = plan.shortcut != "none"
+        self.use_residual = True
 
     def shortcut(self, x: Tensor) -> Tensor:
         """The block's input in the shape of its output."""
         return self.downsample(x)
 
     def residual(self, x: Tensor) -> Tensor:
-        """F(x), what the block adds to its shortcut."""
+        """F(x)."""
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
         """activation(shortcut(x) + F(x))."""
         self.check_paths()
-        shortcut = self.shortcut(x) if self.use_shortcut else 0
-        residual = self.drop_path(self.residual(x)) if self.use_residual else 0
+        shortcut = self.shortcut(x) if self.use_shortcut else x.new_zeros(())
+        residual = self.drop_path(self.residual(x)) if self.use_residual else x.new_zeros(())
         return self.activation(shortcut + residual)
 
     def check_paths(self) -> None:
@@ -59,85 +91,43 @@ class Residual(nn.Module):
 class Basic(Residual):
     """Two 3x3 convolutions (figure 5, left)."""
 
-    def __init__(
-        self,
-        in_channels: int,
-        width: int,
-        shortcut: nn.Module,
-        norm: Callable[[int], nn.Module],
-        activation: Callable[[], nn.Module],
-        stride: int = 1,
-        dilations: tuple[int, int] = (1, 1),
-        attention: Callable[[int], nn.Module] | None = None,
-        dropout: float = 0.0,
-        drop_path: float = 0.0,
-    ) -> None:
+    last = "bn2"
+
+    def __init__(self, plan: BlockPlan) -> None:
         super().__init__()
-        self.conv1 = convolution(in_channels, width, 3, stride, dilations[0])
-        self.bn1 = norm(width)
-        self.conv2 = convolution(width, width, 3, 1, dilations[1])
-        self.bn2 = norm(width)
-        self.se = attention(width) if attention else nn.Identity()
-        self.activation = activation()
-        self.dropout = nn.Dropout(dropout)
-        self.drop_path = StochasticDepth(drop_path, "row")
-        self.downsample = shortcut
+        self.conv1 = convolution(plan.in_channels, plan.inner_channels, 3, plan.stride, plan.dilations[0])
+        self.bn1 = plan.norm(plan.inner_channels)
+        self.conv2 = convolution(plan.inner_channels, plan.out_channels, 3, 1, plan.dilations[1])
+        self.bn2 = plan.norm(plan.out_channels)
+        self.finish(plan)
+        self.downsample = shortcut(plan.shortcut, plan.in_channels, plan.out_channels, plan.stride, plan.norm)
 
     def residual(self, x: Tensor) -> Tensor:
         """F(x): 3x3, 3x3."""
         x = self.activation(self.bn1(self.conv1(x)))
         return self.se(self.bn2(self.conv2(self.dropout(x))))
 
-    @property
-    def last(self) -> nn.Module:
-        """The layer whose weight scales F(x)."""
-        return self.bn2
-
 
 class Bottleneck(Residual):
     """A 1x1 convolution that narrows, a 3x3, and a 1x1 that widens (figure 5, right)."""
 
-    expansion = 4
-    convolutions = 3
+    last = "bn3"
 
-    def __init__(
-        self,
-        in_channels: int,
-        width: int,
-        shortcut: nn.Module,
-        norm: Callable[[int], nn.Module],
-        activation: Callable[[], nn.Module],
-        stride: int = 1,
-        dilations: tuple[int, int] = (1, 1),
-        attention: Callable[[int], nn.Module] | None = None,
-        dropout: float = 0.0,
-        drop_path: float = 0.0,
-        inner_width: int | None = None,
-        groups: int = 1,
-        stride_first: bool = False,
-    ) -> None:
+    def __init__(self, plan: BlockPlan) -> None:
         super().__init__()
-        inner = inner_width or width
-        first, second = (stride, 1) if stride_first else (1, stride)
-        self.conv1 = convolution(in_channels, inner, 1, first)
-        self.bn1 = norm(inner)
-        self.conv2 = convolution(inner, inner, 3, second, dilations[0], groups)
-        self.bn2 = norm(inner)
-        self.conv3 = convolution(inner, width * self.expansion, 1)
-        self.bn3 = norm(width * self.expansion)
-        self.se = attention(width * self.expansion) if attention else nn.Identity()
-        self.activation = activation()
-        self.dropout = nn.Dropout(dropout)
-        self.drop_path = StochasticDepth(drop_path, "row")
-        self.downsample = shortcut
+        first, second = (plan.stride, 1) if plan.stride_first else (1, plan.stride)
+        inner = plan.inner_channels
+        self.conv1 = convolution(plan.in_channels, inner, 1, first)
+        self.bn1 = plan.norm(inner)
+        self.conv2 = convolution(inner, inner, 3, second, plan.dilations[0], plan.groups)
+        self.bn2 = plan.norm(inner)
+        self.conv3 = convolution(inner, plan.out_channels, 1)
+        self.bn3 = plan.norm(plan.out_channels)
+        self.finish(plan)
+        self.downsample = shortcut(plan.shortcut, plan.in_channels, plan.out_channels, plan.stride, plan.norm)
 
     def residual(self, x: Tensor) -> Tensor:
         """F(x): 1x1, 3x3, 1x1."""
         x = self.activation(self.bn1(self.conv1(x)))
         x = self.activation(self.bn2(self.conv2(x)))
         return self.se(self.bn3(self.conv3(self.dropout(x))))
-
-    @property
-    def last(self) -> nn.Module:
-        """The layer whose weight scales F(x)."""
-        return self.bn3

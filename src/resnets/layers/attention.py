@@ -6,6 +6,8 @@ from torchvision.ops import SqueezeExcitation
 
 
 def squeeze_excitation(channels: int, reduction: int = 16) -> SqueezeExcitation:
-    """Pool, `channels` / `reduction` hidden units (a multiple of 8, as timm rounds), and a gate for each channel."""
-    hidden = max(8, int(channels / reduction + 4) // 8 * 8)
-    return SqueezeExcitation(channels, hidden)
+    """Average over the map, `channels / reduction` hidden units, and a gate between 0 and 1 for each channel.
+
+    The hidden units are the nearest multiple of 8, as in timm.
+    """
+    return SqueezeExcitation(channels, max(8, (channels // reduction + 4) // 8 * 8))

@@ -1,7 +1,6 @@
 """The convolution of every network here: square, odd, padded to keep the size, without a bias.
 
-A normalisation follows each convolution (or, in pre-activation networks, precedes the next) and makes its bias
-superfluous.
+A normalisation follows each one, or precedes the next in pre-activation networks: a bias would do nothing.
 """
 
 from __future__ import annotations

@@ -12,21 +12,20 @@ from torchvision.ops import FrozenBatchNorm2d
 Norm = Literal["batch", "group", "frozen"]
 Activation = Literal["relu", "leaky_relu", "elu", "gelu", "silu"]
 
+MakeNorm = Callable[[int], nn.Module]
+MakeActivation = Callable[[], nn.Module]
+
 
 def group_norm(channels: int) -> nn.GroupNorm:
     """32 groups (arXiv:1803.08494, table 3), or fewer where a group would have less than two channels."""
-    return nn.GroupNorm(math.gcd(32, channels // 2), channels)
+    return nn.GroupNorm(math.gcd(32, max(channels // 2, 1)), channels)
 
 
-NORMS: dict[str, Callable[[int], nn.Module]] = {
-    "batch": nn.BatchNorm2d,
-    "group": group_norm,
-    "frozen": FrozenBatchNorm2d,
-}
+NORMS: dict[Norm, MakeNorm] = {"batch": nn.BatchNorm2d, "group": group_norm, "frozen": FrozenBatchNorm2d}
 
-# In place only for ReLU, whose derivative needs its output alone. Every activation here follows a normalisation or a
-# sum, neither of which needs its own output to differentiate.
-ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+# In place for ReLU alone, whose derivative needs only its output. Each activation follows a normalisation or
+# a sum, and those do not need their own output to differentiate.
+ACTIVATIONS: dict[Activation, MakeActivation] = {
     "relu": lambda: nn.ReLU(inplace=True),
     "leaky_relu": lambda: nn.LeakyReLU(0.1),
     "elu": nn.ELU,

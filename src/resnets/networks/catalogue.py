@@ -1,21 +1,24 @@
 """Names of networks, each with its declaration and where it was published.
 
-To add a variant, add a line to `CATALOGUE`; tests, listing and profile go through it. CIFAR's families are there for
-the depths of their papers; `architecture` understands any other depth of theirs.
+To add a variant, add a line to `CATALOGUE`: tests, listing and profile go through it. CIFAR's families stand
+there with the depths of their papers; `architecture` understands their other depths too.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
+from typing import Any
 
 from torch import nn
 
 from resnets.networks.architecture import Architecture, Declaration
 from resnets.networks.preresnet import PreactivationResNet
 from resnets.networks.resnet import ResNet
+from resnets.networks.vgg import VGG, VGGArchitecture
 
 RESNET = "arXiv:1512.03385"
 PREACTIVATION = "arXiv:1603.05027"
@@ -23,6 +26,7 @@ RESNEXT = "arXiv:1611.05431"
 WIDE = "arXiv:1605.07146"
 SE = "arXiv:1709.01507"
 RESNET_D = "arXiv:1812.01187"
+VGG_PAPER = "arXiv:1409.1556"
 
 R18 = Architecture(depths=(2, 2, 2, 2), block="basic", source=RESNET)
 R34 = replace(R18, depths=(3, 4, 6, 3))
@@ -30,12 +34,21 @@ R50 = Architecture(depths=(3, 4, 6, 3), source=RESNET)
 R101 = replace(R50, depths=(3, 4, 23, 3))
 R152 = replace(R50, depths=(3, 8, 36, 3))
 R200 = replace(R50, depths=(3, 24, 36, 3), source=PREACTIVATION)
+VGG11 = VGGArchitecture(depths=(1, 1, 2, 2, 2), source=VGG_PAPER)
+VGG13 = replace(VGG11, depths=(2, 2, 2, 2, 2))
+VGG16 = replace(VGG11, depths=(2, 2, 3, 3, 3))
+VGG19 = replace(VGG11, depths=(2, 2, 4, 4, 4))
+
+
+def preactivated(network: Architecture) -> Architecture:
+    """The pre-activation twin of arXiv:1603.05027."""
+    return replace(network, preactivation=True, source=PREACTIVATION)
 
 
 def cifar(depth: int) -> Architecture:
     """ResNet-{6n+2} of arXiv:1512.03385, section 4.2: three stages of n basic blocks, option A shortcuts."""
     return Architecture(
-        depths=(_blocks(f"resnet{depth}", depth, 6, 2),) * 3,
+        depths=(_blocks(depth, 6, 2),) * 3,
         widths=(16, 32, 64),
         block="basic",
         stem="cifar",
@@ -46,35 +59,33 @@ def cifar(depth: int) -> Architecture:
     )
 
 
-def plain(depth: int) -> Architecture:
+def cifar_plain(depth: int) -> Architecture:
     """The plain twin of `cifar(depth)`."""
     return replace(cifar(depth), shortcut="none")
 
 
 def cifar_preactivation(depth: int) -> Architecture:
     """Pre-activation ResNet-{9n+2} of arXiv:1603.05027, table 4: three stages of n bottlenecks."""
-    n = _blocks(f"preresnet{depth}", depth, 9, 2)
-    return replace(cifar(20), depths=(n,) * 3, block="bottleneck", shortcut="B", **PRE)
+    depths = (_blocks(depth, 9, 2),) * 3
+    return preactivated(replace(cifar(20), depths=depths, block="bottleneck", shortcut="B"))
 
 
 def wide(depth: int, factor: int) -> Architecture:
     """WRN-{6n+4}-{factor} of arXiv:1605.07146, table 1: `factor` times the channels of CIFAR's ResNet."""
-    n = _blocks(f"wrn{depth}_{factor}", depth, 6, 4)
-    widths = (16 * factor, 32 * factor, 64 * factor)
-    return replace(cifar(20), depths=(n,) * 3, widths=widths, shortcut="B", preactivation=True, source=WIDE)
+    depths, widths = (_blocks(depth, 6, 4),) * 3, (16 * factor, 32 * factor, 64 * factor)
+    return replace(preactivated(cifar(20)), depths=depths, widths=widths, shortcut="B", source=WIDE)
 
 
-def _blocks(name: str, depth: int, layers: int, extra: int) -> int:
-    n, rest = divmod(depth - extra, layers)
-    if rest or n < 1:
-        below = max(n, 1) * layers + extra
+def _blocks(depth: int, layers: int, others: int) -> int:
+    n, rest = divmod(depth - others, layers)
+    if n < 1 or rest:
+        below = max(n, 1) * layers + others
         raise ValueError(
-            f"{name} is not of {layers}n + {extra} layers; the nearest depths are {below} and {below + layers}"
+            f"this family has depths of {layers}n + {others}, so not {depth}; "
+            f"the nearest are {below} and {below + layers}"
         )
     return n
 
-
-PRE = {"preactivation": True, "source": PREACTIVATION}
 
 CATALOGUE: dict[str, Declaration] = {
     "resnet18": R18,
@@ -91,18 +102,18 @@ CATALOGUE: dict[str, Declaration] = {
     "resnet56": cifar(56),
     "resnet110": cifar(110),
     "resnet1202": cifar(1202),
-    "plain20": plain(20),
-    "plain32": plain(32),
-    "plain44": plain(44),
-    "plain56": plain(56),
-    "plain110": plain(110),
-    "preresnet18": replace(R18, **PRE),
-    "preresnet34": replace(R34, **PRE),
-    "preresnet50": replace(R50, **PRE),
-    "preresnet101": replace(R101, **PRE),
-    "preresnet152": replace(R152, **PRE),
-    "preresnet200": replace(R200, **PRE),
-    "preresnet110": replace(cifar(110), **PRE),
+    "plain20": cifar_plain(20),
+    "plain32": cifar_plain(32),
+    "plain44": cifar_plain(44),
+    "plain56": cifar_plain(56),
+    "plain110": cifar_plain(110),
+    "preresnet18": preactivated(R18),
+    "preresnet34": preactivated(R34),
+    "preresnet50": preactivated(R50),
+    "preresnet101": preactivated(R101),
+    "preresnet152": preactivated(R152),
+    "preresnet200": preactivated(R200),
+    "preresnet110": preactivated(cifar(110)),
     "preresnet164": cifar_preactivation(164),
     "preresnet1001": cifar_preactivation(1001),
     "resnext50_32x4d": replace(R50, groups=32, width_per_group=4, source=RESNEXT),
@@ -114,28 +125,40 @@ CATALOGUE: dict[str, Declaration] = {
     "wrn40_4": wide(40, 4),
     "seresnet50": replace(R50, squeeze_excitation=True, source=SE),
     "resnet50d": replace(R50, stem="deep", shortcut="D", source=RESNET_D),
+    "vgg11": VGG11,
+    "vgg13": VGG13,
+    "vgg16": VGG16,
+    "vgg19": VGG19,
+    "vgg11_bn": replace(VGG11, norm="batch"),
+    "vgg13_bn": replace(VGG13, norm="batch"),
+    "vgg16_bn": replace(VGG16, norm="batch"),
+    "vgg19_bn": replace(VGG19, norm="batch"),
 }
 
-PATTERNS = {
+PATTERNS: dict[re.Pattern[str], Callable[..., Architecture]] = {
     re.compile(r"resnet(\d+)"): cifar,
-    re.compile(r"plain(\d+)"): plain,
+    re.compile(r"plain(\d+)"): cifar_plain,
     re.compile(r"preresnet(\d+)"): cifar_preactivation,
     re.compile(r"wrn(\d+)_(\d+)"): wide,
 }
-"""Names of any depth; a name of the catalogue goes before (resnet50 is ImageNet's, though 50 = 6 x 8 + 2)."""
+"""CIFAR's networks of any depth. The catalogue goes first: resnet50 is ImageNet's, though 50 = 6 * 8 + 2."""
 
 
 def architecture(name: str) -> Declaration:
-    """The declaration of a name in the catalogue, or of CIFAR's resnet{6n+2}, plain{6n+2}, preresnet{9n+2}, wrn{6n+4}_{k}.
+    """The declaration of a name: the catalogue's, resnet{6n+2}, plain{6n+2}, preresnet{9n+2}, wrn{6n+4}_{k}.
 
-    Raises ValueError for any other name and suggests the nearest.
+    Raises:
+        ValueError: for any other name, with the nearest.
     """
     if name in CATALOGUE:
         return CATALOGUE[name]
     for pattern, declare in PATTERNS.items():
         if match := pattern.fullmatch(name):
-            return declare(*map(int, match.groups()))
-    nearest = get_close_matches(name.lower(), CATALOGUE, n=3, cutoff=0.5)
+            try:
+                return declare(*map(int, match.groups()))
+            except ValueError as error:
+                raise ValueError(f"there is no network named {name!r}: {error}") from None
+    nearest = get_close_matches(name.lower(), CATALOGUE, n=3)
     hint = f"did you mean {' or '.join(nearest)}?" if nearest else "`resnets models` lists the names"
     raise ValueError(f"there is no network named {name!r}; {hint}")
 
@@ -149,4 +172,18 @@ def build(declaration: Declaration) -> nn.Module:
     """The network that a declaration describes, freshly initialised from PyTorch's random numbers."""
     if isinstance(declaration, Architecture):
         return PreactivationResNet(declaration) if declaration.preactivation else ResNet(declaration)
+    if isinstance(declaration, VGGArchitecture):
+        return VGG(declaration)
     raise TypeError(f"no network is built from a {type(declaration).__name__}")
+
+
+def declaration_from_dict(values: Mapping[str, Any]) -> Declaration:
+    """The declaration that `to_dict` wrote, of whichever family.
+
+    Raises:
+        ValueError: for an unknown family or field, or values that the declaration refuses.
+    """
+    families = {kind.family: kind for kind in (Architecture, VGGArchitecture)}
+    if (family := values.get("family")) not in families:
+        raise ValueError(f"there is no family of networks {family!r}; there are {', '.join(families)}")
+    return families[family].from_dict(values)

@@ -1,75 +1,78 @@
-"""Pre-activation residual networks (arXiv:1603.05027) and the wide ones (arXiv:1605.07146), under timm's names.
+"""Pre-activation residual networks (arXiv:1603.05027), wide ones included, with timm's names of parameters.
 
-images -> stem -> layer1 -> ... -> norm, activation -> average over the map -> head.fc -> logits
+images (N, 3, H, W) -> stem -> layer1 -> ... -> norm, activation -> mean over the map -> head.fc -> logits
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import overload
 
 from torch import Tensor, nn
 
+from resnets.blocks.residual import Residual
 from resnets.blocks.stems import stem_convolutions, stem_pool
 from resnets.layers.normalisation import ACTIVATIONS, NORMS
 from resnets.networks.architecture import Architecture
-from resnets.networks.resnet import ResidualNetwork, build_blocks, declared_stages, initialise
+from resnets.networks.resnet import ResidualNetwork, build_blocks, initialise, plan_stages
 from resnets.types import Stage
 
 
 class Stages(nn.Module, Sequence[Stage]):
-    """The module `stages` of timm's names, which as a sequence holds what `ResidualNetwork.stages` promises."""
+    """What timm calls `stages`: a module that holds `0.blocks`, `1.blocks`...
 
-    def __init__(self, declared: tuple[Stage, ...], parts: list[nn.Module]) -> None:
+    As a sequence it is what every network's `stages` is: names, channels and strides.
+    """
+
+    def __init__(self, planned: tuple[Stage, ...], stages: Iterable[list[Residual]]) -> None:
         super().__init__()
-        self.declared = declared
-        for index, part in enumerate(parts):
-            self.add_module(str(index), part)
+        self.planned = planned
+        for index, blocks in enumerate(stages):
+            self.add_module(str(index), nn.Sequential(OrderedDict(blocks=nn.Sequential(*blocks))))
 
     @overload
     def __getitem__(self, index: int) -> Stage: ...
     @overload
     def __getitem__(self, index: slice) -> tuple[Stage, ...]: ...
     def __getitem__(self, index: int | slice) -> Stage | tuple[Stage, ...]:
-        return self.declared[index]
+        return self.planned[index]
 
     def __len__(self) -> int:
-        return len(self.declared)
+        return len(self.planned)
 
 
 class PreactivationResNet(ResidualNetwork):
-    """The modules are `stem.conv`, `stages.0.blocks.0`..., `norm`, `head.fc`, as in timm's ResNetV2."""
+    """Its modules are `stem.conv`, `pool`, `stages.0.blocks.0`..., `norm`, `activation`, `head.fc`."""
+
+    stages: Stages
+    classifier = "head"
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__(architecture)
         a = architecture
         norm, activation = NORMS[a.norm], ACTIVATIONS[a.activation]
-        self.stem = nn.Sequential(
-            OrderedDict(stem_convolutions(a.stem, a.in_channels, a.stem_width, norm, activation))
-        )
+        self.stem = nn.Sequential(stem_convolutions(a.stem, a.in_channels, a.stem_width, norm, activation))
         self.pool = stem_pool(a.stem)
-        self.stages = Stages(
-            declared_stages(a),
-            [nn.Sequential(OrderedDict(blocks=nn.Sequential(*blocks))) for blocks in build_blocks(a)],
-        )
+        self.stages = Stages(plan_stages(a), build_blocks(a))
         self.norm = norm(a.channels[-1])
         self.activation = activation()
-        self.reset_classifier(a.num_classes)
+        self.add_classifier(a.channels[-1], a.num_classes)
         initialise(self)
 
     def levels(self) -> tuple[tuple[nn.Module, ...], ...]:
-        """The stem, then the max-pool with the first stage, then one each, the last with the final activation."""
-        levels = [(self.stem,), *((stage,) for stage in self.stages.children())]
+        """The stem; the max-pool with the first stage; the others, the last with the final activation."""
+        levels: list[tuple[nn.Module, ...]] = [(self.stem,), *((stage,) for stage in self.stages.children())]
         levels[1] = (self.pool, *levels[1])
         levels[-1] = (*levels[-1], self.norm, self.activation)
         return tuple(levels)
 
     def classify(self, x: Tensor) -> Tensor:
-        """Average over the map, then the classifier."""
-        return self.head(x.mean((2, 3), keepdim=True)).flatten(1)
+        """Logits from the last map."""
+        return self.head(x.mean((2, 3), keepdim=True)).flatten(1)  # (N, C, 1, 1) -> (N, num_classes)
 
-    def reset_classifier(self, num_classes: int) -> None:
-        """Put a new classifier in the old one's place; 0 for none."""
-        fc = nn.Conv2d(self.architecture.channels[-1], num_classes, 1) if num_classes else nn.Identity()
-        self.head = nn.Sequential(OrderedDict(fc=fc))
+    def add_classifier(self, channels: int, num_classes: int) -> None:
+        """Add `head.fc`, in timm a 1x1 convolution."""
+        self.head = nn.Sequential(
+            OrderedDict(fc=nn.Conv2d(channels, num_classes, 1) if num_classes else nn.Identity())
+        )

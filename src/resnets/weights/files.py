@@ -22,8 +22,12 @@ WRAPPERS = ("state_dict", "model", "model_state_dict")
 def read_tensors(path: str | Path) -> dict[str, Tensor]:
     """The tensors of a file by name, on the CPU.
 
-    A dictionary of them may lie under one of `WRAPPERS`, and all names may begin with "module." (as
-    DistributedDataParallel leaves them). Raises FileNotFoundError, or ValueError for a file that holds anything else.
+    A training script's file may have them under one of `WRAPPERS`. The "module." that DistributedDataParallel
+    puts before every name is taken off.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is of another format, damaged, or holds anything but tensors.
     """
     path = Path(path)
     if not path.is_file():
