@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from resnets.data.dataset import Dataset
+from resnets.data.dataset import Dataset, UnreadablePictureError
 from resnets.data.order import permutation, shards
 from resnets.data.reading import available_processors, for_each
 from resnets.data.transforms import Augmentation
@@ -27,10 +27,10 @@ _SAMPLED = 16  # pictures decoded to estimate the memory of all
 
 
 @dataclass(frozen=True)
-class Views(TorchDataset[tuple[Tensor, Tensor]]):
+class Views(TorchDataset[tuple[Tensor, Tensor] | UnreadablePictureError]):
     """The pictures of a data set as the network's input size shows them, in any process.
 
-    An item is a step, (epoch, indices), and gives (N, C, *size) uint8 and the indices.
+    An item is a step, (epoch, indices), and gives (N, C, *size) uint8 and the indices, or what went wrong.
     """
 
     dataset: Dataset
@@ -38,9 +38,14 @@ class Views(TorchDataset[tuple[Tensor, Tensor]]):
     augmentation: Augmentation
     seed: int
 
-    def __getitem__(self, step: tuple[int, Tensor]) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, step: tuple[int, Tensor]) -> tuple[Tensor, Tensor] | UnreadablePictureError:
         epoch, indices = step
-        return torch.stack([self.view(self.picture(i), epoch, i) for i in indices.tolist()]), indices
+        try:
+            return torch.stack([self.view(self.picture(i), epoch, i) for i in indices.tolist()]), indices
+        except (
+            UnreadablePictureError
+        ) as error:  # raised it would reach the other process as a mere RuntimeError
+            return error
 
     @property
     def fixed(self) -> bool:
@@ -115,8 +120,8 @@ class Loader:
         smallest = world_size * (_SMALLEST_SHARD if shuffle else 1)
         if batch_size < smallest or (shuffle and len(dataset) < smallest):
             raise ValueError(
-                f"{world_size} processes need batches of at least {smallest} pictures; batch_size, which "
-                f"counts those of all processes, is {batch_size}, and {dataset.split} has {len(dataset)} pictures"
+                f"{world_size} processes need batches of at least {smallest} pictures in all; "
+                f"batch_size is {batch_size}, and {dataset.split} has {len(dataset)} pictures"
             )
 
     def __len__(self) -> int:
@@ -153,14 +158,17 @@ class Loader:
             yield Batch(images, _pin(self.dataset.targets[indices]), _pin(indices))
 
     def _decoded(self, epoch: int, steps: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Read by worker processes, a step each at a time."""
-        yield from DataLoader(
+        """Decoded by worker processes, a step each at a time."""
+        for step in DataLoader(
             self._views,
             sampler=[(epoch, indices) for indices in steps],
             batch_size=None,
             num_workers=min(self.workers, len(steps)),
             pin_memory=torch.cuda.is_available(),
-        )
+        ):
+            if isinstance(step, UnreadablePictureError):
+                raise step
+            yield step
 
     def _from_memory(self, epoch: int, steps: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
         kept = self._kept

@@ -1,0 +1,104 @@
+"""A CSV, TSV or Parquet table with one row a picture: its path, its class and, if it says so, its split."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable
+from pathlib import Path
+
+from resnets.data.listing import SPLITS, Listing
+from resnets.data.sources.folder import Files
+
+ACCEPTS = "a .csv, .tsv or .parquet table with the columns path, label and, optionally, split"
+
+_PATH = ("path", "image", "file", "filename")
+_LABEL = ("label", "class")
+_SPLIT = ("split",)
+_DELIMITERS = {".csv": ",", ".tsv": "\t"}
+
+
+def recognises(source: str) -> bool:
+    """Whether it is a file named like a table."""
+    path = Path(source)
+    return path.suffix.lower() in {*_DELIMITERS, ".parquet"} and path.is_file()
+
+
+def open(source: str) -> Listing:
+    """List the rows of a table; paths are relative to the table's folder.
+
+    A row whose file is missing is listed too: it is an unreadable picture.
+
+    Raises:
+        ValueError: a column is missing or stands twice, or a row has no path, no class or an unknown split.
+        ImportError: a Parquet table without the extra `hub`.
+    """
+    table = Path(source).resolve()
+    parquet = table.suffix.lower() == ".parquet"
+    columns = _read_parquet(table) if parquet else _read_csv(table, _DELIMITERS[table.suffix.lower()])
+    paths = _column(columns, _PATH, source)
+    labels = _column(columns, _LABEL, source)
+    for number, (path, label) in enumerate(zip(paths, labels, strict=True), 1):
+        if not path or not label:
+            raise ValueError(f"{source}: row {number} has no {'class' if path else 'path'}")
+    splits: list[str | None] = [None] * len(paths)
+    if any(name.lower() in _SPLIT for name in columns):
+        splits = [_split(value, source) for value in _column(columns, _SPLIT, source)]
+    sizes = [_size(table.parent / path) for path in paths]
+    names = [path.replace("\\", "/") for path in paths]
+    return Listing(table.stem, names, labels, splits, sizes, Files(str(table.parent), tuple(names)))
+
+
+def _read_csv(table: Path, delimiter: str) -> dict[str, list[str]]:
+    with table.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file, delimiter=delimiter, restval="", strict=True)
+        try:
+            rows = list(reader)
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise ValueError(
+                f"{table} is no table in UTF-8 with {delimiter!r} between its columns: {error}"
+            ) from error
+        return {name: [row[name].strip() for row in rows] for name in reader.fieldnames or ()}
+
+
+def _read_parquet(table: Path) -> dict[str, list[str]]:
+    try:
+        from pyarrow import ArrowException, parquet
+    except ImportError as error:
+        raise ImportError("a Parquet table needs pyarrow: pip install 'resnets[hub]'") from error
+    try:
+        wanted = [
+            name for name in parquet.read_schema(table).names if name.lower() in {*_PATH, *_LABEL, *_SPLIT}
+        ]
+        columns = parquet.read_table(table, columns=wanted).to_pydict()
+    except ArrowException as error:
+        raise ValueError(f"{table} is no Parquet table: {error}") from error
+    return {
+        name: ["" if value is None else str(value) for value in values] for name, values in columns.items()
+    }
+
+
+def _column(columns: dict[str, list[str]], accepted: tuple[str, ...], source: str) -> list[str]:
+    found = [name for name in columns if name.strip().lower() in accepted]
+    if len(found) != 1:
+        raise ValueError(
+            f"{source} has {_listed(found)} of the columns {_listed(accepted)}, where one is expected; "
+            f"its columns are {_listed(columns)}"
+        )
+    return columns[found[0]]
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(names) or "none"
+
+
+def _split(value: str, source: str) -> str | None:
+    if value and value.lower() not in SPLITS:
+        raise ValueError(f"{source}: {value!r} is no split; expected one of {_listed(SPLITS)}")
+    return SPLITS[value.lower()] if value else None
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1
