@@ -14,7 +14,6 @@ from typing import Any
 from xml.etree import ElementTree
 
 import matplotlib
-from cycler import cycler
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
@@ -33,7 +32,6 @@ _STYLE: dict[Any, Any] = {
     "axes.grid": True,
     "axes.labelcolor": MUTED,
     "axes.labelsize": 11,
-    "axes.prop_cycle": cycler(color=[BLUE, ORANGE, GREEN]),
     "axes.spines.right": False,
     "axes.spines.top": False,
     "figure.constrained_layout.use": True,

@@ -51,8 +51,9 @@ def thousands(count: int) -> str:
     return f"{count:,}".replace(",", "\u202f")
 
 
+_LOADER = PackageLoader("resnets.report")
 _TEMPLATES = Environment(
-    loader=PackageLoader("resnets.report"),
+    loader=_LOADER,
     autoescape=True,
     undefined=StrictUndefined,
     trim_blocks=True,
@@ -67,7 +68,7 @@ def render(template: str, **values: object) -> Markup:
 
 
 def _source(name: str) -> Markup:
-    return Markup((Path(__file__).parent / "templates" / name).read_text(encoding="utf-8"))
+    return Markup(_LOADER.get_source(_TEMPLATES, name)[0])
 
 
 def write_page(
