@@ -17,10 +17,13 @@ import matplotlib
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-INK, MUTED, LINE, PAPER, BLUE, ORANGE, GREEN = (f"#a1b2c{digit}" for digit in range(7))
-"""Stand-ins: text, quiet text, rules, background, and three colours that the colour-blind can tell apart."""
+INK, MUTED, LINE, BLUE, ORANGE, GREEN = (f"#a1b2c{digit}" for digit in range(6))
+"""Stand-ins: text, quiet text, rules, and three colours that the colour-blind can tell apart."""
 
-_VARIABLES = {INK: "ink", MUTED: "muted", LINE: "line", PAPER: "paper"} | {
+_VARIABLES = {
+    INK: "ink",
+    MUTED: "muted",
+    LINE: "line",
     BLUE: "blue",
     ORANGE: "orange",
     GREEN: "green",
