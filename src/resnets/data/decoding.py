@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from functools import cache
 
 import numpy as np
@@ -37,6 +38,11 @@ def picture_suffixes() -> tuple[str, ...]:
     """The file name endings of all formats that are read, in lower case with their dot."""
     known = Image.registered_extensions()
     return tuple(suffix for suffix, name in known.items() if name in Image.OPEN and name not in _NOT_PICTURES)
+
+
+def open_picture(content: bytes) -> Image.Image:
+    """A picture from the bytes of its file; its header is read, its pixels are not yet decoded."""
+    return Image.open(io.BytesIO(content), formats=picture_formats())
 
 
 @cache

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import mmap
 import os
 import tarfile
@@ -12,7 +11,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from resnets.data.decoding import picture_formats
+from resnets.data.decoding import open_picture
 from resnets.data.listing import Listing, is_picture, read_layout
 
 ACCEPTS = "a .tar or .zip file of such a folder (also .tar.gz, .tgz, .tar.bz2, .tar.xz, read into memory)"
@@ -65,7 +64,7 @@ class TarPictures:
             with Path(self.path).open("rb") as file:
                 self._content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         offset, size = self.places[position]
-        return _picture(self._content[offset : offset + size])
+        return open_picture(self._content[offset : offset + size])
 
     def __getstate__(self) -> dict[str, object]:
         return {"path": self.path, "places": self.places, "_content": None}
@@ -87,7 +86,7 @@ class ZipPictures:
         info = self._zip.getinfo(self.members[position])
         if info.file_size > _LARGEST_PICTURE:
             raise ValueError(f"its {info.file_size:,} bytes are too many for a picture")
-        return _picture(self._zip.read(info))
+        return open_picture(self._zip.read(info))
 
     def __getstate__(self) -> dict[str, object]:
         return {"path": self.path, "members": self.members, "_zip": None, "_process": 0}
@@ -101,11 +100,7 @@ class BytesPictures:
 
     def __call__(self, position: int) -> Image.Image:
         """The picture at a position of `files`, its pixels not yet decoded."""
-        return _picture(self.files[position])
-
-
-def _picture(content: bytes) -> Image.Image:
-    return Image.open(io.BytesIO(content), formats=picture_formats())
+        return open_picture(self.files[position])
 
 
 def _wanted(member: tarfile.TarInfo) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from resnets.data.decoding import picture_formats
+from resnets.data.decoding import open_picture
 from resnets.data.listing import Listing, is_picture, read_layout
 
 ACCEPTS = "a folder of class folders, with or without train, val and test folders above them"
@@ -38,7 +38,7 @@ class Files:
 
     def __call__(self, position: int) -> Image.Image:
         """The picture at a position of `paths`, its pixels not yet decoded."""
-        return Image.open(f"{self.root}/{self.paths[position]}", formats=picture_formats())
+        return open_picture(Path(self.root, self.paths[position]).read_bytes())
 
 
 def _walk(folder: Path, prefix: str, above: frozenset[tuple[int, int]]) -> Iterator[tuple[str, int]]:

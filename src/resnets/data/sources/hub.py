@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from resnets.data.decoding import picture_formats
+from resnets.data.decoding import open_picture
 from resnets.data.listing import SPLITS, Listing
 
 ACCEPTS = "hf:OWNER/NAME or hf:OWNER/NAME:CONFIGURATION, a data set of the Hugging Face Hub (network needed)"
@@ -77,8 +77,7 @@ class Rows:
     def __call__(self, position: int) -> Image.Image:
         """The picture of a row, its pixels not yet decoded."""
         cell = self.table[position][self.column]
-        file = io.BytesIO(cell["bytes"]) if cell["bytes"] is not None else cell["path"]
-        return Image.open(file, formats=picture_formats())
+        return open_picture(cell["bytes"] if cell["bytes"] is not None else Path(cell["path"]).read_bytes())
 
 
 def _only_column(source: str, features: dict[str, Any], kind: type) -> str:

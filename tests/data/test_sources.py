@@ -1,0 +1,377 @@
+"""One contract for all sources, and what each of them has of its own."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import pickle
+import struct
+import tarfile
+import zipfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pyarrow
+import pytest
+import torch
+from PIL import Image
+from pyarrow import parquet
+from sklearn.datasets import load_digits
+
+from resnets.data.dataset import Data, open_dataset
+from resnets.data.sources import find_source, sources
+
+Paint = Callable[..., Path]
+PATHS = (
+    *(f"train/cats/{i}.png" for i in range(6)),
+    *(f"train/dogs/deep/er/{i}.png" for i in range(4)),
+    *(f"test/cats/{i}.png" for i in range(3)),
+    *(f"test/dogs/{i}.png" for i in range(2)),
+)
+
+
+def pack_tar(folder: Path, name: str = "set.tar", mode: str = "w", top: str = "") -> Path:
+    archive = folder.parent / name
+    with tarfile.open(archive, mode) as tar:
+        for file in sorted(folder.rglob("*.png"), reverse=True):
+            tar.add(file, top + file.relative_to(folder).as_posix())
+    return archive
+
+
+def pack_zip(folder: Path, name: str = "set.zip", top: str = "") -> Path:
+    archive = folder.parent / name
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as zip_file:
+        for file in sorted(folder.rglob("*.png")):
+            zip_file.write(file, top + file.relative_to(folder).as_posix())
+    return archive
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    files = [file.relative_to(folder) for file in sorted(folder.rglob("*.png"))]
+    return [{"path": f.as_posix(), "label": f.parts[1], "split": f.parts[0]} for f in files]
+
+
+def write_csv(folder: Path, delimiter: str = ",") -> Path:
+    table = folder / ("table.csv" if delimiter == "," else "table.tsv")
+    with table.open("w", newline="", encoding="utf-8-sig") as file:
+        writer = csv.DictWriter(file, ["path", "label", "split"], delimiter=delimiter)
+        writer.writeheader()
+        writer.writerows(rows(folder))
+    return table
+
+
+def write_parquet(folder: Path) -> Path:
+    parquet.write_table(pyarrow.Table.from_pylist(rows(folder)), folder / "table.parquet")
+    return folder / "table.parquet"
+
+
+SAME_SET: dict[str, Callable[[Path], Path]] = {
+    "folder": lambda folder: folder,
+    "tar": pack_tar,
+    "tar with ./": lambda folder: pack_tar(folder, top="./"),
+    "tar with a folder above": lambda folder: pack_tar(folder, top="all/of/it/"),
+    "tar.gz": lambda folder: pack_tar(folder, "set.tar.gz", "w:gz"),
+    "tgz": lambda folder: pack_tar(folder, "set.TGZ", "w:gz"),
+    "tar.xz": lambda folder: pack_tar(folder, "set.tar.xz", "w:xz"),
+    "tar.bz2": lambda folder: pack_tar(folder, "set.tar.bz2", "w:bz2"),
+    "zip": pack_zip,
+    "zip with a folder above": lambda folder: pack_zip(folder, top="set/"),
+    "csv": write_csv,
+    "tsv": lambda folder: write_csv(folder, "\t"),
+    "parquet": write_parquet,
+}
+
+
+@pytest.mark.parametrize("kind", SAME_SET)
+def test_the_same_pictures_are_read_from_every_kind(kind: str, paint: Paint) -> None:
+    folder = paint(*PATHS)
+    data = open_dataset(SAME_SET[kind](folder))
+    assert data.classes == ("cats", "dogs")
+    assert set(data.splits) == {"train", "test"}
+    assert data.splits_made == ()
+    assert data.channels == 3
+    for split, dataset in data.splits.items():
+        assert sorted(dataset.names) == sorted(path for path in PATHS if path.startswith(split))
+        for index, name in enumerate(dataset.names):
+            assert data.classes[dataset.targets[index]] == name.split("/")[1]
+            expected = torch.from_numpy(np.array(Image.open(folder / name))).permute(2, 0, 1)
+            assert torch.equal(dataset.picture(index, 3), expected)
+    assert data.fingerprint == open_dataset(folder).fingerprint
+
+
+@pytest.mark.parametrize("kind", SAME_SET)
+def test_sources_are_read_by_threads_and_other_processes(kind: str, paint: Paint) -> None:
+    dataset = open_dataset(SAME_SET[kind](paint(*PATHS))).splits["train"]
+    expected = [dataset.picture(i, 3) for i in range(len(dataset))]
+    elsewhere = pickle.loads(pickle.dumps(dataset))
+    with ThreadPoolExecutor(4) as pool:
+        got = list(pool.map(lambda i: elsewhere.picture(i % len(dataset), 3), range(100)))
+    assert all(torch.equal(picture, expected[i % len(dataset)]) for i, picture in enumerate(got))
+
+
+def test_every_source_says_what_it_accepts_and_claims_nothing_else(tmp_path: Path) -> None:
+    assert set(sources()) == {"archive", "builtin", "folder", "hub", "table"}
+    for module in sources().values():
+        assert module.ACCEPTS
+        assert not module.recognises(str(tmp_path / "absent"))
+    with pytest.raises(ValueError, match=r"(?s)no data set at 'absent'.*folder: .*hub: hf:") as caught:
+        find_source("absent")
+    for name, module in sources().items():
+        assert f"{name}: {module.ACCEPTS}" in str(caught.value)
+
+
+def test_two_sources_that_claim_one_name_are_an_error(paint: Paint, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = paint("cats/0.png", "cats/1.png", "dogs/0.png", "dogs/1.png", root="digits")
+    monkeypatch.chdir(folder.parent)
+    with pytest.raises(ValueError, match=r"'digits' could be builtin or folder; .* \./digits"):
+        open_dataset("digits")
+    assert open_dataset("./digits").format == "folder"
+    assert open_dataset(Path("digits")).format == "folder"
+
+
+# Folders
+
+
+def test_split_folders_have_several_names(paint: Paint) -> None:
+    folder = paint(
+        *(f"{s}/{c}/{i}.png" for s in ("Training", "valid", "test") for c in ("a", "b") for i in range(2))
+    )
+    assert set(open_dataset(folder).splits) == {"train", "val", "test"}
+
+
+def test_hidden_and_other_files_are_no_pictures(paint: Paint) -> None:
+    folder = paint(
+        "a/0.png", "a/.1.png", "b/0.png", ".cache/x/0.png", "__MACOSX/a/0.png", "a/1.png", "b/1.png"
+    )
+    (folder / "a" / "notes.txt").write_text("no picture")
+    data = open_dataset(folder)
+    assert sorted(n for d in data.splits.values() for n in d.names) == [
+        "a/0.png",
+        "a/1.png",
+        "b/0.png",
+        "b/1.png",
+    ]
+
+
+def test_links_are_followed_but_not_in_circles(paint: Paint, tmp_path: Path) -> None:
+    paint(*(f"{i}.png" for i in range(3)), root="elsewhere")
+    folder = paint("a/0.png", "a/1.png", root="linked")
+    (folder / "b").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    (folder / "a" / "circle").symlink_to(folder, target_is_directory=True)
+    data = open_dataset(folder)
+    assert data.classes == ("a", "b")
+    assert sum(len(d) for d in data.splits.values()) == 5
+
+
+def test_a_class_may_be_called_train(paint: Paint) -> None:
+    folder = paint(*(f"{c}/{i}.png" for c in ("train", "bus", "car") for i in range(5)))
+    assert open_dataset(folder).classes == ("bus", "car", "train")
+
+
+@pytest.mark.parametrize(
+    ("paths", "complaint"),
+    [
+        ((), "holds no pictures"),
+        (("0.png", "a/1.png"), "0.png is in no class folder"),
+        (("a/0.png", "a/1.png"), r"one class only \(a\)"),
+        (
+            ("train/a/0.png", "train/b/0.png", "test/0.png"),
+            "test/0.png is in a split folder but in no class folder",
+        ),
+        (
+            ("train/a/0.png", "train/b/0.png", "masks/0.png"),
+            r"split folders \(train\) beside other folders \(masks\)",
+        ),
+        (("val/a/0.png", "val/b/0.png", "test/a/0.png"), "has test and val, but no pictures to train on"),
+    ],
+)
+def test_folders_that_are_no_data_set(
+    paths: tuple[str, ...], complaint: str, paint: Paint, tmp_path: Path
+) -> None:
+    (tmp_path / "pictures").mkdir()
+    with pytest.raises(ValueError, match=complaint):
+        open_dataset(paint(*paths))
+
+
+# Archives
+
+
+def png(value: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("L", (3, 3), value).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_nothing_of_an_archive_reaches_the_disk_by_its_own_name(tmp_path: Path) -> None:
+    """Members that climb out, absolute names, links, devices: only plain ones are read, and only as bytes."""
+    folder = tmp_path / "inside"
+    folder.mkdir()
+    archive = folder / "hostile.tar"
+    with tarfile.open(archive, "w") as tar:
+        for name in ("a/0.png", "a/1.png", "b/0.png", "b/1.png", "../../b/2.png", "/b/3.png"):
+            member = tarfile.TarInfo(name)
+            member.size = len(png(0))
+            tar.addfile(member, io.BytesIO(png(0)))
+        for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE):
+            member = tarfile.TarInfo(f"a/{kind.decode()}.png")
+            member.type, member.linkname = kind, "/etc/passwd"
+            tar.addfile(member)
+    before = sorted(tmp_path.rglob("*"))
+    data = open_dataset(archive)
+    names = sorted(name for dataset in data.splits.values() for name in dataset.names)
+    assert names == ["a/0.png", "a/1.png", "b/0.png", "b/1.png", "b/3.png"]
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_of_a_member_that_stands_twice_the_last_counts(tmp_path: Path) -> None:
+    archive = tmp_path / "twice.tar"
+    with tarfile.open(archive, "w") as tar:
+        for name, value in (("a/0.png", 1), ("a/1.png", 3), ("b/0.png", 4), ("b/1.png", 5), ("a/0.png", 2)):
+            member = tarfile.TarInfo(name)
+            member.size = len(png(value))
+            tar.addfile(member, io.BytesIO(png(value)))
+    data = open_dataset(archive)
+    values = {n: int(d.picture(i, 1).max()) for d in data.splits.values() for i, n in enumerate(d.names)}
+    assert values == {"a/0.png": 2, "a/1.png": 3, "b/0.png": 4, "b/1.png": 5}
+
+
+@pytest.mark.parametrize("name", ["broken.tar", "broken.tar.gz", "broken.zip"])
+def test_what_is_no_archive_is_said_to_be_none(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(b"this is not an archive" * 100)
+    with pytest.raises(ValueError, match=f"{name} is not a whole archive"):
+        open_dataset(tmp_path / name)
+
+
+# Tables
+
+
+def table(folder: Path, text: str) -> Path:
+    (folder / "table.csv").write_text(text)
+    return folder / "table.csv"
+
+
+def test_a_table_has_its_own_labels_and_may_leave_the_splits_to_us(paint: Paint) -> None:
+    folder = paint(*(f"{i}.png" for i in range(10)))
+    lines = "\n".join(f"{i}.png,{'odd' if i % 2 else 'even'}" for i in range(10))
+    data = open_dataset(table(folder, f"Filename,Class\n{lines}\n"))
+    assert data.classes == ("even", "odd")
+    assert data.splits_made == ("test",)
+    assert len(data.splits["train"]) == 8
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        (
+            "path,colour\n0.png,red\n",
+            "none of the columns label, class, where one is expected; .* are path, colour",
+        ),
+        ("path,label,class\n0.png,a,b\n", "has label, class of the columns label, class"),
+        ("path,label\n0.png,a\n1.png,\n", "row 2 has no class"),
+        ("path,label\n0.png,a\n1.png\n", "row 2 has no class"),
+        ("path,label\n,a\n", "row 1 has no path"),
+        ("path,label,split\n0.png,a,train\n1.png,b,extra\n", "'extra' is no split; expected one of train"),
+        ("path,label,split\n0.png,a,train\n1.png,b,test\n0.png,b,test\n", "names a picture twice"),
+        ("path,label,split\n0.png,a,train\n1.png,b,test\n2.png,b,\n", "2.png belongs to no split"),
+    ],
+)
+def test_tables_that_are_no_data_set(text: str, complaint: str, paint: Paint) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        open_dataset(table(paint("0.png", "1.png", "2.png"), text))
+
+
+def test_a_table_that_is_none(tmp_path: Path) -> None:
+    (tmp_path / "table.parquet").write_bytes(b"this is not Parquet")
+    with pytest.raises(ValueError, match="is no Parquet table"):
+        open_dataset(tmp_path / "table.parquet")
+    (tmp_path / "table.csv").write_bytes(b"path,label\n\xff\xfe,a\n")
+    with pytest.raises(ValueError, match="is no table in UTF-8"):
+        open_dataset(tmp_path / "table.csv")
+
+
+# Built-in
+
+
+def test_digits_are_scikit_learns() -> None:
+    data = open_dataset("digits")
+    reference = load_digits()
+    assert data.classes == tuple("0123456789")
+    assert data.channels == 1
+    assert {split: len(dataset) for split, dataset in data.splits.items()} == {"train": 1438, "test": 359}
+    seen = set()
+    for dataset in data.splits.values():
+        for index, name in enumerate(dataset.names):
+            label, number = name.split("/")
+            seen.add(int(number))
+            assert reference.target[int(number)] == int(label) == dataset.targets[index]
+            expected = torch.from_numpy(reference.images[int(number)] / 16 * 255)
+            torch.testing.assert_close(dataset.picture(index, 1)[0].double(), expected, rtol=0, atol=0.5)
+    assert seen == set(range(1797))
+
+
+def test_mnist_is_read_from_torchvisions_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its files in the cache, in their published layout, so that there is nothing to download."""
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for part, n in (("train", 20), ("t10k", 10)):
+        pixels = np.random.default_rng(n).integers(0, 256, (n, 28, 28), dtype=np.uint8)
+        labels = (np.arange(n) % 10).astype(np.uint8)
+        for name, magic, values in (("images-idx3", 2051, pixels), ("labels-idx1", 2049, labels)):
+            header = struct.pack(f">I{values.ndim}I", magic, *values.shape)
+            (raw / f"{part}-{name}-ubyte").write_bytes(header + values.tobytes())
+            (raw / f"{part}-{name}-ubyte.gz").write_bytes(gzip.compress(header + values.tobytes()))
+    monkeypatch.setenv("RESNETS_CACHE", str(tmp_path))
+    data = open_dataset("mnist")
+    assert {split: len(dataset) for split, dataset in data.splits.items()} == {"train": 20, "test": 10}
+    assert data.classes[3] == "3 - three"
+    assert data.splits["test"].targets.tolist() == list(range(10))
+    expected = np.random.default_rng(10).integers(0, 256, (10, 28, 28), dtype=np.uint8)
+    assert torch.equal(data.splits["test"].picture(4, 1)[0], torch.from_numpy(expected[4]))
+
+
+# Hugging Face
+
+
+@pytest.fixture
+def hub_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Data]:
+    """Opens a data set in the Hub's layout, Parquet files, from a folder instead of the network."""
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    features = datasets.Features(
+        {
+            "image": datasets.Image(),
+            "label": datasets.ClassLabel(names=["cat", "ant"]),
+            "id": datasets.Value("int64"),
+        }
+    )
+
+    def write(**splits: list[int]) -> Data:
+        repository = tmp_path / "owner" / "name"
+        for split, labels in splits.items():
+            images = [Image.new("RGB", (4, 4), (i, 0, 0)) for i in range(len(labels))]
+            columns = {"image": images, "label": labels, "id": list(range(len(labels)))}
+            part = datasets.Dataset.from_dict(columns, features=features)
+            (repository / "data").mkdir(parents=True, exist_ok=True)
+            part.to_parquet(repository / "data" / f"{split}-00000-of-00001.parquet")
+        return open_dataset(f"hf:{repository}")
+
+    return write
+
+
+def test_a_hub_data_set(hub_set: Callable[..., Data]) -> None:
+    data = hub_set(train=[0, 1, 1, 0, 1], validation=[1, 0], test=[-1, -1])
+    assert data.format == "hub"
+    assert data.classes == ("cat", "ant")
+    assert set(data.splits) == {"train", "val"}
+    train = pickle.loads(pickle.dumps(data.splits["train"]))
+    assert train.targets.tolist() == [0, 1, 1, 0, 1]
+    assert [int(train.picture(i, 3)[0].max()) for i in range(5)] == [0, 1, 2, 3, 4]
+    assert data.splits["val"].names[1] == "val/0000001"
+
+
+def test_a_hub_data_set_with_some_labels_missing(hub_set: Callable[..., Data]) -> None:
+    with pytest.raises(ValueError, match="some pictures of train have no label"):
+        hub_set(train=[0, 1, -1])
