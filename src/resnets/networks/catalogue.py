@@ -158,7 +158,8 @@ def architecture(name: str) -> Declaration:
                 return declare(*map(int, match.groups()))
             except ValueError as error:
                 raise ValueError(f"there is no network named {name!r}: {error}") from None
-    nearest = get_close_matches(name.lower(), CATALOGUE, n=3)
+    longer = [known for known in CATALOGUE if known.startswith(name.lower())]
+    nearest = longer[:3] or get_close_matches(name.lower(), CATALOGUE, n=3)
     hint = f"did you mean {' or '.join(nearest)}?" if nearest else "`resnets models` lists the names"
     raise ValueError(f"there is no network named {name!r}; {hint}")
 

@@ -6,7 +6,6 @@ safetensors.
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -41,12 +40,14 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
         raise ValueError(f"{path} is not a weights file; .safetensors, .pth and .pt are read")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise ValueError(f"{path} does not hold tensors alone, so it was not read: {error}") from error
+    except Exception as error:  # a damaged file can fail anywhere
+        raise ValueError(f"{path} is damaged or holds more than tensors, so it was not read") from error
     for key in WRAPPERS:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
-    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
+    if not isinstance(content, Mapping) or not all(
+        isinstance(key, str) and isinstance(value, Tensor) for key, value in content.items()
+    ):
         raise ValueError(f"{path} does not hold a network's tensors by name")
     return {key.removeprefix("module."): value for key, value in content.items()}
 

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from resnets.weights.files import read_tensors, write_tensors
+
+TENSORS = {
+    "a": torch.randn(3, 4, generator=torch.Generator().manual_seed(0)),
+    "b.c": torch.arange(5),
+    "d": torch.randn(2, 3, 4, 4).contiguous(memory_format=torch.channels_last),
+    "e": torch.randn(7).to(torch.bfloat16),
+    "f": torch.tensor(float("nan")),
+}
+
+
+def assert_same(read: dict[str, torch.Tensor]) -> None:
+    assert read.keys() == TENSORS.keys()
+    for key, value in TENSORS.items():
+        assert read[key].dtype == value.dtype
+        assert read[key].shape == value.shape
+        same_bits = read[key].contiguous().reshape(-1).view(torch.uint8)
+        assert torch.equal(same_bits, value.contiguous().reshape(-1).view(torch.uint8))
+
+
+def test_safetensors_keeps_every_bit(tmp_path: Path) -> None:
+    write_tensors(TENSORS, tmp_path / "x.safetensors")
+    assert_same(read_tensors(tmp_path / "x.safetensors"))
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".pt"])
+@pytest.mark.parametrize("key", [None, "state_dict", "model", "model_state_dict"])
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_pytorch_files_as_training_scripts_leave_them(
+    tmp_path: Path, suffix: str, key: str | None, prefix: str
+) -> None:
+    tensors = {prefix + name: value for name, value in TENSORS.items()}
+    torch.save({key: tensors, "epoch": 3} if key else tensors, tmp_path / f"x{suffix}")
+    assert_same(read_tensors(tmp_path / f"x{suffix}"))
+
+
+class Bomb:
+    """Runs a command where it is unpickled."""
+
+    def __init__(self, witness: Path) -> None:
+        self.witness = witness
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.mkdir, (str(self.witness),)
+
+
+def test_a_file_that_would_run_code_is_refused_and_does_not_run(tmp_path: Path) -> None:
+    torch.save({"a": torch.zeros(1), "b": Bomb(tmp_path / "ran")}, tmp_path / "x.pth")
+    with pytest.raises(ValueError, match="holds more than tensors"):
+        read_tensors(tmp_path / "x.pth")
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+@pytest.mark.parametrize("content", [b"", b"text", b"\x80\x02}q\x00.", b"PK\x03\x04" + bytes(100), bytes(64)])
+def test_a_damaged_file_is_named(tmp_path: Path, suffix: str, content: bytes) -> None:
+    path = tmp_path / f"x{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"x\.(pth|safetensors)"):
+        read_tensors(path)
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_a_file_that_was_cut_off_is_named(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"x{suffix}"
+    torch.save(TENSORS, path) if suffix == ".pth" else write_tensors(TENSORS, path)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ValueError, match=r"x\.(pth|safetensors)"):
+        read_tensors(path)
+
+
+def test_other_contents_and_other_files(tmp_path: Path) -> None:
+    torch.save([1, 2], tmp_path / "list.pth")
+    torch.save({"a": 1}, tmp_path / "numbers.pth")
+    torch.save({1: torch.zeros(1)}, tmp_path / "keys.pth")
+    for name in ("list", "numbers", "keys"):
+        with pytest.raises(ValueError, match=f"{name}.pth does not hold a network's tensors"):
+            read_tensors(tmp_path / f"{name}.pth")
+    (tmp_path / "x.pkl").touch()
+    with pytest.raises(ValueError, match="are read"):
+        read_tensors(tmp_path / "x.pkl")
+    with pytest.raises(FileNotFoundError, match="no weights file"):
+        read_tensors(tmp_path / "absent.pth")
