@@ -31,6 +31,11 @@ class Declaration:
     in_channels: int = 3
     source: str = ""
 
+    @property
+    def layers(self) -> int:
+        """Layers with weights, as the papers count them."""
+        raise NotImplementedError
+
     def to_dict(self) -> dict[str, Any]:
         """`family` and every field, in JSON's types."""
         values = {
