@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from torch import Tensor
+from torch import Tensor, device
 
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
 
@@ -35,6 +35,10 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.indices)
+
+    def to(self, device: device) -> Batch:
+        """The batch on a device; a copy from pinned memory does not wait."""
+        return Batch(*(tensor.to(device, non_blocking=True) for tensor in vars(self).values()))
 
 
 @dataclass(frozen=True)

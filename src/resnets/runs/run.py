@@ -19,9 +19,10 @@ from pathlib import Path
 
 from torch import nn
 
-from resnets.networks.catalogue import build, from_dict
+from resnets.networks.catalogue import build, declaration_from_dict
 from resnets.runs.card import Card
-from resnets.weights.files import load_into, save
+from resnets.weights.files import read_tensors, write_tensors
+from resnets.weights.models import load_tensors
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,9 @@ class Run:
             FileNotFoundError: if the folder is no run.
         """
         if not self.card_path.is_file():
-            raise FileNotFoundError(f"{self.folder} is not a run: it has no model.json; `resnets train` makes one")
+            raise FileNotFoundError(
+                f"{self.folder} is not a run: it has no model.json; `resnets train` makes one"
+            )
         return Card.read(self.card_path)
 
     def network(self) -> nn.Module:
@@ -78,8 +81,8 @@ class Run:
                 f"{self.folder} has no weights yet: its training has not ended; go on with "
                 f"`resnets train --resume {self.folder}`"
             )
-        network = build(from_dict(card.architecture))
-        load_into(network, self.weights_path)
+        network = build(declaration_from_dict(card.architecture))
+        load_tensors(network, read_tensors(self.weights_path), str(self.weights_path))
         return network.eval()
 
     def write_card(self, card: Card) -> None:
@@ -91,7 +94,7 @@ class Run:
         """Write the weights."""
         self.folder.mkdir(parents=True, exist_ok=True)
         temporary = self.weights_path.with_suffix(".tmp")
-        save(network, temporary)
+        write_tensors(network.state_dict(), temporary)
         os.replace(temporary, self.weights_path)
 
     def history(self) -> list[dict[str, float]]:

@@ -11,8 +11,8 @@ Task = Classification
 """What the loop calls; a union as soon as there is a second task."""
 
 
-def create_task(name: str, classes: tuple[str, ...]) -> Task:
-    """The task that a module of this package defines.
+def create_task(name: str, classes: tuple[str, ...], label_smoothing: float = 0.0) -> Task:
+    """The task that a module of this package defines, for networks whose outputs are `classes`.
 
     Raises:
         ValueError: if there is no such module.
@@ -20,5 +20,5 @@ def create_task(name: str, classes: tuple[str, ...]) -> Task:
     known = [module.name for module in pkgutil.iter_modules(__path__)]
     if name not in known:
         raise ValueError(f"there is no task {name!r}; there is {', '.join(known)}")
-    task: Task = import_module(f"{__name__}.{name}").TASK(classes)
+    task: Task = import_module(f"{__name__}.{name}").TASK(classes, label_smoothing)
     return task

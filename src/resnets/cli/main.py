@@ -1,0 +1,142 @@
+"""`resnets COMMAND`: every other module of this package is a command, its function's signature the flags.
+
+A parameter without a default or before a `/` is a positional argument, `*names` any number of them; every other
+parameter is a flag. `**changes: Annotated[Any, Recipe]` is a flag for each field of that dataclass, which changes
+nothing unless given. What a flag does is read from the docstrings.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import pkgutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import version
+from typing import Any, get_args, get_type_hints
+
+import docstring_parser
+from jsonargparse import ActionYesNo, ArgumentParser
+
+import resnets.cli
+from resnets.training.interruption import InterruptedTraining
+
+MENDABLE = (ValueError, OSError, ImportError, FloatingPointError)
+"""Errors that a user can mend: shown as a sentence, without a trace."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command line; the status is 0, 1 after an error, 2 after misuse, 130 after an interruption."""
+    names = [module.name for module in pkgutil.iter_modules(resnets.cli.__path__) if module.name != "main"]
+    commands: dict[str, Callable[..., None]] = {
+        name: getattr(import_module(f"resnets.cli.{name}"), name) for name in names
+    }
+    parsed = create_parser(commands).parse_args(arguments)
+    command = commands[parsed.command]
+    try:
+        call(command, vars(parsed[parsed.command]))
+    except (InterruptedTraining, KeyboardInterrupt) as stop:
+        print(f"resnets {parsed.command}: {stop or 'interrupted'}", file=sys.stderr)
+        return 130
+    except MENDABLE as error:
+        print(f"resnets {parsed.command}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def create_parser(commands: dict[str, Callable[..., None]]) -> ArgumentParser:
+    """The parser of all commands."""
+    parser = ArgumentParser(prog="resnets", description="Residual networks, from pictures to answers.")
+    parser.add_argument("--version", action="version", version=f"resnets {version('resnets')}")
+    subcommands = parser.add_subcommands(required=True, dest="command", metavar="COMMAND")
+    for name, command in commands.items():
+        text = docstring_parser.parse(command.__doc__ or "")
+        description = "\n\n".join(filter(None, (text.short_description, text.long_description)))
+        subparser = ArgumentParser(description=description)
+        for argument in arguments_of(command):
+            argument.add_to(subparser)
+        subcommands.add_subcommand(name, subparser, help=text.short_description)
+    return parser
+
+
+@dataclass(frozen=True)
+class Argument:
+    """One argument of a command line; `nargs` of a positional is None for one, "?" for at most one, "*" for any."""
+
+    name: str
+    kind: Any
+    help: str
+    default: Any = None
+    positional: bool = False
+    nargs: str | None = None
+
+    def add_to(self, parser: ArgumentParser) -> None:
+        """Declare it."""
+        if self.positional:
+            options = {} if self.nargs is None else {"nargs": self.nargs, "default": self.default}
+            parser.add_argument(self.name, type=self.kind, help=self.help, **options)
+            return
+        flag = f"--{self.name.replace('_', '-')}"
+        if self.kind in (bool, bool | None):
+            parser.add_argument(
+                flag, action=ActionYesNo(no_prefix="no-"), default=self.default, help=self.help
+            )
+        else:
+            parser.add_argument(flag, type=self.kind, default=self.default, help=self.help)
+
+
+def arguments_of(command: Callable[..., None]) -> Iterator[Argument]:
+    """The arguments that a command's signature declares."""
+    kinds = get_type_hints(command, include_extras=True)
+    helps = helps_of(command)
+    for name, parameter in inspect.signature(command).parameters.items():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            yield from fields_of(get_args(kinds[name])[1])
+        elif parameter.kind is parameter.VAR_POSITIONAL:
+            yield Argument(name, kinds[name], helps.get(name, ""), [], positional=True, nargs="*")
+        elif parameter.default is parameter.empty:
+            yield Argument(name, kinds[name], helps.get(name, ""), positional=True)
+        else:
+            first = parameter.kind is parameter.POSITIONAL_ONLY
+            nargs = "?" if first else None
+            yield Argument(name, kinds[name], helps.get(name, ""), parameter.default, first, nargs)
+
+
+def fields_of(declaration: type) -> Iterator[Argument]:
+    """An optional flag for each field of a dataclass."""
+    kinds = get_type_hints(declaration)
+    helps = {name: text for base in reversed(declaration.__mro__) for name, text in helps_of(base).items()}
+    for field in dataclasses.fields(declaration):
+        yield Argument(field.name, kinds[field.name] | None, helps[field.name])
+
+
+def helps_of(documented: object) -> dict[str, str]:
+    """What a docstring says of each parameter or attribute."""
+    described = docstring_parser.parse(inspect.cleandoc(getattr(documented, "__doc__", None) or "")).params
+    texts = {}
+    for parameter in described:
+        for name in parameter.arg_name.split(","):
+            texts[name.strip()] = " ".join((parameter.description or "").split())
+    return texts
+
+
+def call(command: Callable[..., None], values: dict[str, Any]) -> None:
+    """Call a command with what was parsed; fields of a dataclass that were not given are left out."""
+    positional: list[Any] = []
+    named = dict(values)
+    parameters = inspect.signature(command).parameters
+    for name, parameter in parameters.items():
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            positional += named.pop(name)
+        elif parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
+            positional.append(named.pop(name))
+    command(
+        *positional,
+        **{name: value for name, value in named.items() if name in parameters or value is not None},
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

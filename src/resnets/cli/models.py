@@ -1,0 +1,51 @@
+"""`resnets models`: what networks there are."""
+
+from __future__ import annotations
+
+from json import dumps
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from resnets.insight.profile import published_size, totals
+from resnets.networks.catalogue import architecture, list_models
+
+
+def models(pattern: str = "*", /, json: bool = False) -> None:
+    """List the networks of the catalogue, with their costs at the picture size they are published for.
+
+    Multiply-adds are those of convolutions and linear layers; one is what the papers count as one FLOP.
+
+    Args:
+        pattern: list only names that match it, such as 'resnet*' or '*_bn'.
+        json: print a JSON list instead of a table.
+
+    Raises:
+        ValueError: if no name matches.
+    """
+    rows = []
+    for name in list_models(pattern):
+        declaration = architecture(name)
+        size = published_size(declaration)
+        parameters, multiply_adds = totals(declaration, size)
+        rows.append((name, declaration.layers, parameters, multiply_adds, list(size), declaration.source))
+    if not rows:
+        raise ValueError(f"no network's name matches {pattern!r}; `resnets models` lists them all")
+    if json:
+        keys = ("name", "layers", "parameters", "multiply_adds", "size", "source")
+        print(dumps([dict(zip(keys, row, strict=True)) for row in rows], indent=2))
+        return
+    table = Table(box=SIMPLE_HEAD)
+    table.add_column("Name", no_wrap=True)
+    for heading in ("Layers", "Parameters", "Multiply-adds", "Size"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("Source", no_wrap=True)
+    for name, layers, parameters, multiply_adds, (height, width), source in rows:
+        cells = (f"{parameters / 1e6:.2f} M", f"{multiply_adds / 1e9:.2f} G", f"{height} x {width}")
+        table.add_row(name, str(layers), *cells, source)
+    console = Console()
+    console.print(table)
+    console.print(
+        "[dim]Other depths of CIFAR's families: resnet{6n+2}, plain{6n+2}, preresnet{9n+2}, wrn{6n+4}_{k}."
+    )

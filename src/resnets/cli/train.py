@@ -1,0 +1,104 @@
+"""`resnets train`: from a data set to a finished run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from rich.console import Console
+
+from resnets.data.dataset import open_dataset
+from resnets.training import train as training
+from resnets.training.plan import plan
+from resnets.training.recipe import Recipe
+
+
+def train(
+    data: str | None = None,
+    /,
+    run: Path | None = None,
+    model: str = "auto",
+    recipe: str = "auto",
+    size: int | None = None,
+    val_share: float | None = None,
+    weights: Path | None = None,
+    resume: Path | None = None,
+    overwrite: bool = False,
+    max_unreadable: float = 0.01,
+    precision: str = "auto",
+    accelerator: str = "auto",
+    devices: int | str = "auto",
+    num_nodes: int = 1,
+    strategy: str = "auto",
+    workers: int | None = None,
+    logger: str | None = None,
+    print_config: bool = False,
+    **changes: Annotated[Any, Recipe],
+) -> None:
+    """Train a network on a data set and write weights, card, metrics and report into a run's folder.
+
+    Ctrl-C stops between two steps; `--resume RUN` goes on exactly there. The flags after `--print-config` are the
+    recipe's: each changes one field of it.
+
+    Args:
+        data: a folder of class folders, a tar or zip of one, a CSV or Parquet table, hf:OWNER/NAME, or a built-in
+            name such as digits or cifar10.
+        run: the folder to write; by default runs/DATA-MODEL, numbered where that is taken.
+        model: a name that `resnets models` lists; auto takes resnet20 for small pictures, resnet18 for larger ones.
+        recipe: paper-cifar, paper-imagenet, quick, photographs, a YAML file, or auto, which picks by the data.
+        size: side of the network's input in pixels; by default what suits the pictures.
+        val_share: share of the training pictures to hold out for validation where the data has no such split.
+        weights: a .safetensors or .pth file of tensors to begin from.
+        resume: the run to go on with; it knows its data, network and recipe.
+        overwrite: replace the run's folder if it is there.
+        max_unreadable: the share of unreadable pictures past which training refuses to start.
+        precision: auto (bfloat16 where the hardware computes in it), 32-true, bf16-mixed or 16-mixed.
+        accelerator: cpu, cuda, mps or auto.
+        devices: processes on this node; auto is one on a CPU and one for each GPU.
+        num_nodes: machines, under torchrun or SLURM.
+        strategy: ddp, fsdp, or another that Lightning Fabric knows.
+        workers: processes that decode pictures; by default one a processor.
+        logger: tensorboard, or the full name of a Lightning logger class; metrics.csv is always written.
+        print_config: print the card of what would run, and stop.
+        changes: fields of the recipe that take other values.
+    """
+    machine: dict[str, Any] = {
+        "accelerator": accelerator,
+        "devices": devices,
+        "num_nodes": num_nodes,
+        "strategy": strategy,
+        "workers": workers,
+    }
+    if resume is not None:
+        if data is not None or changes:
+            raise ValueError("--resume goes on as the run was started: leave out DATA and the recipe's flags")
+        training.resume(resume, **machine)
+    elif data is None:
+        raise ValueError("give the data to train on, such as `resnets train digits`, or a run to --resume")
+    elif print_config:
+        card = plan(
+            open_dataset(data, val_share=val_share),
+            model=model,
+            recipe=recipe,
+            size=size,
+            val_share=val_share,
+            weights=weights,
+            changes=changes,
+        )
+        Console().print_json(card.to_json())
+    else:
+        training.train(
+            data,
+            run=run,
+            model=model,
+            recipe=recipe,
+            size=size,
+            val_share=val_share,
+            weights=weights,
+            max_unreadable=max_unreadable,
+            overwrite=overwrite,
+            precision=precision,
+            logger=logger,
+            **machine,
+            **changes,
+        )

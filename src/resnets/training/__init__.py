@@ -1,0 +1,1 @@
+"""From a network, a task, data and a recipe to a run."""

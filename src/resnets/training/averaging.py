@@ -1,0 +1,28 @@
+"""Averages over training: of the weights, and of batch norm's statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
+
+
+def exponential_average(network: nn.Module, decay: float) -> AveragedModel:
+    """A copy of the network whose weights and statistics follow it: average = decay average + (1 - decay) network."""
+    return AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+
+
+def recompute_statistics(network: nn.Module, inputs: Iterable[Tensor], fabric: Fabric) -> None:
+    """Replace batch norm's running statistics by those of `inputs`, batches as the network takes them.
+
+    Each process reads its own share of the batches; the processes' statistics are then averaged.
+    """
+    with torch.no_grad(), fabric.autocast():
+        update_bn(inputs, network)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d) and module.track_running_stats:
+            for statistic in (module.running_mean, module.running_var):
+                fabric.all_reduce(statistic)  # in place: their mean over the processes

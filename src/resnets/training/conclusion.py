@@ -1,0 +1,133 @@
+"""What is kept of a finished training: the weights to use, their metrics on the card, and the report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from importlib import import_module
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from resnets.data.loading import Loader
+from resnets.data.transforms import prepare
+from resnets.inference.evaluation import EVALUATION_BATCH, evaluate_network
+from resnets.runs.card import Card
+from resnets.training.averaging import recompute_statistics
+from resnets.training.job import Job
+from resnets.weights.files import read_tensors
+from resnets.weights.models import load_tensors
+
+
+def conclude(job: Job, console: Console) -> None:
+    """Write the weights, the card and the report of a training whose steps are all taken.
+
+    The metrics on the card are computed in float32, as `resnets evaluate` does.
+    """
+    network = job.network_to_use
+    if job.recipe.patience and job.run.weights_path.is_file():
+        load_tensors(network, read_tensors(job.run.weights_path), str(job.run.weights_path))
+    if job.recipe.recompute_bn:
+        recompute_statistics(network, training_inputs(job), job.fabric)
+    card = replace(
+        job.card, provenance={**job.card.provenance, "seconds": round(job.state.trained_seconds, 1)}
+    )
+    judged, evaluation = job.judged, None
+    if judged is not None:
+        evaluation = evaluate_network(network, job.task, judged, card.preprocessing, job.fabric.device)
+        card = replace(card, metrics=evaluation.metrics, data={**card.data, "evaluated_on": evaluation.split})
+    if not job.fabric.is_global_zero:
+        return
+    job.run.write_network(network)
+    job.run.write_card(card)
+    if judged is not None:
+        pictures, channels = judged.dataset, card.preprocessing.channels
+        report = import_module(f"resnets.report.{card.task}")
+        report.write_report(
+            job.run.report_path,
+            title=f"{card.model} on {card.data['name']}",
+            facts=facts(card, sum(parameter.numel() for parameter in network.parameters())),
+            history=job.state.history,
+            evaluation=evaluation,
+            picture=lambda index: pictures.picture(index, channels),
+        )
+    print_result(console, job, card)
+
+
+def training_inputs(job: Job) -> Iterator[Tensor]:
+    """The training pictures as evaluation sees them, batch by batch, this process's share."""
+    plain = Loader(
+        job.train.dataset,
+        job.card.preprocessing,
+        EVALUATION_BATCH,
+        shuffle=False,
+        rank=job.fabric.global_rank,
+        world_size=job.fabric.world_size,
+        workers=job.train.workers,
+    )
+    for batch in plain.epoch(0):
+        yield prepare(batch.to(job.fabric.device), job.card.preprocessing, channels_last=True).images
+
+
+def facts(card: Card, parameters: int) -> dict[str, str]:
+    """The card in a few lines, for the head of the report."""
+    data, provenance, recipe = card.data, card.provenance, card.recipe
+    size, channels = card.preprocessing.size, card.preprocessing.channels
+    pictures = ", ".join(f"{count:,} {split}" for split, count in data["pictures"].items())
+    made = (
+        f"; {' and '.join(data['splits_made'])} held out with seed {data['split_seed']}"
+        if data["splits_made"]
+        else ""
+    )
+    lines = {
+        "Network": f"{card.model}, {parameters:,} parameters",
+        "Input": f"{size[0]} × {size[1]} pixels, {'grey' if channels == 1 else 'colour'}",
+        "Data": f"{data['name']}: {pictures}{made}",
+        "Recipe": describe(recipe),
+        "Trained": f"{duration(provenance['seconds'])} on {provenance['device']}, {provenance['precision']}, "
+        f"{provenance['processes']} process{'es' * (provenance['processes'] > 1)}",
+        "Seed": str(provenance["seed"]),
+        "Command": provenance["command"],
+        "Versions": ", ".join(f"{name} {number}" for name, number in provenance["versions"].items()),
+    }
+    if data["left_out"]:
+        lines["Left out"] = f"{len(data['left_out']):,} unreadable pictures, named in model.json"
+    return lines
+
+
+def describe(recipe: Mapping[str, Any]) -> str:
+    """A recipe in one line."""
+    length = f"{recipe['steps']:,} steps" if recipe["steps"] else f"{recipe['epochs']} epochs"
+    return (
+        f"{recipe['name']}: {length} of {recipe['batch_size']}, {recipe['optimizer']}, rate {recipe['lr']:g}, "
+        f"{recipe['schedule']} schedule, weight decay {recipe['weight_decay']:g}"
+    )
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the unit that suits them."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, seconds = divmod(round(seconds), 60)
+    return f"{minutes} min {seconds} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def print_result(console: Console, job: Job, card: Card) -> None:
+    """The table at the end of a training."""
+    table = Table(
+        title=f"{card.model} on {card.data['name']}", title_justify="left", show_header=False, box=None
+    )
+    percentages = {"accuracy": "accuracy", "top5": "top-5 accuracy", "ece": "calibration error"}
+    if card.metrics:
+        table.add_row("measured on", f"{card.metrics['count']:,.0f} {card.data['evaluated_on']} pictures")
+        for name, label in percentages.items():
+            table.add_row(label, f"{card.metrics[name]:.2%}")
+        table.add_row("loss", f"{card.metrics['loss']:.4f}")
+    table.add_row("trained in", duration(card.provenance["seconds"]))
+    table.add_row("weights", str(job.run.weights_path))
+    table.add_row("card", str(job.run.card_path))
+    if job.run.report_path.is_file():
+        table.add_row("report", str(job.run.report_path))
+    console.print(table)

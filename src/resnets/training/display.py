@@ -1,0 +1,91 @@
+"""How a training is shown while it runs: a bar in a terminal, a line an epoch in a log file."""
+
+from __future__ import annotations
+
+import time
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from resnets.training.job import Job
+from resnets.training.state import State
+
+SECONDS_BETWEEN_UPDATES = 0.5
+"""Reading the loss waits for the device, so the bar does it this seldom."""
+
+
+class TrainingDisplay:
+    """A bar with the loss, the accuracy, pictures per second and the time left; above it a line an epoch."""
+
+    def __init__(self, console: Console, total_steps: int, steps_per_epoch: int, first_step: int) -> None:
+        self.console = console
+        self.steps_per_epoch = steps_per_epoch
+        self.epochs = -(-total_steps // steps_per_epoch)
+        self.updated = 0.0
+        self.progress = Progress(
+            TextColumn("epoch {task.fields[epoch]}"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[news]}"),
+            TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self.bar = self.progress.add_task("", total=total_steps, completed=first_step, epoch="", news="")
+
+    def __enter__(self) -> TrainingDisplay:
+        self.progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.progress.stop()
+
+    def step(self, state: State) -> None:
+        """Move the bar on."""
+        now = time.perf_counter()
+        if self.progress.disable or now - self.updated < SECONDS_BETWEEN_UPDATES:
+            return
+        self.updated = now
+        pictures, loss, hits = state.totals.tolist()
+        speed = pictures / max(state.seconds, 1e-9)
+        self.progress.update(
+            self.bar,
+            completed=state.step,
+            epoch=f"{-(-state.step // self.steps_per_epoch)}/{self.epochs}",
+            news=f"loss {loss / pictures:.3f}  accuracy {hits / pictures:.1%}  {speed:,.0f} pictures/s",
+        )
+
+    def epoch(self, row: dict[str, float]) -> None:
+        """Write the epoch's line."""
+        parts = [
+            f"epoch {row['epoch']:>3.0f}/{self.epochs}",
+            f"lr {row['lr']:.4f}",
+            f"train loss {row['train_loss']:.3f} accuracy {row['train_accuracy']:.2%}",
+        ]
+        for split in ("val", "test"):
+            if f"{split}_loss" in row:
+                parts.append(
+                    f"{split} loss {row[f'{split}_loss']:.3f} accuracy {row[f'{split}_accuracy']:.2%}"
+                )
+        parts.append(f"{row['images_per_second']:,.0f}/s")
+        self.console.print("  ".join(parts), highlight=False, soft_wrap=True)
+
+
+def print_plan(console: Console, job: Job) -> None:
+    """What is about to run, in three lines."""
+    card, recipe = job.card, job.recipe
+    parameters = sum(parameter.numel() for parameter in job.bare_network.parameters())
+    pictures = ", ".join(f"{count:,} {split}" for split, count in card.data["pictures"].items())
+    console.print(
+        f"[bold]{card.model}[/], {parameters:,} parameters, on {card.data['name']}: {pictures} pictures"
+    )
+    console.print(
+        f"{job.total_steps:,} steps of {recipe.batch_size}; {card.provenance['device']}, "
+        f"{card.provenance['precision']}, channels last; run {job.run.folder}",
+        highlight=False,
+    )
+    if job.watched is not None and job.watched.dataset.split == "test":
+        console.print("the test curve is only shown: no choice is made by it", style="dim")
+    if job.state.step:
+        console.print(f"going on at step {job.state.step:,}", highlight=False)

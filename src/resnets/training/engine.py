@@ -1,0 +1,100 @@
+"""Devices, processes and precision, as Lightning Fabric carries them, chosen for the machine."""
+
+from __future__ import annotations
+
+import platform
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.loggers.logger import Logger
+from lightning_fabric.strategies.fsdp import FSDPStrategy
+
+PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
+
+
+def create_engine(
+    precision: str = "auto",
+    accelerator: str = "auto",
+    devices: int | str = "auto",
+    num_nodes: int = 1,
+    strategy: str = "auto",
+    loggers: list[Logger] | None = None,
+) -> Fabric:
+    """A Fabric for this machine, to be launched.
+
+    Args:
+        precision: one of `PRECISIONS`; auto takes bfloat16 where the processor or GPU computes in it.
+        accelerator: "cpu", "cuda", "mps" or "auto".
+        devices: how many processes on this node; "auto" is one on a CPU and one for each GPU.
+        num_nodes: machines, under torchrun or SLURM.
+        strategy: "ddp", "fsdp", "auto" or another name that Fabric knows.
+
+    Raises:
+        ValueError: for a precision that is unknown.
+    """
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, not {precision!r}")
+    on_gpu = accelerator in ("auto", "cuda", "gpu") and torch.cuda.is_available()
+    if accelerator == "auto" and not on_gpu and not torch.backends.mps.is_available():
+        accelerator = "cpu"
+    if accelerator == "cpu" and devices == "auto":
+        devices = 1
+    if precision == "auto":
+        precision = "bf16-mixed" if computes_in_bfloat16(on_gpu) else "32-true"
+    chosen: Any = FSDPStrategy(state_dict_type="full") if strategy == "fsdp" else strategy
+    if on_gpu:
+        torch.set_float32_matmul_precision("high")
+    return Fabric(
+        accelerator=accelerator,
+        devices=devices,
+        num_nodes=num_nodes,
+        strategy=chosen,
+        precision=precision,  # type: ignore[arg-type]
+        loggers=loggers,
+    )
+
+
+def computes_in_bfloat16(on_gpu: bool) -> bool:
+    """Whether bfloat16 is a type that the hardware multiplies in, not one that is emulated."""
+    if on_gpu:
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    capabilities = torch.cpu.get_capabilities()
+    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
+def engine_facts(fabric: Fabric) -> dict[str, Any]:
+    """What a card says of the machine that trains."""
+    return {
+        "precision": fabric._precision.precision,
+        "device": torch.cuda.get_device_name() if fabric.device.type == "cuda" else processor_name(),
+        "processes": fabric.world_size,
+        "threads": torch.get_num_threads(),
+    }
+
+
+def processor_name() -> str:
+    """What the processor calls itself."""
+    return str(torch.cpu.get_capabilities().get("cpu_name") or platform.processor() or platform.machine())
+
+
+def create_logger(name: str, folder: Path) -> Logger:
+    """A logger beside the run's `metrics.csv`: "tensorboard", or any class by its full name.
+
+    Raises:
+        ValueError: if there is no such class.
+    """
+    if name == "tensorboard":
+        name = "lightning_fabric.loggers.TensorBoardLogger"
+    module, _, class_name = name.rpartition(".")
+    try:
+        kind = getattr(import_module(module), class_name)
+        logger: Logger = kind(folder, name="log") if "TensorBoard" in class_name else kind(save_dir=folder)
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
+        raise ValueError(
+            f"there is no logger {name!r} ({error}); give tensorboard (pip install 'resnets[track]') or the full name "
+            "of a Lightning logger class, such as lightning.pytorch.loggers.WandbLogger"
+        ) from None
+    return logger

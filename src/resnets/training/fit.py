@@ -1,0 +1,149 @@
+"""The training loop.
+
+    while there are steps to take, and validation still gets better:
+        for each batch of the epoch:
+            set the learning rate
+            prepare the pictures: crop, flip, normalise, mix
+            outputs, loss, gradients
+            step, and average the weights
+            stop here if asked to, with everything saved
+        evaluate, write the epoch's row and the checkpoint
+
+Every random choice is a function of (seed, epoch, sample) or (seed, step), and the position is one number,
+`state.step`: a resumed training takes the same steps as one that was never stopped.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from itertools import islice
+from typing import Protocol
+
+import torch
+
+from resnets.data.order import hashed
+from resnets.data.transforms import prepare
+from resnets.training.interruption import InterruptedTraining, interruptible
+from resnets.training.job import Job
+from resnets.training.optimisers import set_learning_rate
+from resnets.training.schedule import learning_rate
+from resnets.training.state import State
+from resnets.types import Batch
+
+SECONDS_BETWEEN_CHECKPOINTS = 600.0
+"""A checkpoint is written after each epoch, and after this time within one."""
+
+
+class Display(Protocol):
+    """Who is told how the training goes."""
+
+    def step(self, state: State) -> None:
+        """After each step."""
+
+    def epoch(self, row: dict[str, float]) -> None:
+        """After each epoch."""
+
+
+def fit(job: Job, display: Display) -> None:
+    """Train until all steps are taken or validation gets no better.
+
+    Raises:
+        InterruptedTraining: after a signal; the checkpoint is written.
+        FloatingPointError: the loss is no number any more.
+    """
+    state = job.state
+    with interruptible() as interruption:
+        while state.step < job.total_steps and not gave_up(job):
+            epoch, done = divmod(state.step, job.steps_per_epoch)
+            job.network.train()
+            started = saved = time.perf_counter()
+            for batch in islice(job.train.epoch(epoch, done), job.total_steps - state.step):
+                train_step(job, batch, epoch)
+                now = time.perf_counter()
+                state.seconds, started = state.seconds + now - started, now
+                display.step(state)
+                if interruption.requested:
+                    job.save()
+                    raise InterruptedTraining(f"stopped at step {state.step:,} of {job.total_steps:,}")
+                if now - saved > SECONDS_BETWEEN_CHECKPOINTS:
+                    job.save()
+                    saved = now
+            display.epoch(end_epoch(job, epoch))
+
+
+def train_step(job: Job, batch: Batch, epoch: int) -> None:
+    """One step of the optimiser on one batch of uint8 pictures."""
+    recipe, step = job.recipe, job.state.step
+    set_learning_rate(job.optimiser, learning_rate(recipe, step / job.total_steps))
+    torch.manual_seed(
+        hashed(recipe.seed, f"step {step} of process {job.fabric.global_rank}")
+    )  # dropout, drop-path
+    batch = prepare(
+        batch.to(job.fabric.device),
+        job.card.preprocessing,
+        recipe,
+        seed=recipe.seed,
+        epoch=epoch,
+        num_classes=len(job.card.classes),
+        channels_last=True,
+    )
+    outputs = job.network(batch.images)
+    loss = job.task.loss(outputs, batch)
+    job.fabric.backward(loss)
+    if recipe.clip_norm:
+        job.fabric.clip_gradients(
+            job.network, job.optimiser, max_norm=recipe.clip_norm, error_if_nonfinite=False
+        )
+    job.optimiser.step()
+    job.optimiser.zero_grad()
+    if job.average is not None:
+        job.average.update_parameters(job.bare_network)
+    job.state.count(loss, job.task.hits(outputs, batch), len(batch))
+
+
+def end_epoch(job: Job, epoch: int) -> dict[str, float]:
+    """Evaluate where it is due, write the epoch's row and the checkpoint, and give the row."""
+    state, recipe = job.state, job.recipe
+    job.fabric.all_reduce(state.totals, reduce_op="sum")  # in place
+    pictures, loss, hits = state.totals.tolist()
+    if not math.isfinite(loss):
+        raise FloatingPointError(
+            f"the loss is {loss} in epoch {epoch + 1}: the training has diverged; lower --lr (now {recipe.lr}), "
+            "lengthen --warmup, or set --clip-norm 1"
+        )
+    row = {
+        "epoch": epoch + 1,
+        "step": state.step,
+        "lr": learning_rate(recipe, (state.step - 1) / job.total_steps),
+        "train_loss": loss / pictures,
+        "train_accuracy": hits / pictures,
+        "images_per_second": pictures / state.seconds,
+        "seconds": state.trained_seconds + state.seconds,
+    }
+    if state.step >= job.total_steps or (epoch + 1) % recipe.evaluate_every == 0:
+        row |= job.evaluate()
+    watch_validation(job, row)
+    state.end_epoch(row)
+    job.save()
+    if job.fabric.is_global_zero:
+        job.run.write_history(state.history)
+    job.fabric.log_dict(row, step=state.step)
+    return row
+
+
+def watch_validation(job: Job, row: dict[str, float]) -> None:
+    """Keep the weights of the lowest validation loss, where early stopping wants them."""
+    if not job.recipe.patience or "val_loss" not in row:
+        return
+    if row["val_loss"] < job.state.best_loss:
+        job.state.best_loss, job.state.epochs_since_best = row["val_loss"], 0
+        if job.fabric.is_global_zero:
+            job.run.write_network(job.network_to_use)
+    else:
+        job.state.epochs_since_best += job.recipe.evaluate_every
+
+
+def gave_up(job: Job) -> bool:
+    """Whether early stopping has waited long enough."""
+    return 0 < job.recipe.patience <= job.state.epochs_since_best

@@ -1,0 +1,148 @@
+"""A training put together from its card: network, optimiser, loaders, and where it stands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.swa_utils import AveragedModel
+
+from resnets.data.dataset import Data
+from resnets.data.loading import Loader
+from resnets.inference.evaluation import EVALUATION_BATCH, evaluate_network
+from resnets.networks.catalogue import build, declaration_from_dict
+from resnets.runs.card import Card
+from resnets.runs.run import Run
+from resnets.tasks import Task, create_task
+from resnets.training.averaging import exponential_average
+from resnets.training.engine import create_logger
+from resnets.training.optimisers import create_optimiser
+from resnets.training.plan import recipe_of
+from resnets.training.recipe import Recipe
+from resnets.training.state import State
+from resnets.weights.files import read_tensors
+from resnets.weights.models import load_tensors
+
+
+@dataclass
+class Job:
+    """Everything a training consists of.
+
+    Attributes:
+        network: as Fabric wraps it.
+        average: the moving average of the network, or None.
+        train: this process's share of the training pictures.
+        watched: the validation pictures, or the test pictures where there are none; None where there is neither.
+        judged: what the finished network is measured on: the test pictures, or the validation pictures where there are
+            none; None where there is neither.
+    """
+
+    fabric: Fabric
+    run: Run
+    card: Card
+    recipe: Recipe
+    task: Task
+    network: nn.Module
+    average: AveragedModel | None
+    optimiser: Optimizer
+    train: Loader
+    watched: Loader | None
+    judged: Loader | None
+    state: State = field(default_factory=State)
+
+    def __post_init__(self) -> None:
+        self.steps_per_epoch = len(self.train)
+        self.total_steps = self.recipe.total_steps(self.steps_per_epoch)
+
+    @property
+    def bare_network(self) -> nn.Module:
+        """The network without what Fabric and its strategy put around it."""
+        network = self.network
+        while isinstance(inner := getattr(network, "module", None), nn.Module):
+            network = inner
+        return network
+
+    @property
+    def network_to_use(self) -> nn.Module:
+        """The network that is evaluated and kept: the average, where there is one."""
+        return self.bare_network if self.average is None else self.average.module
+
+    def save(self) -> None:
+        """Write the checkpoint whole, then put it in the place of the last one."""
+        temporary = self.run.checkpoint_path.with_suffix(".tmp")
+        self.fabric.save(temporary, self._parts())
+        self.fabric.barrier()
+        if self.fabric.is_global_zero:
+            temporary.replace(self.run.checkpoint_path)
+
+    def load(self) -> None:
+        """Stand where the run's last checkpoint was written; only tensors and plain values are read."""
+        self.fabric.load(self.run.checkpoint_path, self._parts(), weights_only=True)
+
+    def evaluate(self) -> dict[str, float]:
+        """Loss and accuracy of the network to use on the watched split, such as `val_loss`."""
+        if self.watched is None:
+            return {}
+        evaluation = evaluate_network(
+            self.network_to_use,
+            self.task,
+            self.watched,
+            self.card.preprocessing,
+            self.fabric.device,
+            self.fabric.autocast,
+        )
+        return {f"{evaluation.split}_{name}": evaluation.metrics[name] for name in ("loss", "accuracy")}
+
+    def _parts(self) -> dict[str, object]:
+        parts = {"network": self.network, "optimiser": self.optimiser, "state": self.state}
+        return parts if self.average is None else parts | {"average": self.average}
+
+
+def create_job(fabric: Fabric, run: Run, card: Card, data: Data, workers: int | None) -> Job:
+    """The training that a card declares, at its first step.
+
+    Raises:
+        ValueError: if the weights to begin from do not fit.
+    """
+    recipe = recipe_of(card)
+    torch.manual_seed(recipe.seed)
+    network = build(declaration_from_dict(card.architecture)).to(memory_format=torch.channels_last)
+    weights = card.provenance["weights"]
+    if weights is not None:
+        load_tensors(network, read_tensors(weights), weights)
+    logger = card.provenance["logger"]
+    if logger is not None and fabric.is_global_zero:
+        fabric._loggers = [create_logger(logger, run.folder)]
+    average = exponential_average(network, recipe.ema).to(fabric.device) if recipe.ema else None
+    wrapped, optimiser = fabric.setup(network, create_optimiser(network, recipe))
+
+    loaders = {
+        split: Loader(
+            dataset,
+            card.preprocessing,
+            recipe.batch_size if split == "train" else EVALUATION_BATCH,
+            shuffle=split == "train",
+            augmentation=recipe if split == "train" else None,
+            seed=recipe.seed,
+            rank=fabric.global_rank,
+            world_size=fabric.world_size,
+            workers=workers,
+        )
+        for split, dataset in data.splits.items()
+    }
+    return Job(
+        fabric=fabric,
+        run=run,
+        card=card,
+        recipe=recipe,
+        task=create_task(card.task, card.classes, recipe.label_smoothing),
+        network=wrapped,
+        average=average,
+        optimiser=optimiser,
+        train=loaders["train"],
+        watched=loaders.get("val", loaders.get("test")),
+        judged=loaders.get("test", loaders.get("val")),
+    )

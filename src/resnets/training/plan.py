@@ -1,0 +1,111 @@
+"""What a training will do, decided before it starts: the card of a run that has not been trained yet."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, fields, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from resnets.data.dataset import Data
+from resnets.data.statistics import preprocessing_for
+from resnets.networks.catalogue import architecture
+from resnets.runs.card import Card
+from resnets.training.choice import choose_model, choose_recipe
+from resnets.training.recipe import Recipe, load_recipe
+
+AUTO = "auto"
+
+
+def plan(
+    data: Data,
+    *,
+    model: str = AUTO,
+    recipe: str = AUTO,
+    task: str = "classification",
+    size: int | None = None,
+    val_share: float | None = None,
+    weights: str | Path | None = None,
+    changes: Mapping[str, Any] | None = None,
+) -> Card:
+    """The card of a run to be: architecture, classes, preprocessing, recipe, data.
+
+    Args:
+        data: opened, unreadable pictures left out.
+        model: a name of the catalogue, or "auto".
+        recipe: a name of the package, a YAML file, or "auto".
+        size: side of the network's input in pixels; by default what suits the pictures.
+        val_share: as the data was opened with, to be opened again in the same way.
+        weights: a file to begin from.
+        changes: fields of the recipe that take other values.
+
+    Raises:
+        ValueError: for an unknown name or field, or a recipe that cannot be followed with this data.
+    """
+    preprocessing = preprocessing_for(data, size)
+    name = choose_model(preprocessing) if model == AUTO else model
+    declaration = replace(
+        architecture(name), num_classes=len(data.classes), in_channels=preprocessing.channels
+    )
+    pictures = len(data.splits["train"])
+    base = choose_recipe(preprocessing, pictures) if recipe == AUTO else load_recipe(recipe)
+    chosen = changed(base, changes or {})
+    if chosen.patience and "val" not in data.splits:
+        raise ValueError(
+            "early stopping (--patience) chooses by a validation split, and this data has none; "
+            "hold one out with --val-share 0.1"
+        )
+    return Card(
+        model=name,
+        task=task,
+        architecture=declaration.to_dict(),
+        classes=data.classes,
+        preprocessing=preprocessing,
+        recipe=asdict(chosen) | {"name": recipe},
+        data={
+            "source": data.source,
+            "name": data.name,
+            "format": data.format,
+            "fingerprint": data.fingerprint,
+            "pictures": {split: len(dataset) for split, dataset in data.splits.items()},
+            "splits_made": list(data.splits_made),
+            "split_seed": data.split_seed,
+            "val_share": val_share,
+            "left_out": {picture.name: picture.reason for picture in data.unreadable},
+        },
+        provenance={
+            "seed": chosen.seed,
+            "weights": None if weights is None else str(weights),
+            "command": shlex.join([os.path.basename(sys.argv[0]), *sys.argv[1:]]),  # noqa: PTH119 - argv is no path here
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+            "versions": {
+                package: version(package)
+                for package in ("resnets", "torch", "torchvision", "lightning-fabric", "numpy", "pillow")
+            },
+        },
+    )
+
+
+def recipe_of(card: Card) -> Recipe:
+    """The recipe that a card keeps."""
+    names = {field.name for field in fields(Recipe)}
+    return Recipe.from_dict(
+        {name: value for name, value in card.recipe.items() if name in names}, "the card's recipe"
+    )
+
+
+def changed(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
+    """The recipe with other values for some fields; `epochs` takes the place of `steps`, unless both are given.
+
+    Raises:
+        ValueError: if a name is no field of a recipe, or a value does not fit.
+    """
+    values = dict(changes)
+    if "epochs" in values:
+        values.setdefault("steps", 0)
+    return Recipe.from_dict(asdict(recipe) | values, origin="the recipe")

@@ -1,0 +1,166 @@
+"""How to train: one declaration, read from a YAML file of the package and changed field by field."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from resnets.data.transforms import Augmentation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe(Augmentation):
+    """How to train. The augmentation's fields come first.
+
+    Attributes:
+        epochs: passes over the training pictures.
+        steps: optimiser steps; where not 0, it takes the place of `epochs`, and the last epoch may be cut short.
+        batch_size: pictures a step, over all processes together.
+        optimizer: "sgd" with momentum, or "adamw".
+        lr: the highest learning rate.
+        momentum: of SGD; AdamW's betas are PyTorch's defaults.
+        nesterov: look-ahead momentum of SGD.
+        weight_decay: L2 penalty of SGD, decoupled decay of AdamW.
+        decay_all: decay biases and normalisation's parameters too, as the paper did.
+        schedule: "step" multiplies the rate by `gamma` at each milestone; "cosine" and "linear" lead it to zero.
+        warmup: share of the training during which the rate rises linearly to `lr`; 0.25 with "linear" is a
+            one-cycle schedule.
+        milestones: shares of the training after which "step" lowers the rate.
+        gamma: the factor of "step".
+        clip_norm: largest norm of the gradient; 0 for no limit.
+        label_smoothing: share of each target that is spread over all classes.
+        ema: decay of the exponential moving average of the weights; 0 for none. Where there is one, it is
+            what is evaluated and kept.
+        recompute_bn: replace batch norm's running statistics at the end by those of the training pictures without
+            augmentation, as the paper did.
+        evaluate_every: epochs from one evaluation to the next; the last epoch is always evaluated.
+        patience: epochs without a lower validation loss after which training stops, the best weights being kept; 0 for
+            never. It needs a validation split.
+        seed: of the initial weights and every random choice.
+    """
+
+    epochs: int = 20
+    steps: int = 0
+    batch_size: int = 128
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    lr: float = 0.1
+    momentum: float = 0.9
+    nesterov: bool = False
+    weight_decay: float = 1e-4
+    decay_all: bool = True
+    schedule: Literal["step", "cosine", "linear"] = "step"
+    warmup: float = 0.0
+    milestones: tuple[float, ...] = (0.5, 0.75)
+    gamma: float = 0.1
+    clip_norm: float = 0.0
+    label_smoothing: float = 0.0
+    ema: float = 0.0
+    recompute_bn: bool = False
+    evaluate_every: int = 1
+    patience: int = 0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("epochs", "batch_size", "evaluate_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        for name in ("steps", "weight_decay", "clip_norm", "patience", "seed"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative, it is {getattr(self, name)}")
+        for name in ("momentum", "label_smoothing", "ema", "warmup"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 0 and below 1, not {getattr(self, name)}")
+        if self.lr <= 0:
+            raise ValueError(f"lr must be above 0, not {self.lr}")
+        if any(not 0 < share < 1 for share in self.milestones) or list(self.milestones) != sorted(
+            self.milestones
+        ):
+            raise ValueError(
+                f"milestones must be rising shares of the training between 0 and 1, not {self.milestones}"
+            )
+        if self.nesterov and (self.optimizer != "sgd" or not self.momentum):
+            raise ValueError("nesterov needs optimizer sgd with a momentum above 0")
+
+    def total_steps(self, steps_per_epoch: int) -> int:
+        """How many optimiser steps the training takes."""
+        return self.steps or self.epochs * steps_per_epoch
+
+    def to_yaml(self) -> str:
+        """The recipe as a YAML file, every field written out."""
+        plain = {
+            name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()
+        }
+        text: str = yaml.safe_dump(plain, sort_keys=False)
+        return text
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], origin: str = "recipe") -> Recipe:
+        """A recipe from plain values; fields that are not named keep their defaults.
+
+        Raises:
+            ValueError: if a name is no field of a recipe or a value has the wrong type; `origin` is named.
+        """
+        kinds = {field.name: type(field.default) for field in fields(cls)}
+        unknown = sorted(set(values) - set(kinds))
+        if unknown:
+            raise ValueError(
+                f"{origin}: {', '.join(unknown)} is no field of a recipe; the fields are {', '.join(kinds)}"
+            )
+        converted = {name: _convert(name, value, kinds[name], origin) for name, value in values.items()}
+        return cls(**converted)
+
+
+def _convert(name: str, value: Any, kind: type, origin: str) -> Any:
+    if kind is tuple and isinstance(value, (list, tuple)):
+        return tuple(float(item) for item in value)
+    if kind is float and isinstance(value, (int, float, str)) and not isinstance(value, bool):
+        try:
+            return float(value)  # YAML reads 1e-4 as a string
+        except ValueError:
+            pass
+    if type(value) is not kind:
+        raise ValueError(f"{origin}: {name} must be of type {kind.__name__}, not {value!r}")
+    return value
+
+
+def list_recipes() -> dict[str, str]:
+    """Name to first comment line of every recipe in the package."""
+    files = sorted(resources.files(__package__).joinpath("recipes").iterdir(), key=lambda file: file.name)
+    return {
+        file.name.removesuffix(".yaml"): file.read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
+        for file in files
+        if file.name.endswith(".yaml")
+    }
+
+
+def load_recipe(name: str) -> Recipe:
+    """A recipe of the package by name, or from a YAML file by path.
+
+    Raises:
+        ValueError: if there is neither, or the file does not hold a recipe.
+    """
+    from_package = resources.files(__package__).joinpath("recipes", f"{name}.yaml")
+    if name in list_recipes():
+        text = from_package.read_text(encoding="utf-8")
+    elif name.endswith((".yaml", ".yml")):
+        try:
+            text = Path(name).read_text(encoding="utf-8")
+        except OSError as error:
+            raise ValueError(f"the recipe {name} cannot be read: {error.strerror}") from None
+    else:
+        raise ValueError(
+            f"there is no recipe {name!r}; give {', '.join(list_recipes())}, auto, or a .yaml file"
+        )
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"the recipe {name} is not YAML: {error}") from None
+    if not isinstance(values, dict):
+        raise ValueError(f"the recipe {name} must hold fields and values, such as `lr: 0.1`")
+    return Recipe.from_dict(values, origin=f"recipe {name}")

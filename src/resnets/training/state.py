@@ -1,0 +1,55 @@
+"""Where a training stands: everything that resuming needs besides the weights and the optimiser."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass
+class State:
+    """Where a training stands.
+
+    Attributes:
+        step: optimiser steps taken.
+        history: a row an epoch, as `metrics.csv` holds them.
+        totals: (3,) float64: of the present epoch, pictures seen, the sum of their losses, and hits.
+        seconds: spent on the steps of the present epoch.
+        trained_seconds: spent on all steps before the present epoch.
+        best_loss: the lowest validation loss so far.
+        epochs_since_best: evaluations since then, in epochs.
+    """
+
+    step: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+    totals: Tensor = field(default_factory=lambda: torch.zeros(3, dtype=torch.float64))
+    seconds: float = 0.0
+    trained_seconds: float = 0.0
+    best_loss: float = float("inf")
+    epochs_since_best: int = 0
+
+    def count(self, loss: Tensor, hits: Tensor, pictures: int) -> None:
+        """Add a step's pictures; nothing waits for the device."""
+        sums = torch.stack((torch.full_like(loss, pictures), loss.detach() * pictures, hits))
+        self.totals = self.totals.to(sums.device) + sums.double()
+        self.step += 1
+
+    def end_epoch(self, row: dict[str, float]) -> None:
+        """Keep the epoch's row and begin the next one's sums."""
+        self.history.append(row)
+        self.trained_seconds += self.seconds
+        self.seconds = 0.0
+        self.totals = torch.zeros_like(self.totals)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain values and tensors, as a checkpoint keeps them."""
+        return dict(vars(self))
+
+    def load_state_dict(self, values: Mapping[str, Any]) -> None:
+        """Stand where `state_dict` was taken."""
+        for name in vars(self):
+            setattr(self, name, values[name])

@@ -1,0 +1,175 @@
+"""From a data set to a finished run: what `resnets train` does."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from lightning_fabric import Fabric
+from rich.console import Console
+
+from resnets.data.audit import readable
+from resnets.data.dataset import Data, open_dataset
+from resnets.runs.card import Card
+from resnets.runs.run import Run
+from resnets.training.conclusion import conclude
+from resnets.training.display import TrainingDisplay, print_plan
+from resnets.training.engine import create_engine, engine_facts
+from resnets.training.fit import fit
+from resnets.training.job import Job, create_job
+from resnets.training.plan import plan
+
+
+def train(
+    source: str | Path,
+    *,
+    run: str | Path | None = None,
+    model: str = "auto",
+    recipe: str = "auto",
+    size: int | None = None,
+    val_share: float | None = None,
+    weights: str | Path | None = None,
+    max_unreadable: float = 0.01,
+    overwrite: bool = False,
+    precision: str = "auto",
+    accelerator: str = "auto",
+    devices: int | str = "auto",
+    num_nodes: int = 1,
+    strategy: str = "auto",
+    workers: int | None = None,
+    logger: str | None = None,
+    console: Console | None = None,
+    **changes: Any,
+) -> Run:
+    """Train a network on a data set and write all there is about it into a run's folder.
+
+    Args:
+        source: a folder, an archive, a table, `hf:OWNER/NAME` or a built-in name; see `open_dataset`.
+        run: the folder to write; by default `runs/DATA-MODEL`, with a number where that is taken.
+        model: a name of `list_models()`; auto takes resnet20 for small pictures and resnet18 for larger ones.
+        recipe: a name of `list_recipes()`, a YAML file, or auto, which picks by the data.
+        size: side of the network's input in pixels; by default what suits the pictures.
+        val_share: share of the training pictures to hold out for validation where the data has no such split.
+        weights: a file of tensors to begin from.
+        max_unreadable: the share of unreadable pictures past which training refuses to start.
+        overwrite: replace the run's folder if it is there.
+        precision: auto (bfloat16 where the hardware computes in it), 32-true, bf16-mixed or 16-mixed.
+        accelerator, devices, num_nodes, strategy: as Lightning Fabric takes them.
+        workers: processes that decode pictures; by default one a processor.
+        logger: tensorboard, or the full name of a Lightning logger class; `metrics.csv` is always written.
+        console: where to print; by default the terminal.
+        changes: fields of the recipe that take other values, such as `epochs=5`.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        ValueError: for options that do not fit the data or each other.
+        FileExistsError: if the run's folder is there already.
+        InterruptedTraining: if it was asked to stop; `resume` goes on.
+    """
+    fabric = create_engine(precision, accelerator, devices, num_nodes, strategy)
+    fabric.launch()
+    console = console_of(fabric, console)
+    data = without_unreadable(open_dataset(source, val_share=val_share), max_unreadable, console)
+    card = plan(
+        data,
+        model=model,
+        recipe=recipe,
+        size=size,
+        val_share=val_share,
+        weights=weights,
+        changes=changes,
+    )
+    card = replace(card, provenance={**card.provenance, **engine_facts(fabric), "logger": logger})
+    folder = fabric.broadcast(claim_folder(run, card, overwrite) if fabric.is_global_zero else Path())
+    return execute(create_job(fabric, Run(folder), card, data, workers), console)
+
+
+def resume(
+    run: str | Path,
+    *,
+    accelerator: str = "auto",
+    devices: int | str = "auto",
+    num_nodes: int = 1,
+    strategy: str = "auto",
+    workers: int | None = None,
+    console: Console | None = None,
+) -> Run:
+    """Go on with a training where its last checkpoint stands, as if it had never stopped.
+
+    Raises:
+        FileNotFoundError: if the folder is no run.
+        ValueError: if the data is not what it was.
+    """
+    stopped = Run(Path(run))
+    card = stopped.card()
+    fabric = create_engine(card.provenance["precision"], accelerator, devices, num_nodes, strategy)
+    fabric.launch()
+    console = console_of(fabric, console)
+    if card.metrics:
+        console.print(f"{stopped.folder} is finished; there is nothing left to do")
+        return stopped
+    known = card.data
+    data = open_dataset(known["source"], val_share=known["val_share"], split_seed=known["split_seed"])
+    if data.fingerprint != known["fingerprint"]:
+        raise ValueError(
+            f"the pictures of {known['source']} have changed since {stopped.folder} was started (fingerprint "
+            f"{data.fingerprint[:12]}, was {known['fingerprint'][:12]}); restore them, or train anew"
+        )
+    job = create_job(fabric, stopped, card, without_unreadable(data, 1.0, console), workers)
+    if stopped.checkpoint_path.is_file():
+        job.load()
+    return execute(job, console)
+
+
+def execute(job: Job, console: Console) -> Run:
+    """Train to the end, and write what is kept of it."""
+    print_plan(console, job)
+    with TrainingDisplay(console, job.total_steps, job.steps_per_epoch, job.state.step) as display:
+        fit(job, display)
+    conclude(job, console)
+    return job.run
+
+
+def without_unreadable(data: Data, max_share: float, console: Console) -> Data:
+    """The data without the pictures that cannot be read, each of which is named.
+
+    Raises:
+        ValueError: if their share is above `max_share`.
+    """
+    data = readable(data, max_share)
+    for picture in data.unreadable:
+        console.print(f"left out: {picture.name}: {picture.reason}", style="yellow", highlight=False)
+    return data
+
+
+def claim_folder(wanted: str | Path | None, card: Card, overwrite: bool) -> Path:
+    """Make the run's folder and write the card into it.
+
+    Raises:
+        FileExistsError: if the folder that is wanted holds something already, and is not to be overwritten.
+    """
+    folder = Path("runs") / f"{card.data['name']}-{card.model}" if wanted is None else Path(wanted)
+    if wanted is None and not overwrite:
+        first, number = folder, 2
+        while folder.exists():
+            folder, number = first.with_name(f"{first.name}-{number}"), number + 1
+    if folder.exists() and any(folder.iterdir()):
+        if not overwrite:
+            raise FileExistsError(
+                f"{folder} is there already: go on with --resume {folder}, replace it with --overwrite, or choose "
+                "another --run"
+            )
+        if not Run(folder).card_path.is_file():
+            raise FileExistsError(f"{folder} is no run, so it is not overwritten; choose another --run")
+        shutil.rmtree(folder)
+    Run(folder).write_card(card)
+    return folder
+
+
+def console_of(fabric: Fabric, console: Console | None) -> Console:
+    """Where to print: nowhere in any process but the first."""
+    return (console or Console()) if fabric.is_global_zero else Console(quiet=True)
