@@ -120,7 +120,7 @@ def test_parameters_of_preresnet200_are_those_of_timms_class() -> None:
     [
         *{"resnet20": 0.27, "resnet32": 0.46, "resnet44": 0.66, "resnet56": 0.85}.items(),
         *{"resnet110": 1.7, "resnet1202": 19.4}.items(),  # arXiv:1512.03385, table 6
-        *{"preresnet110": 1.7, "preresnet164": 1.7}.items(),  # arXiv:1603.05027, section 4
+        *{"preresnet110": 1.7, "preresnet164": 1.7}.items(),  # arXiv:1603.05027
         *{"wrn16_8": 11.0, "wrn28_10": 36.5, "wrn40_4": 8.9}.items(),  # arXiv:1605.07146, table 4
     ],
 )
@@ -133,7 +133,7 @@ def test_preresnet1001_has_the_papers_convolutions() -> None:
     with torch.device("meta"):
         network = build(architecture("preresnet1001"))
     weights = sum(parameter.numel() for parameter in network.parameters() if parameter.dim() == 4)
-    assert round(weights / 1e6, 1) == 10.2  # arXiv:1603.05027, table 5, which leaves normalisations out
+    assert round(weights / 1e6, 1) == 10.2  # arXiv:1603.05027; normalisations have another 0.15
 
 
 @pytest.mark.parametrize("name", [name for name in RESIDUAL if name.startswith("plain")])

@@ -52,7 +52,7 @@ class Residual(nn.Module):
     """What all blocks share: the sum of two paths, each of which can be reached, watched and switched off.
 
     `residual(x)` is F(x), `shortcut(x)` what it is added to. A forward hook on `drop_path` sees F(x) in any
-    pass. An experiment may set `use_shortcut` or `use_residual` to False; plain networks have the former so.
+    pass. An experiment may set `use_shortcut` or `use_residual` to False, as a plain network's is the former.
     """
 
     last: ClassVar[str]  # the layer whose weight scales F(x)

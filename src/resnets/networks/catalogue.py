@@ -13,11 +13,9 @@ from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import Any
 
-from torch import nn
-
 from resnets.networks.architecture import Architecture, Declaration
 from resnets.networks.preresnet import PreactivationResNet
-from resnets.networks.resnet import ResNet
+from resnets.networks.resnet import ResidualNetwork, ResNet
 from resnets.networks.vgg import VGG, VGGArchitecture
 
 RESNET = "arXiv:1512.03385"
@@ -65,7 +63,7 @@ def cifar_plain(depth: int) -> Architecture:
 
 
 def cifar_preactivation(depth: int) -> Architecture:
-    """Pre-activation ResNet-{9n+2} of arXiv:1603.05027, table 4: three stages of n bottlenecks."""
+    """Pre-activation ResNet-{9n+2} of arXiv:1603.05027: three stages of n bottlenecks."""
     depths = (_blocks(depth, 9, 2),) * 3
     return preactivated(replace(cifar(20), depths=depths, block="bottleneck", shortcut="B"))
 
@@ -169,7 +167,7 @@ def list_models(pattern: str = "*") -> list[str]:
     return [name for name in CATALOGUE if fnmatchcase(name, pattern)]
 
 
-def build(declaration: Declaration) -> nn.Module:
+def build(declaration: Declaration) -> ResidualNetwork | VGG:
     """The network that a declaration describes, freshly initialised from PyTorch's random numbers."""
     if isinstance(declaration, Architecture):
         return PreactivationResNet(declaration) if declaration.preactivation else ResNet(declaration)

@@ -10,6 +10,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from resnets.networks.catalogue import architecture, build
+from resnets.networks.resnet import ResidualNetwork
+from resnets.networks.vgg import VGG
 from resnets.weights.files import read_tensors
 
 
@@ -19,7 +21,7 @@ def create_model(
     in_channels: int = 3,
     weights: str | Path | None = None,
     **changes: Any,
-) -> nn.Module:
+) -> ResidualNetwork | VGG:
     """A network by its name.
 
     Args:
