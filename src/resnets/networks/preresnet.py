@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from resnets.blocks.residual import Residual
 from resnets.blocks.stems import stem_convolutions, stem_pool
 from resnets.layers.normalisation import ACTIVATIONS, NORMS
+from resnets.layers.pooling import global_average
 from resnets.networks.architecture import Architecture
 from resnets.networks.resnet import ResidualNetwork, build_blocks, initialise, plan_stages
 from resnets.types import Stage
@@ -69,7 +70,7 @@ class PreactivationResNet(ResidualNetwork):
 
     def classify(self, x: Tensor) -> Tensor:
         """Logits from the last map."""
-        return self.head(x.mean((2, 3), keepdim=True)).flatten(1)  # (N, C, 1, 1) -> (N, num_classes)
+        return self.head(global_average(x)).flatten(1)  # (N, C, 1, 1) -> (N, num_classes)
 
     def add_classifier(self, channels: int, num_classes: int) -> None:
         """Add `head.fc`, in timm a 1x1 convolution."""

@@ -18,6 +18,7 @@ from resnets.blocks.preactivation import PreactivationBasic, PreactivationBottle
 from resnets.blocks.residual import Basic, BlockPlan, Bottleneck, Residual
 from resnets.blocks.stems import stem_convolutions, stem_pool
 from resnets.layers.normalisation import ACTIVATIONS, NORMS
+from resnets.layers.pooling import global_average
 from resnets.networks.architecture import Architecture
 from resnets.types import Stage
 
@@ -130,7 +131,7 @@ class ResNet(ResidualNetwork):
 
     def classify(self, x: Tensor) -> Tensor:
         """Logits from the last map."""
-        return self.fc(x.mean((2, 3)))  # (N, C, H, W) -> (N, C) -> (N, num_classes)
+        return self.fc(global_average(x).flatten(1))  # (N, C, H, W) -> (N, C) -> (N, num_classes)
 
     def add_classifier(self, channels: int, num_classes: int) -> None:
         """Add `fc`."""

@@ -23,6 +23,7 @@ def recompute_statistics(network: nn.Module, inputs: Iterable[Tensor], fabric: F
     with torch.no_grad(), fabric.autocast():
         update_bn(inputs, network)
     for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d) and module.track_running_stats:
-            for statistic in (module.running_mean, module.running_var):
-                fabric.all_reduce(statistic)  # in place: their mean over the processes
+        if isinstance(module, nn.BatchNorm2d) and module.running_mean is not None:
+            fabric.all_reduce(
+                [module.running_mean, module.running_var]
+            )  # in place: their mean over the processes
