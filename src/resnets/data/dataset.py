@@ -143,6 +143,18 @@ class Data:
     split_seed: int = 0
     unreadable: tuple[Unreadable, ...] = ()
 
+    def whole(self) -> Dataset:
+        """All pictures as one split, called "all"."""
+        parts = list(self.splits.values())
+        return Dataset(
+            "all",
+            self.classes,
+            [name for part in parts for name in part.names],
+            torch.cat([part.targets for part in parts]),
+            torch.cat([part._positions for part in parts]),
+            parts[0]._open_picture,
+        )
+
 
 def open_dataset(source: str | Path, *, val_share: float | None = None, split_seed: int = 0) -> Data:
     """Open a data set: a folder, an archive, a table, a Hugging Face id `hf:OWNER/NAME`, or a built-in name.

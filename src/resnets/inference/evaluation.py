@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from pathlib import Path
 
 import torch
 from torch import Tensor, distributed, nn
 
+from resnets.data.audit import readable
+from resnets.data.dataset import Data, Dataset, open_dataset
 from resnets.data.loading import Loader
 from resnets.data.transforms import prepare
+from resnets.inference.predictor import Predictor
+from resnets.runs.card import Card
 from resnets.tasks import Task
 from resnets.tasks.classification import Evaluation
 from resnets.types import Preprocessing
@@ -43,6 +50,72 @@ def evaluate_network(
     in_order[positions] = rows
     pictures = loader.dataset
     return task.evaluation(pictures.split, in_order, pictures.targets, pictures.names)
+
+
+def evaluate(
+    run: str | Path,
+    source: str | Path | None = None,
+    *,
+    split: str | None = None,
+    max_unreadable: float = 0.01,
+    batch_size: int = EVALUATION_BATCH,
+    workers: int | None = None,
+    device: str | torch.device | None = None,
+) -> Evaluation:
+    """Judge a run's network on a data set, in float32.
+
+    Args:
+        run: the run's folder.
+        source: the data; by default what the run was trained on.
+        split: "train", "val" or "test"; by default test, or val where there is no test. Data without splits is
+            judged whole, unless it is what the run was trained on: then it is split as it was.
+        max_unreadable: the share of unreadable pictures that may be left out, each with a warning.
+        batch_size: pictures that the network sees at a time.
+        workers: processes that decode; by default one a processor.
+        device: where to compute; by default a GPU if there is one.
+
+    Raises:
+        ValueError: if the data's classes are not the card's, there is no such split, or too many pictures are unreadable.
+    """
+    predictor = Predictor(run, device)
+    card = predictor.card
+    data, dataset = _chosen_split(card, source, split)
+    if data.classes != card.classes:
+        raise ValueError(_difference(data.classes, card.classes, str(run)))
+    data = readable(replace(data, splits={dataset.split: dataset}), max_unreadable)
+    for picture in data.unreadable:
+        warnings.warn(f"left out: {picture.name}: {picture.reason}", stacklevel=2)
+    loader = Loader(
+        data.splits[dataset.split], card.preprocessing, batch_size, shuffle=False, workers=workers
+    )
+    return evaluate_network(predictor.network, predictor.task, loader, card.preprocessing, predictor.device)
+
+
+def _chosen_split(card: Card, source: str | Path | None, split: str | None) -> tuple[Data, Dataset]:
+    known = card.data
+    data = open_dataset(known["source"] if source is None else source, split_seed=known["split_seed"])
+    own = data.fingerprint == known["fingerprint"]
+    if own and known["val_share"] is not None:
+        data = open_dataset(data.source, val_share=known["val_share"], split_seed=known["split_seed"])
+    if data.splits_made and not own:
+        if split is not None:
+            raise ValueError(
+                f"{data.source} has no splits, so it is judged whole; leave out the split {split!r}"
+            )
+        return data, data.whole()
+    wanted = split or ("test" if "test" in data.splits else "val")
+    if wanted not in data.splits:
+        raise ValueError(f"{data.source} has no split {wanted!r}; it has {', '.join(data.splits)}")
+    return data, data.splits[wanted]
+
+
+def _difference(found: tuple[str, ...], expected: tuple[str, ...], run: str) -> str:
+    missing = [name for name in expected if name not in found]
+    unknown = [name for name in found if name not in expected]
+    return (
+        f"the data's classes are not those of {run}: "
+        f"missing {', '.join(missing) or 'none'}; unknown {', '.join(unknown) or 'none'}"
+    )
 
 
 def gather(batches: list[Tensor]) -> list[Tensor]:

@@ -40,13 +40,11 @@ class Evaluation:
     names: tuple[str, ...]
     metrics: dict[str, float]
 
-    def per_class(self) -> dict[str, float]:
-        """The share of each class's pictures that are answered rightly; NaN where a class has none."""
+    def per_class(self) -> dict[str, float | None]:
+        """The share of each class's pictures that are answered rightly; None where a class has none."""
         right = self.probabilities.argmax(1) == self.targets
-        return {
-            name: right[self.targets == number].float().mean().item()
-            for number, name in enumerate(self.classes)
-        }
+        of_class = {name: right[self.targets == number] for number, name in enumerate(self.classes)}
+        return {name: hits.float().mean().item() if len(hits) else None for name, hits in of_class.items()}
 
 
 class Classification:

@@ -1,0 +1,140 @@
+"""A trained network in use: pictures in, answers out, with the card's preprocessing and nothing to get wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+
+from resnets.data.decoding import decode, open_picture
+from resnets.data.reading import available_processors
+from resnets.data.transforms import prepare
+from resnets.data.views import view
+from resnets.runs.card import Card
+from resnets.runs.run import Run
+from resnets.tasks import create_task
+from resnets.types import Batch
+
+Picture = str | PathLike[str] | bytes | Image.Image | NDArray[np.uint8]
+"""A path, a file's content, an opened picture, or an array (H, W) or (H, W, 3)."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer for one picture.
+
+    Attributes:
+        name: its path, or its number where it has none.
+        classes: from the most probable down.
+        probabilities: of those classes, 0 to 1.
+        error: why the picture could not be read; there are no classes then.
+    """
+
+    name: str
+    classes: tuple[str, ...] = ()
+    probabilities: tuple[float, ...] = ()
+    error: str | None = None
+
+
+class Predictor:
+    """A run's network with its card.
+
+    Args:
+        run: the run's folder.
+        device: where to compute; by default a GPU if there is one.
+
+    Raises:
+        FileNotFoundError: if the folder is no finished run.
+    """
+
+    def __init__(self, run: str | Path, device: str | torch.device | None = None) -> None:
+        folder = Run(Path(run))
+        self.card: Card = folder.card()
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.network: nn.Module = folder.network().to(memory_format=torch.channels_last).to(self.device)
+        self.task = create_task(self.card.task, self.card.classes)
+
+    def __call__(self, picture: Picture) -> Prediction:
+        """The answer for one picture, all classes in order.
+
+        Raises:
+            ValueError: if the picture cannot be read.
+        """
+        prediction = next(self.predict([picture]))
+        if prediction.error is not None:
+            raise ValueError(f"{prediction.name} cannot be read: {prediction.error}")
+        return prediction
+
+    def predict(
+        self, pictures: Iterable[Picture], top: int | None = None, batch_size: int = 64
+    ) -> Iterator[Prediction]:
+        """An answer for each picture, in order; one that cannot be read gets an error, and the others go on.
+
+        Args:
+            pictures: any number; they are read as their answers are asked for.
+            top: how many classes to name; all by default.
+            batch_size: pictures that the network sees at a time.
+
+        Raises:
+            ValueError: if `top` or `batch_size` is below 1.
+        """
+        if batch_size < 1 or (top is not None and top < 1):
+            raise ValueError(f"top and batch_size must be at least 1, not {top} and {batch_size}")
+        numbered = iter(enumerate(pictures))
+        with ThreadPoolExecutor(available_processors()) as threads:
+            while chunk := list(islice(numbered, batch_size)):
+                views = list(threads.map(self._view, (picture for _, picture in chunk)))
+                names = [_name(number, picture) for number, picture in chunk]
+                yield from self._answers(names, views, top)
+
+    @torch.inference_mode()
+    def probabilities(self, images: Tensor) -> Tensor:
+        """(N, K) float32 on the CPU, for (N, C, H, W) uint8 pictures of the network's input size."""
+        numbers = torch.arange(len(images))
+        batch = Batch(images, torch.zeros_like(numbers), numbers).to(self.device)
+        prepared = prepare(batch, self.card.preprocessing, channels_last=True)
+        return self.task.answers(self.network(prepared.images)).cpu()
+
+    def _view(self, picture: Picture) -> Tensor | str:
+        """The picture as the network sees it, uint8, or what is wrong with it."""
+        try:
+            return view(decode(_opened(picture), self.card.preprocessing.channels), self.card.preprocessing)
+        except Exception as error:  # Pillow and file systems raise many kinds for a broken file
+            return str(error) or type(error).__name__
+
+    def _answers(self, names: list[str], views: list[Tensor | str], top: int | None) -> Iterator[Prediction]:
+        readable = [picture for picture in views if isinstance(picture, Tensor)]
+        rows = iter(self.probabilities(torch.stack(readable)) if readable else ())
+        for name, picture in zip(names, views, strict=True):
+            if isinstance(picture, str):
+                yield Prediction(name, error=picture)
+                continue
+            shares, order = next(rows).sort(descending=True, stable=True)
+            classes = tuple(self.card.classes[number] for number in order[:top].tolist())
+            yield Prediction(name, classes, tuple(shares[:top].tolist()))
+
+
+def load(run: str | Path, device: str | torch.device | None = None) -> Predictor:
+    """The trained network of a run's folder, ready for pictures; see `Predictor`."""
+    return Predictor(run, device)
+
+
+def _opened(picture: Picture) -> Image.Image:
+    if isinstance(picture, Image.Image):
+        return picture
+    if isinstance(picture, np.ndarray):
+        return Image.fromarray(picture)
+    return open_picture(picture if isinstance(picture, bytes) else Path(picture).read_bytes())
+
+
+def _name(number: int, picture: Picture) -> str:
+    return str(picture) if isinstance(picture, (str, PathLike)) else str(number)
