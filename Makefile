@@ -6,9 +6,9 @@ BIN := .venv/bin
 
 demo: .venv/installed
 	$(BIN)/resnets train digits --run runs/digits --overwrite
-	$(BIN)/resnets evaluate runs/digits digits
-	$(BIN)/resnets predict runs/digits digits --top 3 --limit 5
-	@echo "Open the report in a browser: runs/digits/report.html"
+	$(BIN)/resnets evaluate runs/digits
+	$(BIN)/resnets predict runs/digits examples/digits --top 2
+	@echo "The report, for a browser: runs/digits/report.html"
 
 test: .venv/dev
 	$(BIN)/pytest

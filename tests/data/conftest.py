@@ -31,6 +31,4 @@ def paint(tmp_path: Path) -> Paint:
 @pytest.fixture
 def pets(paint: Paint) -> Path:
     """Twenty cats and ten dogs in class folders."""
-    return paint(
-        *(f"cats/{i:02d}.png" for i in range(20)), *(f"dogs/{i:02d}.png" for i in range(10)), root="pets"
-    )
+    return paint(*(f"cats/{i:02d}.png" for i in range(20)), *(f"dogs/{i:02d}.png" for i in range(10)), root="pets")

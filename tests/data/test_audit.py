@@ -40,9 +40,7 @@ def test_an_audit_finds_what_was_hidden(flawed: Path) -> None:
     assert len(advanced) == sum(len(dataset) for dataset in data.splits.values())
     assert {bad.name for bad in found.unreadable} == {"train/a/07.png", "test/b/02.png"}
     assert all(bad.reason for bad in found.unreadable)
-    assert [set(group) for group in found.shared] == [
-        {("train", "train/a/03.png"), ("test", "test/a/leak.bmp")}
-    ]
+    assert [set(group) for group in found.shared] == [{("train", "train/a/03.png"), ("test", "test/a/leak.bmp")}]
     assert found.shortages == (Shortage("test", "c", 0), Shortage("train", "c", 3))
     assert found.counts["train"] == {"a": 31, "b": 13, "c": 3}
     assert found.sizes == {(12, 10): 68, (30, 20): 1}

@@ -120,9 +120,7 @@ def test_a_broken_exif_block_is_no_obstacle() -> None:
     assert decode(image, 3).shape == (3, 16, 24)
 
 
-@pytest.mark.parametrize(
-    ("asked", "got"), [(None, 400), (400, 400), (201, 400), (200, 200), (60, 100), (1, 50)]
-)
+@pytest.mark.parametrize(("asked", "got"), [(None, 400), (400, 400), (201, 400), (200, 200), (60, 100), (1, 50)])
 def test_a_jpeg_is_decoded_no_larger_than_needed(asked: int | None, got: int) -> None:
     image = saved(Image.linear_gradient("L").resize((600, 400)).convert("RGB"), "JPEG", quality=95)
     small = decode(image, 3, asked)

@@ -26,18 +26,14 @@ def train(paint: Paint) -> Dataset:
 
 def same(first: list[Batch], second: list[Batch]) -> bool:
     return len(first) == len(second) and all(
-        torch.equal(a.images, b.images)
-        and torch.equal(a.targets, b.targets)
-        and torch.equal(a.indices, b.indices)
+        torch.equal(a.images, b.images) and torch.equal(a.targets, b.targets) and torch.equal(a.indices, b.indices)
         for a, b in zip(first, second, strict=True)
     )
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 @pytest.mark.parametrize("augmentation", [None, CROPS])
-def test_memory_and_worker_processes_give_the_same_batches(
-    train: Dataset, augmentation: Augmentation | None
-) -> None:
+def test_memory_and_worker_processes_give_the_same_batches(train: Dataset, augmentation: Augmentation | None) -> None:
     kept, decoded, inline = (
         Loader(train, SMALL, 5, shuffle=True, augmentation=augmentation, workers=workers, memory_limit=limit)
         for workers, limit in ((2, 1 << 20), (2, 0), (0, 0))
@@ -58,11 +54,7 @@ def test_batches_hold_the_views_of_their_pictures(train: Dataset, augmentation: 
         assert torch.equal(batch.targets, train.targets[batch.indices])
         for image, index in zip(batch.images, batch.indices.tolist(), strict=True):
             picture = train.picture(index, 3)
-            expected = (
-                random_view(picture, SMALL, augmentation, 9, 2, index)
-                if augmentation
-                else view(picture, SMALL)
-            )
+            expected = random_view(picture, SMALL, augmentation, 9, 2, index) if augmentation else view(picture, SMALL)
             assert torch.equal(image, expected)
 
 
@@ -85,9 +77,7 @@ def test_an_epoch_goes_on_at_a_step(train: Dataset, limit: int) -> None:
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3, 5])
-def test_evaluation_sees_every_picture_once_on_any_number_of_processes(
-    train: Dataset, world_size: int
-) -> None:
+def test_evaluation_sees_every_picture_once_on_any_number_of_processes(train: Dataset, world_size: int) -> None:
     seen = []
     for rank in range(world_size):
         loader = Loader(train, SMALL, 5, shuffle=False, rank=rank, world_size=world_size)

@@ -137,16 +137,12 @@ def test_two_sources_that_claim_one_name_are_an_error(paint: Paint, monkeypatch:
 
 
 def test_split_folders_have_several_names(paint: Paint) -> None:
-    folder = paint(
-        *(f"{s}/{c}/{i}.png" for s in ("Training", "valid", "test") for c in ("a", "b") for i in range(2))
-    )
+    folder = paint(*(f"{s}/{c}/{i}.png" for s in ("Training", "valid", "test") for c in ("a", "b") for i in range(2)))
     assert set(open_dataset(folder).splits) == {"train", "val", "test"}
 
 
 def test_hidden_and_other_files_are_no_pictures(paint: Paint) -> None:
-    folder = paint(
-        "a/0.png", "a/.1.png", "b/0.png", ".cache/x/0.png", "__MACOSX/a/0.png", "a/1.png", "b/1.png"
-    )
+    folder = paint("a/0.png", "a/.1.png", "b/0.png", ".cache/x/0.png", "__MACOSX/a/0.png", "a/1.png", "b/1.png")
     (folder / "a" / "notes.txt").write_text("no picture")
     data = open_dataset(folder)
     assert sorted(n for d in data.splits.values() for n in d.names) == [
@@ -189,9 +185,7 @@ def test_a_class_may_be_called_train(paint: Paint) -> None:
         (("val/a/0.png", "val/b/0.png", "test/a/0.png"), "has test and val, but no pictures to train on"),
     ],
 )
-def test_folders_that_are_no_data_set(
-    paths: tuple[str, ...], complaint: str, paint: Paint, tmp_path: Path
-) -> None:
+def test_folders_that_are_no_data_set(paths: tuple[str, ...], complaint: str, paint: Paint, tmp_path: Path) -> None:
     (tmp_path / "pictures").mkdir()
     with pytest.raises(ValueError, match=complaint):
         open_dataset(paint(*paths))

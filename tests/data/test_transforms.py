@@ -16,9 +16,7 @@ EVERYTHING = Augmentation(flip=True, pad=4, mixup=0.2, cutmix=1.0, erasing=0.5)
 
 
 def pictures(n: int = 16, channels: int = 3, size: tuple[int, int] = (32, 32)) -> Tensor:
-    return torch.randint(
-        0, 256, (n, channels, *size), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
-    )
+    return torch.randint(0, 256, (n, channels, *size), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 
 def batch(n: int = 16) -> Batch:
@@ -30,8 +28,7 @@ def test_crop_is_torchvisions_pad_and_crop(size: tuple[int, int]) -> None:
     images = pictures(25, size=size)
     offsets = torch.cartesian_prod(torch.arange(5), torch.arange(5))
     expected = [
-        tv.crop(tv.pad(image, [2]), y, x, *size)
-        for image, (y, x) in zip(images, offsets.tolist(), strict=True)
+        tv.crop(tv.pad(image, [2]), y, x, *size) for image, (y, x) in zip(images, offsets.tolist(), strict=True)
     ]
     assert torch.equal(crop(images, offsets, 2), torch.stack(expected))
 
@@ -70,9 +67,7 @@ def test_the_given_batch_is_left_as_it_was() -> None:
     given = batch()
     before = given.images.clone(), given.targets.clone(), given.indices.clone()
     prepare(given, CIFAR, EVERYTHING, num_classes=10)
-    assert all(
-        torch.equal(a, b) for a, b in zip(before, (given.images, given.targets, given.indices), strict=True)
-    )
+    assert all(torch.equal(a, b) for a, b in zip(before, (given.images, given.targets, given.indices), strict=True))
 
 
 def test_the_same_seed_and_epoch_give_the_same_pictures_and_others_do_not() -> None:
@@ -81,9 +76,7 @@ def test_the_same_seed_and_epoch_give_the_same_pictures_and_others_do_not() -> N
     assert torch.equal(first.images, again.images)
     assert torch.equal(first.targets, again.targets)
     for other in ({"seed": 2, "epoch": 2}, {"seed": 1, "epoch": 3}):
-        assert not torch.equal(
-            first.images, prepare(batch(), CIFAR, EVERYTHING, num_classes=10, **other).images
-        )
+        assert not torch.equal(first.images, prepare(batch(), CIFAR, EVERYTHING, num_classes=10, **other).images)
 
 
 def test_crops_flips_and_erasing_do_not_depend_on_the_rest_of_the_batch() -> None:

@@ -22,9 +22,7 @@ def noise(height: int, width: int, channels: int = 3) -> Tensor:
     return tv.resize(coarse, [height, width], antialias=True)
 
 
-@pytest.mark.parametrize(
-    ("height", "width"), [(375, 500), (500, 333), (256, 256), (100, 120), (224, 1000), (31, 77)]
-)
+@pytest.mark.parametrize(("height", "width"), [(375, 500), (500, 333), (256, 256), (100, 120), (224, 1000), (31, 77)])
 @pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "bicubic"])
 def test_view_is_torchvisions_resize_and_centre_crop(height: int, width: int, interpolation: str) -> None:
     modes = {
@@ -49,9 +47,7 @@ def test_a_picture_of_the_right_size_is_left_as_it_is() -> None:
     size=st.tuples(st.integers(1, 40), st.integers(1, 40)),
     crop=st.sampled_from([1.0, 0.95, 0.875, 0.5]),
 )
-def test_views_of_any_picture_have_the_input_size(
-    picture: tuple[int, int], size: tuple[int, int], crop: float
-) -> None:
+def test_views_of_any_picture_have_the_input_size(picture: tuple[int, int], size: tuple[int, int], crop: float) -> None:
     preprocessing = Preprocessing(size, 1, (0.5,), (0.5,), crop)
     augmentation = Augmentation(scale=(0.1, 1.0))
     assert view(noise(*picture, channels=1), preprocessing).shape == (1, *size)

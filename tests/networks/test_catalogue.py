@@ -70,9 +70,7 @@ def test_weights_survive_a_file_bit_for_bit(network: nn.Module, tmp_path: Path) 
     read = read_tensors(tmp_path / "model.safetensors")
     (tmp_path / "model.safetensors").unlink()
     assert read.keys() == tensors.keys()
-    assert all(
-        torch.equal(read[key], value) and read[key].dtype == value.dtype for key, value in tensors.items()
-    )
+    assert all(torch.equal(read[key], value) and read[key].dtype == value.dtype for key, value in tensors.items())
 
 
 def test_classifier_can_be_replaced_and_removed(network: nn.Module) -> None:

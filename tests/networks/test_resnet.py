@@ -219,9 +219,7 @@ def test_compile_without_breaks(kind: str) -> None:
 def test_export_with_any_batch_and_size(kind: str) -> None:
     network = small(kind).eval()
     auto = torch.export.Dim.AUTO
-    exported = torch.export.export(
-        network, (torch.randn(2, 3, 64, 64),), dynamic_shapes=({0: auto, 2: auto, 3: auto},)
-    )
+    exported = torch.export.export(network, (torch.randn(2, 3, 64, 64),), dynamic_shapes=({0: auto, 2: auto, 3: auto},))
     x = torch.randn(3, 3, 96, 80)
     torch.testing.assert_close(exported.module()(x), network(x))
 

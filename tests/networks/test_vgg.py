@@ -14,9 +14,7 @@ PARAMETERS = {"vgg11": 132_863_336, "vgg16": 138_357_544, "vgg16_bn": 138_365_99
 
 
 def small(**changes: object) -> VGG:
-    return VGG(
-        VGGArchitecture(**{"depths": (1, 2), "widths": (4, 8), "hidden": 16, "num_classes": 5} | changes)
-    )
+    return VGG(VGGArchitecture(**{"depths": (1, 2), "widths": (4, 8), "hidden": 16, "num_classes": 5} | changes))
 
 
 def meta(name: str) -> torch.nn.Module:

@@ -28,9 +28,7 @@ class Element:
         """Every element below with this tag and these attributes, in the page's order."""
         found = []
         for child in self.children:
-            if child.tag == tag and all(
-                child.attributes.get(key) == value for key, value in attributes.items()
-            ):
+            if child.tag == tag and all(child.attributes.get(key) == value for key, value in attributes.items()):
                 found.append(child)
             found += child.find(tag, **attributes)
         return found

@@ -90,9 +90,7 @@ def number(page, label):
     for item in page.root.find("dl", **{"class": "numbers"})[0].find("div"):
         if item.find("dt")[0].content() == label:
             value, remark = item.find("strong")[0], item.find("span")[0]
-            return tuple(
-                part.content().replace("\u00a0", " ").replace("\u202f", " ") for part in (value, remark)
-            )
+            return tuple(part.content().replace("\u00a0", " ").replace("\u202f", " ") for part in (value, remark))
     raise AssertionError(f"no headline {label!r}")
 
 
@@ -115,16 +113,11 @@ def test_headline_numbers(digits, report):
         f"{100 * right / 797:.1f} %",
         f"{right} of 797 right; 95 % interval {100 * interval.low:.1f} to {100 * interval.high:.1f} %",
     )
-    error = multiclass_calibration_error(
-        evaluation.probabilities, evaluation.targets, num_classes=10, n_bins=15
-    )
+    error = multiclass_calibration_error(evaluation.probabilities, evaluation.targets, num_classes=10, n_bins=15)
     assert number(page, "Calibration error")[0] == f"{100 * error:.1f} %"
     assert number(page, "Majority baseline")[0] == f"{100 * evaluation.targets.bincount().max() / 797:.1f} %"
     assert number(page, "Top-5 accuracy")[0] == f"{100 * evaluation.metrics['top5']:.1f} %"
-    assert (
-        page.root.find("p", **{"class": "subtitle"})[0].content()
-        == "On 797 samples of the test split, 10 classes"
-    )
+    assert page.root.find("p", **{"class": "subtitle"})[0].content() == "On 797 samples of the test split, 10 classes"
 
 
 def test_confusion_matrix_is_sklearns(digits, report):
@@ -232,12 +225,8 @@ def test_names_are_text_whatever_they_hold(count, evaluate, report):
     classes = (*HOSTILE, *(f"class {number}" for number in range(4, count)))
     targets = torch.arange(len(classes)).repeat(2)
     logits = 4 * torch.nn.functional.one_hot(targets.roll(1), len(classes)).float()  # all wrong
-    evaluation = replace(
-        evaluate(logits, targets, classes), names=tuple(HOSTILE[i % 4] for i in range(len(targets)))
-    )
-    page = report(
-        evaluation, history=HISTORY, title=HOSTILE[0], facts={HOSTILE[1]: HOSTILE[2], "Command": HOSTILE[1]}
-    )
+    evaluation = replace(evaluate(logits, targets, classes), names=tuple(HOSTILE[i % 4] for i in range(len(targets))))
+    page = report(evaluation, history=HISTORY, title=HOSTILE[0], facts={HOSTILE[1]: HOSTILE[2], "Command": HOSTILE[1]})
     assert page.root.find("h1")[0].content() == HOSTILE[0]
     assert {row[0] for row in table(page.section("classes"))} == set(classes)
     assert len(page.root.find("b")) == 0
@@ -304,10 +293,6 @@ def test_photographs(shared_data, evaluate, report):
 
 def test_an_empty_evaluation_is_refused(evaluate, tmp_path):
     evaluation = evaluate(torch.tensor([[1.0, 0.0]]), torch.tensor([0]))
-    empty = replace(
-        evaluation, probabilities=torch.zeros(0, 2), targets=torch.zeros(0, dtype=torch.int64), names=()
-    )
+    empty = replace(evaluation, probabilities=torch.zeros(0, 2), targets=torch.zeros(0, dtype=torch.int64), names=())
     with pytest.raises(ValueError, match="at least one evaluated sample; the split 'test' has none"):
-        write_report(
-            tmp_path / "r.html", title="t", facts={}, history=[], evaluation=empty, picture=lambda _: _
-        )
+        write_report(tmp_path / "r.html", title="t", facts={}, history=[], evaluation=empty, picture=lambda _: _)

@@ -61,9 +61,7 @@ def test_nothing_to_draw_is_no_section(history):
     assert curves_section(history, (LOSS, ERROR)) is None
 
 
-@pytest.mark.parametrize(
-    "values", [[0.0], [0.0, 0.0], [1.0, 0.5, 0.0], [-1.0, 2.0], [1e-9, 1e9], [3.0] * 200]
-)
+@pytest.mark.parametrize("values", [[0.0], [0.0, 0.0], [1.0, 0.5, 0.0], [-1.0, 2.0], [1e-9, 1e9], [3.0] * 200])
 def test_any_values_can_be_drawn(read, values):
     history = [{"epoch": epoch, "train_loss": value} for epoch, value in enumerate(values, start=1)]
     page = read(curves_section(history, (LOSS,)).body)

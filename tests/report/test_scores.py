@@ -18,9 +18,7 @@ from resnets.report.scores import class_scores, confidence_bins, confusions, wil
 @pytest.mark.parametrize("confidence", [0.9, 0.95, 0.99])
 def test_wilson_interval_is_scipys(right: int, count: int, confidence: float):
     expected = binomtest(right, count).proportion_ci(confidence, method="wilson")
-    assert wilson_interval(right, count, confidence) == pytest.approx(
-        (expected.low, expected.high), abs=1e-12
-    )
+    assert wilson_interval(right, count, confidence) == pytest.approx((expected.low, expected.high), abs=1e-12)
 
 
 def test_class_scores_are_torchmetrics():

@@ -80,9 +80,7 @@ class Argument:
             return
         flag = f"--{self.name.replace('_', '-')}"
         if self.kind in (bool, bool | None):
-            parser.add_argument(
-                flag, action=ActionYesNo(no_prefix="no-"), default=self.default, help=self.help
-            )
+            parser.add_argument(flag, action=ActionYesNo(no_prefix="no-"), default=self.default, help=self.help)
         else:
             parser.add_argument(flag, type=self.kind, default=self.default, help=self.help)
 

@@ -46,6 +46,4 @@ def models(pattern: str = "*", /, json: bool = False) -> None:
         table.add_row(name, str(layers), *cells, source)
     console = Console()
     console.print(table)
-    console.print(
-        "[dim]Other depths of CIFAR's families: resnet{6n+2}, plain{6n+2}, preresnet{9n+2}, wrn{6n+4}_{k}."
-    )
+    console.print("[dim]Other depths of CIFAR's families: resnet{6n+2}, plain{6n+2}, preresnet{9n+2}, wrn{6n+4}_{k}.")

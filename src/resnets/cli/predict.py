@@ -43,7 +43,7 @@ def predict(
         if json:
             print(dumps({name: value for name, value in asdict(answer).items() if value is not None}))
     if not json:
-        print_table(answers, top)
+        print_table(answers)
     failed = sum(answer.error is not None for answer in answers)
     if failed:
         raise ValueError(f"{failed} of {len(answers)} pictures could not be read")
@@ -67,7 +67,7 @@ def find_pictures(image: str) -> list[Path]:
     return found
 
 
-def print_table(answers: list[Prediction], top: int) -> None:
+def print_table(answers: list[Prediction]) -> None:
     """A line a picture, and a line more for each further class."""
     table = Table(box=SIMPLE_HEAD)
     table.add_column("Picture", overflow="fold")

@@ -87,9 +87,7 @@ def _print(title: str, result: Profile) -> None:
     table.add_section()
     table.add_row(*_cells(result.total), style="bold")
     console = Console()
-    console.print(
-        f"[bold]{title}[/], for a picture of {result.channels} x {height} x {width}", highlight=False
-    )
+    console.print(f"[bold]{title}[/], for a picture of {result.channels} x {height} x {width}", highlight=False)
     console.print(table)
     console.print(f"[dim]{NOTES}[/]", highlight=False)
     console.print(

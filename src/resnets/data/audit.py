@@ -14,9 +14,7 @@ from resnets.data.reading import for_each
 TINY_CLASS = 10
 """A class with fewer pictures than this in a split is reported."""
 
-_COARSE = (
-    1  # pixels on the shorter side: a JPEG is read to its end, but only an eighth of each side is computed
-)
+_COARSE = 1  # pixels on the shorter side: a JPEG is read to its end, but only an eighth of each side is computed
 
 
 @dataclass(frozen=True)

@@ -175,9 +175,7 @@ def open_dataset(source: str | Path, *, val_share: float | None = None, split_se
     listing: Listing = module.open(asked)
     classes = listing.classes or tuple(sorted(set(listing.labels)))
     if len(classes) < 2:
-        raise ValueError(
-            f"{source} has one class only ({classes[0]}); expected pictures of two classes or more"
-        )
+        raise ValueError(f"{source} has one class only ({classes[0]}); expected pictures of two classes or more")
     if len(set(listing.names)) != len(listing.names):
         raise ValueError(f"{source} names a picture twice; expected every sample once")
     number = {label: i for i, label in enumerate(classes)}

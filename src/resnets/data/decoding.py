@@ -89,9 +89,7 @@ def decode(image: Image.Image, channels: int, shorter_side: int | None = None) -
 def _orientation(image: Image.Image) -> int:
     try:
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except (
-        Exception
-    ):  # a broken EXIF block says nothing about the pixels, and Pillow raises many kinds for it
+    except Exception:  # a broken EXIF block says nothing about the pixels, and Pillow raises many kinds for it
         return 1
 
 

@@ -42,9 +42,7 @@ class Views(TorchDataset[tuple[Tensor, Tensor] | UnreadablePictureError]):
         epoch, indices = step
         try:
             return torch.stack([self.view(self.picture(i), epoch, i) for i in indices.tolist()]), indices
-        except (
-            UnreadablePictureError
-        ) as error:  # raised it would reach the other process as a mere RuntimeError
+        except UnreadablePictureError as error:  # raised it would reach the other process as a mere RuntimeError
             return error
 
     @property
@@ -146,15 +144,9 @@ class Loader:
             UnreadablePictureError: at a picture that cannot be decoded; `audit.readable` finds them
             beforehand.
         """
-        order = (
-            permutation(self.seed, epoch, len(self.dataset))
-            if self.shuffle
-            else torch.arange(len(self.dataset))
-        )
+        order = permutation(self.seed, epoch, len(self.dataset)) if self.shuffle else torch.arange(len(self.dataset))
         steps = shards(order, self.batch_size, self.rank, self.world_size)[start_step : len(self)]
-        for images, indices in (
-            self._from_memory(epoch, steps) if self.in_memory else self._decoded(epoch, steps)
-        ):
+        for images, indices in self._from_memory(epoch, steps) if self.in_memory else self._decoded(epoch, steps):
             yield Batch(images, _pin(self.dataset.targets[indices]), _pin(indices))
 
     def _decoded(self, epoch: int, steps: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:

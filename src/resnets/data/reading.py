@@ -13,9 +13,7 @@ from resnets.data.dataset import Dataset, UnreadablePictureError
 
 T = TypeVar("T")
 
-_WORTH_A_THREAD = (
-    128 * 128
-)  # pixels; below it threads wait for Python's lock more than they decode (measured)
+_WORTH_A_THREAD = 128 * 128  # pixels; below it threads wait for Python's lock more than they decode (measured)
 _CHUNK = 64
 
 

@@ -12,9 +12,7 @@ TEST_SHARE = 0.2
 """The share of each class held out for testing where a source has one split only."""
 
 
-def split_listing(
-    listing: Listing, val_share: float | None, seed: int
-) -> tuple[dict[str, list[int]], tuple[str, ...]]:
+def split_listing(listing: Listing, val_share: float | None, seed: int) -> tuple[dict[str, list[int]], tuple[str, ...]]:
     """The positions of each split's samples, sorted by name, and the splits that were made here.
 
     Raises:
@@ -43,9 +41,7 @@ def split_listing(
     return {split: positions for split, positions in members.items() if positions}, made
 
 
-def hold_out(
-    listing: Listing, positions: Iterable[int], share: float, seed: int
-) -> tuple[list[int], list[int]]:
+def hold_out(listing: Listing, positions: Iterable[int], share: float, seed: int) -> tuple[list[int], list[int]]:
     """Part `positions` into those kept and those held out, `share` of each class to the nearest sample.
 
     Of a class with two samples or more, at least one is held out and at least one kept; a single one is kept.

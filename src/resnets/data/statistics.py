@@ -52,9 +52,7 @@ def preprocessing_for(
             values = view(sample.picture(index, channels, covering), blank).flatten(1).double() / 255
         except UnreadablePictureError:  # named where all pictures are read; no part of a mean
             return torch.zeros(3, channels, dtype=torch.float64)
-        return torch.stack(
-            [torch.full_like(values[:, 0], values.shape[1]), values.sum(1), values.square().sum(1)]
-        )
+        return torch.stack([torch.full_like(values[:, 0], values.shape[1]), values.sum(1), values.square().sum(1)])
 
     count, total, squares = sum(for_each(sample, sums), torch.zeros(3, channels, dtype=torch.float64))
     if not count.all():

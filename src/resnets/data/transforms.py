@@ -49,9 +49,7 @@ class Augmentation:
 
     def __post_init__(self) -> None:
         if self.pad < 0 or self.mixup < 0 or self.cutmix < 0:
-            raise ValueError(
-                f"pad, mixup and cutmix must be 0 or more, not {self.pad}, {self.mixup} and {self.cutmix}"
-            )
+            raise ValueError(f"pad, mixup and cutmix must be 0 or more, not {self.pad}, {self.mixup} and {self.cutmix}")
         if not 0 < self.scale[0] <= self.scale[1] <= 1:
             raise ValueError(f"scale must be a rising range above 0 and up to 1, not {self.scale}")
         if not 0 < self.ratio[0] <= self.ratio[1]:
@@ -73,9 +71,7 @@ class Augmentation:
 def crop(images: Tensor, offsets: Tensor, pad: int) -> Tensor:
     """Pad (N, C, H, W) with `pad` zeros on each side and cut H x W at `offsets` (N, 2): y, x in 0...2 pad."""
     H, W = images.shape[-2:]
-    windows = (
-        F.pad(images, (pad, pad, pad, pad)).unfold(2, H, 1).unfold(3, W, 1)
-    )  # (N, C, 2 pad + 1, 2 pad + 1, H, W)
+    windows = F.pad(images, (pad, pad, pad, pad)).unfold(2, H, 1).unfold(3, W, 1)  # (N, C, 2 pad + 1, 2 pad + 1, H, W)
     return windows[torch.arange(len(images), device=images.device), :, offsets[:, 0], offsets[:, 1]]
 
 
@@ -130,9 +126,7 @@ def prepare(
     images = normalise(images, preprocessing, dtype, channels_last)
     if choices.mixes:
         if num_classes is None:
-            raise ValueError(
-                "mixup and cutmix need num_classes, the number of columns of the targets they make"
-            )
+            raise ValueError("mixup and cutmix need num_classes, the number of columns of the targets they make")
         images, targets = _mix(images, F.one_hot(targets, num_classes).float(), choices, random)
     if choices.erasing:
         images = erase(images, random("erasing", 5), choices.erasing)

@@ -75,7 +75,7 @@ def evaluate(
         device: where to compute; by default a GPU if there is one.
 
     Raises:
-        ValueError: if the data's classes are not the card's, there is no such split, or too many pictures are unreadable.
+        ValueError: if the data's classes are not the card's, there is no such split, or too much is unreadable.
     """
     predictor = Predictor(run, device)
     card = predictor.card
@@ -85,9 +85,7 @@ def evaluate(
     data = readable(replace(data, splits={dataset.split: dataset}), max_unreadable)
     for picture in data.unreadable:
         warnings.warn(f"left out: {picture.name}: {picture.reason}", stacklevel=2)
-    loader = Loader(
-        data.splits[dataset.split], card.preprocessing, batch_size, shuffle=False, workers=workers
-    )
+    loader = Loader(data.splits[dataset.split], card.preprocessing, batch_size, shuffle=False, workers=workers)
     return evaluate_network(predictor.network, predictor.task, loader, card.preprocessing, predictor.device)
 
 
@@ -99,9 +97,7 @@ def _chosen_split(card: Card, source: str | Path | None, split: str | None) -> t
         data = open_dataset(data.source, val_share=known["val_share"], split_seed=known["split_seed"])
     if data.splits_made and not own:
         if split is not None:
-            raise ValueError(
-                f"{data.source} has no splits, so it is judged whole; leave out the split {split!r}"
-            )
+            raise ValueError(f"{data.source} has no splits, so it is judged whole; leave out the split {split!r}")
         return data, data.whole()
     wanted = split or ("test" if "test" in data.splits else "val")
     if wanted not in data.splits:

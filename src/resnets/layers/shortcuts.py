@@ -44,9 +44,7 @@ class ZeroPad(nn.Module):
         return f"extra_channels={self.extra_channels}, stride={self.stride}"
 
 
-def shortcut(
-    kind: Shortcut, in_channels: int, out_channels: int, stride: int, norm: MakeNorm | None
-) -> nn.Module:
+def shortcut(kind: Shortcut, in_channels: int, out_channels: int, stride: int, norm: MakeNorm | None) -> nn.Module:
     """The module that brings a block's input to the shape of its output.
 
     Args:

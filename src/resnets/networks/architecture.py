@@ -38,9 +38,7 @@ class Declaration:
 
     def to_dict(self) -> dict[str, Any]:
         """`family` and every field, in JSON's types."""
-        values = {
-            key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()
-        }
+        values = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
         return {"family": self.family, **values}
 
     @classmethod
@@ -173,13 +171,9 @@ class Architecture(Declaration):
         for name in ("depths", "widths"):
             value = getattr(self, name)
             if not (isinstance(value, tuple) and value and all(map(_is_positive, value))):
-                raise ValueError(
-                    f"{name} must be a tuple of whole numbers above 0, one a stage, not {value!r}"
-                )
+                raise ValueError(f"{name} must be a tuple of whole numbers above 0, one a stage, not {value!r}")
         if len(self.depths) != len(self.widths):
-            raise ValueError(
-                f"depths {self.depths} and widths {self.widths} must have one number for each stage alike"
-            )
+            raise ValueError(f"depths {self.depths} and widths {self.widths} must have one number for each stage alike")
         for name in ("stem_width", "groups", "width_per_group", "in_channels"):
             if not _is_positive(getattr(self, name)):
                 raise ValueError(f"{name} must be a whole number above 0, not {getattr(self, name)!r}")
@@ -196,27 +190,19 @@ class Architecture(Declaration):
                 if getattr(self, name) != value:
                     raise ValueError(f"{name}={getattr(self, name)!r} needs block='bottleneck'")
         if self.preactivation and self.stride_at == "1x1":
-            raise ValueError(
-                "stride_at='1x1' is the paper's first version; pre-activation networks have '3x3'"
-            )
+            raise ValueError("stride_at='1x1' is the paper's first version; pre-activation networks have '3x3'")
         if self.norm == "frozen" and self.zero_init_last and not self.preactivation:
-            raise ValueError(
-                "zero_init_last with norm='frozen' would keep F(x) at 0 for ever; choose one of them"
-            )
+            raise ValueError("zero_init_last with norm='frozen' would keep F(x) at 0 for ever; choose one of them")
         for width in self.widths:
             if width * self.width_per_group % 64:
-                raise ValueError(
-                    f"width {width} times width_per_group {self.width_per_group} is no multiple of 64"
-                )
+                raise ValueError(f"width {width} times width_per_group {self.width_per_group} is no multiple of 64")
         if self.stem == "deep" and self.stem_width % 2:
             raise ValueError(f"a deep stem needs an even stem_width, not {self.stem_width}")
 
     def _check_shapes(self) -> None:
         channels = (self.stem_width, *self.channels)
         if self.shortcut in ("A", "none") and any(before > after for before, after in pairwise(channels)):
-            raise ValueError(
-                f"shortcut={self.shortcut!r} can only add channels, but they run {channels}; use 'B'"
-            )
+            raise ValueError(f"shortcut={self.shortcut!r} can only add channels, but they run {channels}; use 'B'")
         if self.shortcut == "identity" and (len(self.depths) > 1 or len(set(channels)) > 1):
             raise ValueError(
                 "shortcut='identity' needs a single stage with the stem's channels, "
@@ -224,9 +210,7 @@ class Architecture(Declaration):
             )
         stride = self.stem_stride * 2 ** (len(self.depths) - 1)
         if self.output_stride is not None and self.output_stride >= stride:
-            raise ValueError(
-                f"output_stride={self.output_stride} does nothing: the network's stride is {stride}"
-            )
+            raise ValueError(f"output_stride={self.output_stride} does nothing: the network's stride is {stride}")
 
 
 def _is_positive(value: object) -> bool:

@@ -74,6 +74,4 @@ class PreactivationResNet(ResidualNetwork):
 
     def add_classifier(self, channels: int, num_classes: int) -> None:
         """Add `head.fc`, in timm a 1x1 convolution."""
-        self.head = nn.Sequential(
-            OrderedDict(fc=nn.Conv2d(channels, num_classes, 1) if num_classes else nn.Identity())
-        )
+        self.head = nn.Sequential(OrderedDict(fc=nn.Conv2d(channels, num_classes, 1) if num_classes else nn.Identity()))

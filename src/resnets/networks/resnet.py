@@ -151,9 +151,7 @@ def plan_stages(a: Architecture) -> tuple[Stage, ...]:
 def build_blocks(a: Architecture) -> Iterator[list[Residual]]:
     """The blocks of each stage. The first of a stage changes the shape, the others keep it."""
     channels, dilation_before, block = a.stem_width, 1, 0
-    for depth, inner, out, (stride, dilation) in zip(
-        a.depths, a.inner_channels, a.channels, a.strides, strict=True
-    ):
+    for depth, inner, out, (stride, dilation) in zip(a.depths, a.inner_channels, a.channels, a.strides, strict=True):
         blocks = []
         for index in range(depth):
             block += 1

@@ -54,16 +54,12 @@ class VGGArchitecture(Declaration):
             if not isinstance(value, tuple) or not value or not all(_whole(part, 1) for part in value):
                 raise ValueError(f"{name} must be whole numbers above 0, one a stage, not {value!r}")
         if len(self.depths) != len(self.widths):
-            raise ValueError(
-                f"depths has {len(self.depths)} stages and widths {len(self.widths)}; they must agree"
-            )
+            raise ValueError(f"depths has {len(self.depths)} stages and widths {len(self.widths)}; they must agree")
         if self.norm not in ("none", *get_args(Norm)):
             raise ValueError(f"norm must be one of none, {', '.join(get_args(Norm))}, not {self.norm!r}")
         for name, least in {"hidden": 1, "in_channels": 1, "num_classes": 0}.items():
             if not _whole(getattr(self, name), least):
-                raise ValueError(
-                    f"{name} must be a whole number, at least {least}, not {getattr(self, name)!r}"
-                )
+                raise ValueError(f"{name} must be a whole number, at least {least}, not {getattr(self, name)!r}")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout is a rate: at least 0 and below 1, not {self.dropout!r}")
 

@@ -81,9 +81,7 @@ def write_report(
         ValueError: where the evaluation holds no sample.
     """
     if len(evaluation.targets) == 0:
-        raise ValueError(
-            f"A report needs at least one evaluated sample; the split {evaluation.split!r} has none"
-        )
+        raise ValueError(f"A report needs at least one evaluated sample; the split {evaluation.split!r} has none")
     confidences, predictions = evaluation.probabilities.detach().cpu().max(dim=1)
     targets = evaluation.targets.cpu()
     answers = _Answers(targets, predictions, confidences, predictions == targets)
@@ -99,8 +97,7 @@ def write_report(
     write_page(
         path,
         title=title,
-        subtitle=f"On {thousands(count)} sample{'s' * (count != 1)} of the {split} split, "
-        f"{thousands(kinds)} classes",
+        subtitle=f"On {thousands(count)} sample{'s' * (count != 1)} of the {split} split, {thousands(kinds)} classes",
         numbers=_numbers(evaluation, answers),
         facts=facts,
         sections=[section for section in sections if section is not None],
@@ -121,9 +118,7 @@ def _numbers(evaluation: Evaluation, answers: _Answers) -> list[Number]:
         )
     ]
     if len(classes) > 5:
-        numbers.append(
-            Number("Top-5 accuracy", percent(metrics["top5"], digits), "the truth among five answers")
-        )
+        numbers.append(Number("Top-5 accuracy", percent(metrics["top5"], digits), "the truth among five answers"))
     commonest = int(torch.bincount(answers.targets).max())
     return [
         *numbers,
@@ -147,9 +142,7 @@ def _trust(answers: _Answers) -> str:
 
 def _confusion_section(evaluation: Evaluation, answers: _Answers) -> Section:
     classes = evaluation.classes
-    matrix = confusion_matrix(
-        answers.targets.numpy(), answers.predictions.numpy(), labels=range(len(classes))
-    )
+    matrix = confusion_matrix(answers.targets.numpy(), answers.predictions.numpy(), labels=range(len(classes)))
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     body = render(
         "classification/confusion.html",
@@ -206,9 +199,7 @@ def _reliability_diagram(bins: Sequence[ConfidenceBin]) -> Markup:
     description = "Reliability diagram, accuracy by confidence: " + "; ".join(
         f"{percent(item.accuracy)} right of {item.count} at {percent(item.confidence)}" for item in bins
     )
-    return figures.draw(
-        partial(_paint_reliability, bins), name="reliability", description=description, height=400
-    )
+    return figures.draw(partial(_paint_reliability, bins), name="reliability", description=description, height=400)
 
 
 def _paint_reliability(bins: Sequence[ConfidenceBin], figure: Figure) -> None:
@@ -232,9 +223,7 @@ def _paint_reliability(bins: Sequence[ConfidenceBin], figure: Figure) -> None:
         clip_on=False,
     )
     upper.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="accuracy")
-    lower.bar(
-        left, [item.count for item in bins], width, align="edge", color=figures.BLUE, alpha=0.55, linewidth=0
-    )
+    lower.bar(left, [item.count for item in bins], width, align="edge", color=figures.BLUE, alpha=0.55, linewidth=0)
     lower.set(
         yscale="log",
         ylim=(0.7, 1.6 * max(item.count for item in bins)),

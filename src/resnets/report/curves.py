@@ -101,9 +101,7 @@ def _curves(history: Sequence[Row], chart: Chart) -> list[_Curve]:
     for split in _SPLITS:
         column = split.prefix + chart.quantity
         points = [
-            (row["epoch"], _shown(chart, row[column]))
-            for row in history
-            if column in row and isfinite(row[column])
+            (row["epoch"], _shown(chart, row[column])) for row in history if column in row and isfinite(row[column])
         ]
         if points:
             curves.append(_Curve(split, [epoch for epoch, _ in points], [value for _, value in points]))
@@ -139,9 +137,7 @@ def _draw(chart: Chart, curves: list[_Curve]) -> Markup:
         f"{curve.split.label} {_format(chart, curve.values[0])} to {_format(chart, curve.values[-1])}".strip()
         for curve in curves
     )
-    return figures.draw(
-        partial(_paint, chart, curves), name=f"curve-{chart.quantity}", description=description
-    )
+    return figures.draw(partial(_paint, chart, curves), name=f"curve-{chart.quantity}", description=description)
 
 
 def _paint(chart: Chart, curves: list[_Curve], figure: Figure) -> None:

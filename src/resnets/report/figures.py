@@ -81,9 +81,7 @@ def draw(
 
 def _inline(svg: ElementTree.Element, name: str, description: str) -> Markup:
     """A stand-alone SVG as an element of a page: no namespaces, identifiers of its own, no fixed size."""
-    used = set(
-        re.findall(r"#(\w+)", " ".join(value for node in svg.iter() for value in node.attrib.values()))
-    )
+    used = set(re.findall(r"#(\w+)", " ".join(value for node in svg.iter() for value in node.attrib.values())))
     for node in svg.iter():
         node.tag = node.tag.rpartition("}")[2]
         node.attrib = {key.rpartition("}")[2]: value for key, value in node.attrib.items()}
@@ -112,6 +110,4 @@ def _inline(svg: ElementTree.Element, name: str, description: str) -> Markup:
 
 def _page_style(style: str) -> str:
     style = re.sub(r"font-family:[^;]*;?\s*", "", style)
-    return re.sub(
-        "|".join(_VARIABLES), lambda match: f"var(--{_VARIABLES[match[0]]})", style, flags=re.IGNORECASE
-    )
+    return re.sub("|".join(_VARIABLES), lambda match: f"var(--{_VARIABLES[match[0]]})", style, flags=re.IGNORECASE)

@@ -12,7 +12,6 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,9 +62,7 @@ class Run:
             FileNotFoundError: if the folder is no run.
         """
         if not self.card_path.is_file():
-            raise FileNotFoundError(
-                f"{self.folder} is not a run: it has no model.json; `resnets train` makes one"
-            )
+            raise FileNotFoundError(f"{self.folder} is not a run: it has no model.json; `resnets train` makes one")
         return Card.read(self.card_path)
 
     def network(self) -> nn.Module:
@@ -95,7 +92,7 @@ class Run:
         self.folder.mkdir(parents=True, exist_ok=True)
         temporary = self.weights_path.with_suffix(".tmp")
         write_tensors(network.state_dict(), temporary)
-        os.replace(temporary, self.weights_path)
+        temporary.replace(self.weights_path)
 
     def history(self) -> list[dict[str, float]]:
         """The rows of `metrics.csv`, oldest first, without the empty cells; none if there is no such file."""
@@ -113,11 +110,11 @@ class Run:
             writer = csv.DictWriter(file, names)
             writer.writeheader()
             writer.writerows(rows)
-        os.replace(temporary, self.metrics_path)
+        temporary.replace(self.metrics_path)
 
 
 def write_whole(path: Path, text: str) -> None:
     """Write a file so that whoever reads it finds the old text or the new, never a part."""
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    temporary.replace(path)

@@ -24,6 +24,4 @@ def recompute_statistics(network: nn.Module, inputs: Iterable[Tensor], fabric: F
         update_bn(inputs, network)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d) and module.running_mean is not None:
-            fabric.all_reduce(
-                [module.running_mean, module.running_var]
-            )  # in place: their mean over the processes
+            fabric.all_reduce([module.running_mean, module.running_var])  # in place: their mean over the processes

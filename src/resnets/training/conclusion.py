@@ -31,9 +31,7 @@ def conclude(job: Job, console: Console) -> None:
         load_tensors(network, read_tensors(job.run.weights_path), str(job.run.weights_path))
     if job.recipe.recompute_bn:
         recompute_statistics(network, training_inputs(job), job.fabric)
-    card = replace(
-        job.card, provenance={**job.card.provenance, "seconds": round(job.state.trained_seconds, 1)}
-    )
+    card = replace(job.card, provenance={**job.card.provenance, "seconds": round(job.state.trained_seconds, 1)})
     judged, evaluation = job.judged, None
     if judged is not None:
         evaluation = evaluate_network(network, job.task, judged, card.preprocessing, job.fabric.device)
@@ -57,12 +55,16 @@ def conclude(job: Job, console: Console) -> None:
 
 
 def training_inputs(job: Job) -> Iterator[Tensor]:
-    """The training pictures as evaluation sees them, batch by batch, this process's share."""
+    """The training pictures as evaluation sees them, batch by batch, this process's share.
+
+    They are shuffled, because a batch of one class has other statistics in the deeper layers than the whole.
+    """
     plain = Loader(
         job.train.dataset,
         job.card.preprocessing,
         EVALUATION_BATCH,
-        shuffle=False,
+        shuffle=True,
+        seed=job.recipe.seed,
         rank=job.fabric.global_rank,
         world_size=job.fabric.world_size,
         workers=job.train.workers,
@@ -77,13 +79,11 @@ def facts(card: Card, parameters: int) -> dict[str, str]:
     size, channels = card.preprocessing.size, card.preprocessing.channels
     pictures = ", ".join(f"{count:,} {split}" for split, count in data["pictures"].items())
     made = (
-        f"; {' and '.join(data['splits_made'])} held out with seed {data['split_seed']}"
-        if data["splits_made"]
-        else ""
+        f"; {' and '.join(data['splits_made'])} held out with seed {data['split_seed']}" if data["splits_made"] else ""
     )
     lines = {
         "Network": f"{card.model}, {parameters:,} parameters",
-        "Input": f"{size[0]} × {size[1]} pixels, {'grey' if channels == 1 else 'colour'}",
+        "Input": f"{size[0]} x {size[1]} pixels, {'grey' if channels == 1 else 'colour'}",
         "Data": f"{data['name']}: {pictures}{made}",
         "Recipe": describe(recipe),
         "Trained": f"{duration(provenance['seconds'])} on {provenance['device']}, {provenance['precision']}, "
@@ -116,9 +116,7 @@ def duration(seconds: float) -> str:
 
 def print_result(console: Console, job: Job, card: Card) -> None:
     """The table at the end of a training."""
-    table = Table(
-        title=f"{card.model} on {card.data['name']}", title_justify="left", show_header=False, box=None
-    )
+    table = Table(title=f"{card.model} on {card.data['name']}", title_justify="left", show_header=False, box=None)
     percentages = {"accuracy": "accuracy", "top5": "top-5 accuracy", "ece": "calibration error"}
     if card.metrics:
         table.add_row("measured on", f"{card.metrics['count']:,.0f} {card.data['evaluated_on']} pictures")

@@ -63,11 +63,11 @@ class TrainingDisplay:
             f"lr {row['lr']:.4f}",
             f"train loss {row['train_loss']:.3f} accuracy {row['train_accuracy']:.2%}",
         ]
-        for split in ("val", "test"):
-            if f"{split}_loss" in row:
-                parts.append(
-                    f"{split} loss {row[f'{split}_loss']:.3f} accuracy {row[f'{split}_accuracy']:.2%}"
-                )
+        parts += [
+            f"{split} loss {row[f'{split}_loss']:.3f} accuracy {row[f'{split}_accuracy']:.2%}"
+            for split in ("val", "test")
+            if f"{split}_loss" in row
+        ]
         parts.append(f"{row['images_per_second']:,.0f}/s")
         self.console.print("  ".join(parts), highlight=False, soft_wrap=True)
 
@@ -77,9 +77,7 @@ def print_plan(console: Console, job: Job) -> None:
     card, recipe = job.card, job.recipe
     parameters = sum(parameter.numel() for parameter in job.bare_network.parameters())
     pictures = ", ".join(f"{count:,} {split}" for split, count in card.data["pictures"].items())
-    console.print(
-        f"[bold]{card.model}[/], {parameters:,} parameters, on {card.data['name']}: {pictures} pictures"
-    )
+    console.print(f"[bold]{card.model}[/], {parameters:,} parameters, on {card.data['name']}: {pictures} pictures")
     console.print(
         f"{job.total_steps:,} steps of {recipe.batch_size}; {card.provenance['device']}, "
         f"{card.provenance['precision']}, channels last; run {job.run.folder}",

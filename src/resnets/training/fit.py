@@ -76,9 +76,7 @@ def train_step(job: Job, batch: Batch, epoch: int) -> None:
     """One step of the optimiser on one batch of uint8 pictures."""
     recipe, step = job.recipe, job.state.step
     set_learning_rate(job.optimiser, learning_rate(recipe, step / job.total_steps))
-    torch.manual_seed(
-        hashed(recipe.seed, f"step {step} of process {job.fabric.global_rank}")
-    )  # dropout, drop-path
+    torch.manual_seed(hashed(recipe.seed, f"step {step} of process {job.fabric.global_rank}"))  # dropout, drop-path
     batch = prepare(
         batch.to(job.fabric.device),
         job.card.preprocessing,
@@ -92,9 +90,7 @@ def train_step(job: Job, batch: Batch, epoch: int) -> None:
     loss = job.task.loss(outputs, batch)
     job.fabric.backward(loss)
     if recipe.clip_norm:
-        job.fabric.clip_gradients(
-            job.network, job.optimiser, max_norm=recipe.clip_norm, error_if_nonfinite=False
-        )
+        job.fabric.clip_gradients(job.network, job.optimiser, max_norm=recipe.clip_norm, error_if_nonfinite=False)
     job.optimiser.step()
     job.optimiser.zero_grad()
     if job.average is not None:

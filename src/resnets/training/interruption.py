@@ -28,7 +28,7 @@ def interruptible() -> Iterator[Interruption]:
     """
     interruption = Interruption()
 
-    def request(number: int, frame: FrameType | None) -> None:
+    def request(_number: int, _frame: FrameType | None) -> None:
         interruption.requested = True
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

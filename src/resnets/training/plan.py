@@ -49,9 +49,7 @@ def plan(
     """
     preprocessing = preprocessing_for(data, size)
     name = choose_model(preprocessing) if model == AUTO else model
-    declaration = replace(
-        architecture(name), num_classes=len(data.classes), in_channels=preprocessing.channels
-    )
+    declaration = replace(architecture(name), num_classes=len(data.classes), in_channels=preprocessing.channels)
     pictures = len(data.splits["train"])
     base = choose_recipe(preprocessing, pictures) if recipe == AUTO else load_recipe(recipe)
     chosen = changed(base, changes or {})
@@ -94,9 +92,7 @@ def plan(
 def recipe_of(card: Card) -> Recipe:
     """The recipe that a card keeps."""
     names = {field.name for field in fields(Recipe)}
-    return Recipe.from_dict(
-        {name: value for name, value in card.recipe.items() if name in names}, "the card's recipe"
-    )
+    return Recipe.from_dict({name: value for name, value in card.recipe.items() if name in names}, "the card's recipe")
 
 
 def changed(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:

@@ -78,12 +78,8 @@ class Recipe(Augmentation):
                 raise ValueError(f"{name} must be at least 0 and below 1, not {getattr(self, name)}")
         if self.lr <= 0:
             raise ValueError(f"lr must be above 0, not {self.lr}")
-        if any(not 0 < share < 1 for share in self.milestones) or list(self.milestones) != sorted(
-            self.milestones
-        ):
-            raise ValueError(
-                f"milestones must be rising shares of the training between 0 and 1, not {self.milestones}"
-            )
+        if any(not 0 < share < 1 for share in self.milestones) or list(self.milestones) != sorted(self.milestones):
+            raise ValueError(f"milestones must be rising shares of the training between 0 and 1, not {self.milestones}")
         if self.nesterov and (self.optimizer != "sgd" or not self.momentum):
             raise ValueError("nesterov needs optimizer sgd with a momentum above 0")
 
@@ -93,9 +89,7 @@ class Recipe(Augmentation):
 
     def to_yaml(self) -> str:
         """The recipe as a YAML file, every field written out."""
-        plain = {
-            name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()
-        }
+        plain = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
         text: str = yaml.safe_dump(plain, sort_keys=False)
         return text
 
@@ -154,9 +148,7 @@ def load_recipe(name: str) -> Recipe:
         except OSError as error:
             raise ValueError(f"the recipe {name} cannot be read: {error.strerror}") from None
     else:
-        raise ValueError(
-            f"there is no recipe {name!r}; give {', '.join(list_recipes())}, auto, or a .yaml file"
-        )
+        raise ValueError(f"there is no recipe {name!r}; give {', '.join(list_recipes())}, auto, or a .yaml file")
     try:
         values = yaml.safe_load(text)
     except yaml.YAMLError as error:

@@ -115,9 +115,7 @@ def _clean(name: str) -> str:
 def _open_tar(path: Path) -> tuple[TarPictures, list[int], list[str]]:
     with tarfile.open(path, "r:") as archive:
         # A name that stands twice means its last content, as it would if the archive were extracted.
-        found = {
-            _clean(m.name): (m.offset_data, min(m.size, _LARGEST_PICTURE)) for m in archive if _wanted(m)
-        }
+        found = {_clean(m.name): (m.offset_data, min(m.size, _LARGEST_PICTURE)) for m in archive if _wanted(m)}
     return TarPictures(str(path), list(found.values())), [size for _, size in found.values()], list(found)
 
 
@@ -142,10 +140,6 @@ def _open_compressed_tar(path: Path) -> tuple[BytesPictures, list[int], list[str
 
 def _open_zip(path: Path) -> tuple[ZipPictures, list[int], list[str]]:
     with zipfile.ZipFile(path) as archive:
-        found = {
-            _clean(i.filename): i
-            for i in archive.infolist()
-            if not i.is_dir() and is_picture(_clean(i.filename))
-        }
+        found = {_clean(i.filename): i for i in archive.infolist() if not i.is_dir() and is_picture(_clean(i.filename))}
     members = [info.filename for info in found.values()]
     return ZipPictures(str(path), members), [info.file_size for info in found.values()], list(found)

@@ -66,9 +66,7 @@ def _digits() -> Listing:
 
 def _torchvision(source: str) -> Listing:
     root = Path(os.environ.get("RESNETS_CACHE", "~/.cache/resnets")).expanduser()
-    parts = {
-        split: _DOWNLOADED[source](root, train=split == "train", download=True) for split in ("train", "test")
-    }
+    parts = {split: _DOWNLOADED[source](root, train=split == "train", download=True) for split in ("train", "test")}
     pixels = np.concatenate([np.asarray(part.data) for part in parts.values()])
     classes = tuple(name.replace("/", "-") for name in parts["train"].classes)
     labels = [classes[int(target)] for part in parts.values() for target in part.targets]

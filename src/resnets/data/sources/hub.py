@@ -36,9 +36,7 @@ def open(source: str) -> Listing:
     except ImportError as error:
         raise ImportError("a Hugging Face data set needs datasets: pip install 'resnets[hub]'") from error
     name, _, configuration = source.removeprefix(_PREFIX).partition(":")
-    loaded = datasets.load_dataset(
-        name, configuration or None
-    )  # never runs code of the data set's since version 4
+    loaded = datasets.load_dataset(name, configuration or None)  # never runs code of the data set's since version 4
     features = next(iter(loaded.values())).features
     image = _only_column(source, features, datasets.Image)
     label = _only_column(source, features, datasets.ClassLabel)
@@ -62,9 +60,7 @@ def open(source: str) -> Listing:
         contents += [f"{part.info.version} {len(part)}"] * len(part)
     if not parts:
         raise ValueError(f"{source} has the splits {', '.join(loaded)}; expected a train split with labels")
-    return Listing(
-        name, names, labels, splits, contents, Rows(datasets.concatenate_datasets(parts), image), classes
-    )
+    return Listing(name, names, labels, splits, contents, Rows(datasets.concatenate_datasets(parts), image), classes)
 
 
 @dataclass(frozen=True)

@@ -54,9 +54,7 @@ def _read_csv(table: Path, delimiter: str) -> dict[str, list[str]]:
         try:
             rows = list(reader)
         except (csv.Error, UnicodeDecodeError) as error:
-            raise ValueError(
-                f"{table} is no table in UTF-8 with {delimiter!r} between its columns: {error}"
-            ) from error
+            raise ValueError(f"{table} is no table in UTF-8 with {delimiter!r} between its columns: {error}") from error
         return {name: [row[name].strip() for row in rows] for name in reader.fieldnames or ()}
 
 
@@ -66,15 +64,11 @@ def _read_parquet(table: Path) -> dict[str, list[str]]:
     except ImportError as error:
         raise ImportError("a Parquet table needs pyarrow: pip install 'resnets[hub]'") from error
     try:
-        wanted = [
-            name for name in parquet.read_schema(table).names if name.lower() in {*_PATH, *_LABEL, *_SPLIT}
-        ]
+        wanted = [name for name in parquet.read_schema(table).names if name.lower() in {*_PATH, *_LABEL, *_SPLIT}]
         columns = parquet.read_table(table, columns=wanted).to_pydict()
     except ArrowException as error:
         raise ValueError(f"{table} is no Parquet table: {error}") from error
-    return {
-        name: ["" if value is None else str(value) for value in values] for name, values in columns.items()
-    }
+    return {name: ["" if value is None else str(value) for value in values] for name, values in columns.items()}
 
 
 def _column(columns: dict[str, list[str]], accepted: tuple[str, ...], source: str) -> list[str]:
