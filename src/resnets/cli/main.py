@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import logging
 import pkgutil
 import sys
 from collections.abc import Callable, Iterator
@@ -29,6 +30,7 @@ MENDABLE = (ValueError, OSError, ImportError, FloatingPointError)
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command line; the status is 0, 1 after an error, 2 after misuse, 130 after an interruption."""
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     names = [module.name for module in pkgutil.iter_modules(resnets.cli.__path__) if module.name != "main"]
     commands: dict[str, Callable[..., None]] = {
         name: getattr(import_module(f"resnets.cli.{name}"), name) for name in names

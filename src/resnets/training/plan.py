@@ -89,6 +89,13 @@ def plan(
     )
 
 
+def check_request(model: str, recipe: str, changes: Mapping[str, Any]) -> None:
+    """Raise ValueError for what `plan` would refuse whatever the data is, before any of it is read."""
+    if model != AUTO:
+        architecture(model)
+    changed(Recipe() if recipe == AUTO else load_recipe(recipe), changes)
+
+
 def recipe_of(card: Card) -> Recipe:
     """The recipe that a card keeps."""
     names = {field.name for field in fields(Recipe)}

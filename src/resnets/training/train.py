@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from resnets.training.display import TrainingDisplay, print_plan
 from resnets.training.engine import create_engine, engine_facts
 from resnets.training.fit import fit
 from resnets.training.job import Job, create_job
-from resnets.training.plan import plan
+from resnets.training.plan import check_request, plan
 
 
 def train(
@@ -70,6 +71,9 @@ def train(
         FileExistsError: if the run's folder is there already.
         InterruptedTraining: if it was asked to stop; `resume` goes on.
     """
+    check_request(model, recipe, changes)
+    if run is not None:
+        check_free(Path(run), overwrite)
     fabric = create_engine(precision, accelerator, devices, num_nodes, strategy)
     fabric.launch()
     console = console_of(fabric, console)
@@ -147,27 +151,33 @@ def without_unreadable(data: Data, max_share: float, console: Console) -> Data:
 
 
 def claim_folder(wanted: str | Path | None, card: Card, overwrite: bool) -> Path:
-    """Make the run's folder and write the card into it.
+    """Make the run's folder, by default one whose name is not taken, and write the card into it.
 
     Raises:
-        FileExistsError: if the folder that is wanted holds something already, and is not to be overwritten.
+        FileExistsError: as `check_free` does.
     """
     folder = Path("runs") / f"{card.data['name']}-{card.model}" if wanted is None else Path(wanted)
     if wanted is None and not overwrite:
-        first, number = folder, 2
-        while folder.exists():
-            folder, number = first.with_name(f"{first.name}-{number}"), number + 1
-    if folder.exists() and any(folder.iterdir()):
-        if not overwrite:
-            raise FileExistsError(
-                f"{folder} is there already: go on with --resume {folder}, replace it with --overwrite, or choose "
-                "another --run"
-            )
-        if not Run(folder).card_path.is_file():
-            raise FileExistsError(f"{folder} is no run, so it is not overwritten; choose another --run")
+        numbered = (folder.with_name(f"{folder.name}-{number}") for number in count(2))
+        folder = next(free for free in chain([folder], numbered) if not free.exists())
+    check_free(folder, overwrite)
+    if folder.exists():
         shutil.rmtree(folder)
     Run(folder).write_card(card)
     return folder
+
+
+def check_free(folder: Path, overwrite: bool) -> None:
+    """Raise FileExistsError if a folder holds something, unless it is a run that is to be overwritten."""
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    if not Run(folder).card_path.is_file():
+        raise FileExistsError(f"{folder} is there already and is no run; choose another --run")
+    if not overwrite:
+        raise FileExistsError(
+            f"{folder} is there already: go on with --resume {folder}, replace it with --overwrite, or choose "
+            "another --run"
+        )
 
 
 def console_of(fabric: Fabric, console: Console | None) -> Console:
