@@ -82,15 +82,14 @@ def facts(card: Card, parameters: int) -> dict[str, str]:
         f"; {' and '.join(data['splits_made'])} held out with seed {data['split_seed']}" if data["splits_made"] else ""
     )
     lines = {
-        "Network": f"{card.model}, {parameters:,} parameters",
-        "Input": f"{size[0]} x {size[1]} pixels, {'grey' if channels == 1 else 'colour'}",
+        "Network": f"{card.model}, {parameters:,} parameters, input {size[0]} x {size[1]} "
+        f"{'grey' if channels == 1 else 'in colour'}",
         "Data": f"{data['name']}: {pictures}{made}",
-        "Recipe": describe(recipe),
+        "Recipe": f"{describe(recipe)}, seed {provenance['seed']}",
         "Trained": f"{duration(provenance['seconds'])} on {provenance['device']}, {provenance['precision']}, "
         f"{provenance['processes']} process{'es' * (provenance['processes'] > 1)}",
-        "Seed": str(provenance["seed"]),
+        "Versions": ", ".join(f"{name} {provenance['versions'][name]}" for name in ("resnets", "torch", "torchvision")),
         "Command": provenance["command"],
-        "Versions": ", ".join(f"{name} {number}" for name, number in provenance["versions"].items()),
     }
     if data["left_out"]:
         lines["Left out"] = f"{len(data['left_out']):,} unreadable pictures, named in model.json"

@@ -63,13 +63,24 @@ def fit(job: Job, display: Display) -> None:
                 now = time.perf_counter()
                 state.seconds, started = state.seconds + now - started, now
                 display.step(state)
-                if interruption.requested:
-                    job.save()
-                    raise InterruptedTraining(f"stopped at step {state.step:,} of {job.total_steps:,}")
-                if now - saved > SECONDS_BETWEEN_CHECKPOINTS:
+                if any_process(job, now - saved > SECONDS_BETWEEN_CHECKPOINTS or interruption.requested):
                     job.save()
                     saved = now
+                    if any_process(job, interruption.requested):
+                        raise InterruptedTraining(
+                            f"stopped at step {state.step:,} of {job.total_steps:,}; go on with "
+                            f"`resnets train --resume {job.run.folder}`"
+                        )
             display.epoch(end_epoch(job, epoch))
+
+
+def any_process(job: Job, wish: bool) -> bool:
+    """Whether any process wishes it, so that all of them stop or save at the same step."""
+    if job.fabric.world_size == 1:
+        return wish
+    wishes = torch.tensor(float(wish), device=job.fabric.device)
+    job.fabric.all_reduce(wishes, reduce_op="sum")  # in place
+    return wishes.item() > 0
 
 
 def train_step(job: Job, batch: Batch, epoch: int) -> None:
