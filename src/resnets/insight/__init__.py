@@ -1,0 +1,1 @@
+"""Insight: what one network is and does."""
