@@ -20,6 +20,7 @@ class Declaration:
     """What the declarations of all families share; they go into a JSON card and come back.
 
     Attributes:
+        depths: blocks, or in VGG convolutions, in each stage.
         num_classes: outputs of the classifier; 0 for none, so that the network gives the features before it.
         in_channels: channels of the pictures.
         source: where the network was published.
@@ -27,6 +28,7 @@ class Declaration:
 
     family: ClassVar[str]
 
+    depths: tuple[int, ...]
     num_classes: int = 1000
     in_channels: int = 3
     source: str = ""
@@ -91,7 +93,6 @@ class Architecture(Declaration):
 
     family: ClassVar[str] = "resnet"
 
-    depths: tuple[int, ...]
     widths: tuple[int, ...] = (64, 128, 256, 512)
     block: Block = "bottleneck"
     preactivation: bool = False

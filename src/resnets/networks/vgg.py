@@ -39,7 +39,6 @@ class VGGArchitecture(Declaration):
 
     family: ClassVar[str] = "vgg"
 
-    depths: tuple[int, ...]
     widths: tuple[int, ...] = (64, 128, 256, 512, 512)
     norm: Norm | Literal["none"] = "none"
     hidden: int = 4096
