@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torchvision.transforms.v2.functional import resize
 
 from resnets.data.dataset import open_dataset
 from resnets.data.statistics import preprocessing_for
@@ -13,12 +14,13 @@ from resnets.data.views import view
 Paint = Callable[..., Path]
 
 
-def test_digits_keep_their_size_and_have_their_own_statistics() -> None:
+def test_digits_are_enlarged_twice_and_have_their_own_statistics() -> None:
     data = open_dataset("digits")
     got = preprocessing_for(data)
     train = data.splits["train"]
-    pixels = torch.stack([train.picture(i, 1) for i in range(len(train))]).double() / 255
-    assert got.size == (8, 8)
+    pictures = torch.stack([train.picture(i, 1) for i in range(len(train))])
+    pixels = resize(pictures, [16, 16], antialias=True).double() / 255
+    assert got.size == (16, 16)
     assert got.channels == 1
     assert got.crop == 1.0
     assert got.mean == (round(pixels.mean().item(), 4),)
@@ -63,7 +65,7 @@ def test_small_pictures_of_several_sizes_are_no_small_pictures(paint: Paint) -> 
 
 
 def test_unreadable_pictures_are_no_part_of_the_statistics(paint: Paint) -> None:
-    folder = paint(*(f"{c}/{i}.png" for c in ("a", "b") for i in range(5)))
+    folder = paint(*(f"{c}/{i}.png" for c in ("a", "b") for i in range(5)), size=(20, 24))
     data = open_dataset(folder)
     train = data.splits["train"]
     (folder / train.names[0]).write_bytes(b"no picture")

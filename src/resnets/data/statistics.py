@@ -16,6 +16,9 @@ from resnets.types import Preprocessing
 SMALL = 64
 """Pictures that all have one size of at most so many pixels a side are taken as they are."""
 
+TINY = 16
+"""Smaller pictures are enlarged to twice their size, because a network's stages halve them several times."""
+
 PHOTOGRAPH_SIZE = 224
 PHOTOGRAPH_CROP = 0.875
 
@@ -28,8 +31,9 @@ def preprocessing_for(
 ) -> Preprocessing:
     """The preprocessing that suits a data set: its size, channels, mean and standard deviation.
 
-    Where all pictures have the same size of at most 64 pixels a side, that is the network's input and all of
-    it is seen; otherwise the input is 224 x 224, the centre 7/8 of the picture (arXiv:1512.03385, sec. 3.4).
+    Where all pictures have the same size of at most 64 pixels a side, that is the network's input (twice that below 16
+    pixels) and all of it is seen; otherwise the input is 224 x 224, the centre 7/8 of the picture (arXiv:1512.03385,
+    sec. 3.4).
     A `size` that is asked for, height and width, replaces either; above 64 pixels the centre 7/8 is seen,
     else all. Mean and standard deviation are those of training pictures as evaluation views them (a fixed
     choice, 5,000 at most where they are small, otherwise 1,000), rounded to 4 decimals.
@@ -38,6 +42,8 @@ def preprocessing_for(
     order = permutation(0, 0, len(train))
     common = _common_size(train.subset(order[:_HEADERS_READ]))
     own_size = common if common is not None and max(common) <= SMALL else None
+    if own_size is not None and min(own_size) < TINY:
+        own_size = (2 * own_size[0], 2 * own_size[1])
     wanted = (size, size) if isinstance(size, int) else size
     shape = wanted or own_size or (PHOTOGRAPH_SIZE, PHOTOGRAPH_SIZE)
     crop = 1.0 if max(shape) <= SMALL else PHOTOGRAPH_CROP

@@ -23,8 +23,9 @@ def choose_model(preprocessing: Preprocessing) -> str:
 def choose_recipe(preprocessing: Preprocessing, pictures: int) -> Recipe:
     """`quick` for small pictures, `photographs` for larger ones, `paper-imagenet` for a large set of those.
 
-    In a small set the batch is at most a twentieth of the pictures, the learning rate in proportion, and there are so
-    many epochs that 1,500 steps are taken, 200 epochs at most. Crops shift by an eighth of a small picture's side.
+    In a small set the batch is at most a twentieth of the pictures, the learning rate in proportion, targets are
+    smoothed by 0.1, and there are so many epochs that 1,500 steps are taken, 200 epochs at most. Crops shift by an
+    eighth of a small picture's side.
     Grey pictures are not mirrored, because most of them are of signs that have a direction, such as digits.
 
     Args:
@@ -35,6 +36,7 @@ def choose_recipe(preprocessing: Preprocessing, pictures: int) -> Recipe:
     if not small and pictures >= PHOTOGRAPHS_OF_A_LARGE_SET:
         return load_recipe("paper-imagenet")
     recipe = load_recipe("quick" if small else "photographs")
+    few = pictures // 20 < recipe.batch_size
     batch_size = min(recipe.batch_size, max(16, 1 << (pictures // 20).bit_length() - 1))
     epochs = max(recipe.epochs, min(MOST_EPOCHS, -(-ENOUGH_STEPS * batch_size // pictures)))
     return replace(
@@ -43,6 +45,7 @@ def choose_recipe(preprocessing: Preprocessing, pictures: int) -> Recipe:
         lr=recipe.lr * batch_size / recipe.batch_size,
         epochs=epochs,
         evaluate_every=max(recipe.evaluate_every, epochs // 20),
+        label_smoothing=max(recipe.label_smoothing, 0.1) if few else recipe.label_smoothing,
         pad=max(1, min(preprocessing.size) // 8) if small else 0,
         flip=recipe.flip and preprocessing.channels == 3,
     )

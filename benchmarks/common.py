@@ -1,0 +1,62 @@
+"""What every benchmark here does alike: run the contenders in turn, print a table, write the figures as JSON.
+
+Machines are noisy, so contenders take turns within one process, and what is quoted is the median of the rounds' ratios.
+"""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from statistics import median
+
+import torch
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+
+def parser(description: str | None) -> ArgumentParser:
+    """The flags that every benchmark has."""
+    flags = ArgumentParser(description=description)
+    flags.add_argument("--quick", action="store_true", help="a minute or two instead of several")
+    flags.add_argument("--json", type=Path, help="write the figures and a `ratios` object to this file")
+    return flags
+
+
+def take_turns(contenders: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+    """The speeds of each contender, measured A B A B ... after one round that is not counted."""
+    speeds: dict[str, list[float]] = {name: [] for name in contenders}
+    for number in range(rounds + 1):
+        for name, measure in contenders.items():
+            speed = measure()
+            if number:
+                speeds[name].append(speed)
+    return speeds
+
+
+def report(title: str, unit: str, speeds: Mapping[str, list[float]], baseline: str, path: Path | None) -> None:
+    """Print median, least and most of each contender and its ratio to the baseline; write them if asked."""
+    ratios = {
+        name: median(own / base for own, base in zip(values, speeds[baseline], strict=True))
+        for name, values in speeds.items()
+    }
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("")
+    for heading in (f"{unit}, median", "least", "most", "ratio"):
+        table.add_column(heading, justify="right")
+    for name, values in speeds.items():
+        figures = (f"{figure:,.0f}" for figure in (median(values), min(values), max(values)))
+        table.add_row(name, *figures, f"{ratios[name]:.2f}")
+    console = Console()
+    console.print(table)
+    console.print(
+        f"{len(speeds[baseline])} rounds in turn; torch {torch.__version__}, {torch.get_num_threads()} threads; "
+        "the ratio is the median of the rounds' ratios",
+        highlight=False,
+    )
+    if path is not None:
+        figures_by_name = {name: {"median": median(values), "all": values} for name, values in speeds.items()}
+        content = {"title": title, "unit": unit, "figures": figures_by_name, "ratios": ratios}
+        path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
