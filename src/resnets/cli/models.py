@@ -8,6 +8,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from resnets.cli.profile import short
 from resnets.insight.profile import published_size, totals
 from resnets.networks.catalogue import architecture, list_models
 
@@ -29,21 +30,20 @@ def models(pattern: str = "*", /, json: bool = False) -> None:
         declaration = architecture(name)
         size = published_size(declaration)
         parameters, multiply_adds = totals(declaration, size)
-        rows.append((name, declaration.layers, parameters, multiply_adds, list(size), declaration.source))
+        rows.append((name, declaration.layers, parameters, multiply_adds, size, declaration.source))
     if not rows:
         raise ValueError(f"no network's name matches {pattern!r}; `resnets models` lists them all")
     if json:
         keys = ("name", "layers", "parameters", "multiply_adds", "size", "source")
         print(dumps([dict(zip(keys, row, strict=True)) for row in rows], indent=2))
         return
-    table = Table(box=SIMPLE_HEAD)
-    table.add_column("Name", no_wrap=True)
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
+    table.add_column("Name")
     for heading in ("Layers", "Parameters", "Multiply-adds", "Size"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("Source", no_wrap=True)
+        table.add_column(heading, justify="right")
+    table.add_column("Source")
     for name, layers, parameters, multiply_adds, (height, width), source in rows:
-        cells = (f"{parameters / 1e6:.2f} M", f"{multiply_adds / 1e9:.2f} G", f"{height} x {width}")
-        table.add_row(name, str(layers), *cells, source)
-    console = Console()
+        table.add_row(name, str(layers), short(parameters), short(multiply_adds), f"{height}x{width}", source)
+    console = Console(highlight=False)
     console.print(table)
-    console.print("[dim]Other depths of CIFAR's families: resnet{6n+2}, plain{6n+2}, preresnet{9n+2}, wrn{6n+4}_{k}.")
+    console.print("\n[dim]CIFAR's, any depth: resnet{6n+2}, plain{6n+2}, preresnet{9n+2}, wrn{6n+4}_{k}[/]")

@@ -19,10 +19,10 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from resnets.networks.architecture import Architecture
+from resnets.networks.architecture import Architecture, Declaration
 from resnets.networks.catalogue import build
 from resnets.networks.resnet import ResidualNetwork
-from resnets.networks.vgg import VGG, VGGArchitecture
+from resnets.networks.vgg import VGG
 
 Network = ResidualNetwork | VGG
 
@@ -122,17 +122,17 @@ def profile(network: Network, size: tuple[int, int]) -> Profile:
     return Profile(size, shape[0], tuple(stages))
 
 
-def published_size(declaration: Architecture | VGGArchitecture) -> tuple[int, int]:
+def published_size(declaration: Declaration) -> tuple[int, int]:
     """Height and width of the pictures that it was published for: CIFAR's 32x32 or ImageNet's 224x224."""
     small = isinstance(declaration, Architecture) and declaration.stem == "cifar"
     return (32, 32) if small else (224, 224)
 
 
-def totals(declaration: Architecture | VGGArchitecture, size: tuple[int, int]) -> tuple[int, int]:
+def totals(declaration: Declaration, size: tuple[int, int]) -> tuple[int, int]:
     """Parameters and multiply-adds, the same as in the network's profile but soon found for any depth.
 
-    From the second on, all blocks of a stage (in VGG, all convolutions) cost the same. So it is told by a network
-    of one in each stage and those of one more in a single stage.
+    From the second on, all blocks of a stage (in VGG, all convolutions) cost the same. So networks of one in each
+    stage, and of one more in a single stage, tell it.
     """
     shallow = replace(declaration, depths=(1,) * len(declaration.depths), source="")
     parameters, multiply_adds = base = _totals(shallow, size)
@@ -145,7 +145,7 @@ def totals(declaration: Architecture | VGGArchitecture, size: tuple[int, int]) -
 
 
 @lru_cache
-def _totals(declaration: Architecture | VGGArchitecture, size: tuple[int, int]) -> tuple[int, int]:
+def _totals(declaration: Declaration, size: tuple[int, int]) -> tuple[int, int]:
     with torch.device("meta"):
         network: Any = build(declaration).eval()
         work = _forward(network, torch.empty(1, declaration.in_channels, *size))
@@ -158,7 +158,8 @@ def _on_meta(network: Network) -> Network:
     for tensor in (*network.parameters(), *network.buffers()):
         dtype = torch.float32 if tensor.is_floating_point() else tensor.dtype
         empty = torch.empty_like(tensor, device="meta", dtype=dtype)
-        memo[id(tensor)] = nn.Parameter(empty) if isinstance(tensor, nn.Parameter) else empty
+        learnt = isinstance(tensor, nn.Parameter)
+        memo[id(tensor)] = nn.Parameter(empty, tensor.requires_grad) if learnt else empty
     return deepcopy(network, memo)
 
 
