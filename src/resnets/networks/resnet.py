@@ -61,21 +61,7 @@ class ResidualNetwork(nn.Module):
         Raises:
             ValueError: for an unknown stage, and for images of other channels or too small.
         """
-        names = [stage.name for stage in self.stages]
-        wanted = set(names if stages is None else stages)
-        if unknown := wanted.difference(names):
-            raise ValueError(f"there is no stage {', '.join(sorted(unknown))}; there are {', '.join(names)}")
-        if not torch.compiler.is_compiling():
-            check_images(x, self.architecture.in_channels, self.stages[-1].stride)
-        maps: dict[str, Tensor] = {}
-        for name, modules in zip(names, self.levels(), strict=True):
-            if len(maps) == len(wanted):
-                break
-            for module in modules:
-                x = module(x)
-            if name in wanted:
-                maps[name] = x
-        return maps
+        return feature_maps(x, self.stages, self.levels(), stages, self.architecture.in_channels)
 
     def blocks(self) -> dict[str, Residual]:
         """The residual blocks in order, by the names of their modules."""
@@ -186,6 +172,31 @@ def initialise(network: ResidualNetwork) -> None:
     if network.architecture.zero_init_last:
         for block in network.blocks().values():
             nn.init.zeros_(block.get_parameter(f"{block.last}.weight"))
+
+
+def feature_maps(
+    x: Tensor,
+    stages: Sequence[Stage],
+    levels: Iterable[Iterable[nn.Module]],
+    wanted: Iterable[str] | None,
+    in_channels: int,
+) -> dict[str, Tensor]:
+    """What every network's `features` does: apply one level after another, and keep the maps that are wanted."""
+    names = [stage.name for stage in stages]
+    wanted = set(names if wanted is None else wanted)
+    if unknown := wanted.difference(names):
+        raise ValueError(f"there is no stage {', '.join(sorted(unknown))}; there are {', '.join(names)}")
+    if not torch.compiler.is_compiling():
+        check_images(x, in_channels, stages[-1].stride)
+    maps: dict[str, Tensor] = {}
+    for name, modules in zip(names, levels, strict=True):
+        if len(maps) == len(wanted):
+            break
+        for module in modules:
+            x = module(x)
+        if name in wanted:
+            maps[name] = x
+    return maps
 
 
 def check_images(x: Tensor, in_channels: int, smallest: int) -> None:

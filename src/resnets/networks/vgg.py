@@ -11,12 +11,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, get_args
 
-import torch
 from torch import Tensor, nn
 
 from resnets.layers.normalisation import NORMS, Norm
 from resnets.networks.architecture import Declaration
-from resnets.networks.resnet import check_images
+from resnets.networks.resnet import feature_maps
 from resnets.types import Stage
 
 POOLED = 7  # the side of the map that the first linear layer reads: 224 / 32
@@ -98,25 +97,14 @@ class Features(nn.Sequential):
         return tuple(layers[i:j] for i, j in zip(self._ends, self._ends[1:], strict=False))
 
     def forward(self, x: Tensor, stages: Iterable[str] | None = None) -> dict[str, Tensor]:
-        """The maps (N, C, H / stride, W / stride) of the stages asked for by name, all unless given.
+        """The maps (N, channels, H / stride, W / stride) of the stages named, of all unless given.
 
-        Layers beyond the last stage asked for are not computed.
+        Nothing is computed beyond the last stage asked for.
+
+        Raises:
+            ValueError: for an unknown stage, and for images of other channels or too small.
         """
-        names = [stage.name for stage in self.stages]
-        wanted = set(names if stages is None else stages)
-        if unknown := sorted(wanted - set(names)):
-            raise ValueError(f"there is no stage {', '.join(unknown)}; there are {', '.join(names)}")
-        if not torch.compiler.is_compiling():
-            check_images(x, self.in_channels, self.stages[-1].stride)
-        maps: dict[str, Tensor] = {}
-        for name, modules in zip(names, self.levels(), strict=True):
-            if len(maps) == len(wanted):
-                break
-            for module in modules:
-                x = module(x)
-            if name in wanted:
-                maps[name] = x
-        return maps
+        return feature_maps(x, self.stages, self.levels(), stages, self.in_channels)
 
 
 class VGG(nn.Module):
