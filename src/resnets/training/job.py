@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
@@ -80,7 +81,9 @@ class Job:
 
     def load(self) -> None:
         """Stand where the run's last checkpoint was written; only tensors and plain values are read."""
-        self.fabric.load(self.run.checkpoint_path, self._parts(), weights_only=True)
+        parts = self._parts()
+        self.fabric.load(self.run.checkpoint_path, parts, weights_only=True)
+        self.state.load_state_dict(parts["state"])
 
     def evaluate(self) -> dict[str, float]:
         """Loss and accuracy of the network to use on the watched split, such as `val_loss`."""
@@ -96,8 +99,9 @@ class Job:
         )
         return {f"{evaluation.split}_{name}": evaluation.metrics[name] for name in ("loss", "accuracy")}
 
-    def _parts(self) -> dict[str, object]:
-        parts = {"network": self.network, "optimiser": self.optimiser, "state": self.state}
+    def _parts(self) -> dict[str, Any]:
+        """What a checkpoint holds; Fabric fills modules and optimisers in place, and replaces all else."""
+        parts = {"network": self.network, "optimiser": self.optimiser, "state": self.state.state_dict()}
         return parts if self.average is None else parts | {"average": self.average}
 
 

@@ -6,11 +6,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import yaml
 
 from resnets.data.transforms import Augmentation
+
+Optimizer = Literal["sgd", "adamw"]
+Schedule = Literal["step", "cosine", "linear"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,13 +50,13 @@ class Recipe(Augmentation):
     epochs: int = 20
     steps: int = 0
     batch_size: int = 128
-    optimizer: Literal["sgd", "adamw"] = "sgd"
+    optimizer: Optimizer = "sgd"
     lr: float = 0.1
     momentum: float = 0.9
     nesterov: bool = False
     weight_decay: float = 1e-4
     decay_all: bool = True
-    schedule: Literal["step", "cosine", "linear"] = "step"
+    schedule: Schedule = "step"
     warmup: float = 0.0
     milestones: tuple[float, ...] = (0.5, 0.75)
     gamma: float = 0.1
@@ -67,6 +70,9 @@ class Recipe(Augmentation):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        for name, kind in {"optimizer": Optimizer, "schedule": Schedule}.items():
+            if getattr(self, name) not in get_args(kind):
+                raise ValueError(f"{name} must be one of {', '.join(get_args(kind))}, not {getattr(self, name)!r}")
         for name in ("epochs", "batch_size", "evaluate_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")

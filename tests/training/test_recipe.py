@@ -1,0 +1,106 @@
+"""Recipes and what is made of them, against the papers' numbers and PyTorch's own schedulers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import CosineAnnealingLR, MultiStepLR
+
+from resnets.training.choice import choose_model, choose_recipe
+from resnets.training.optimisers import create_optimiser
+from resnets.training.recipe import Recipe, list_recipes, load_recipe
+from resnets.training.schedule import learning_rate
+from resnets.types import Preprocessing
+
+
+def test_every_recipe_of_the_package_loads_and_says_what_it_is_for():
+    assert {"paper-cifar", "paper-imagenet", "quick", "photographs"} <= set(list_recipes())
+    for name, purpose in list_recipes().items():
+        assert isinstance(load_recipe(name), Recipe)
+        assert len(purpose) > 10
+
+
+def test_the_papers_recipe_for_cifar():
+    """Section 4.2 of arXiv:1512.03385."""
+    recipe = load_recipe("paper-cifar")
+    assert (recipe.batch_size, recipe.momentum, recipe.weight_decay) == (128, 0.9, 1e-4)
+    assert (recipe.pad, recipe.flip, recipe.decay_all) == (4, True, True)
+    rates = [
+        learning_rate(recipe, step / recipe.total_steps(391)) for step in (0, 31_999, 32_000, 47_999, 48_000, 63_999)
+    ]
+    assert rates == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.001, 0.001])
+
+
+@pytest.mark.parametrize("schedule", ["step", "cosine"])
+def test_schedules_are_pytorchs(schedule):
+    steps, recipe = 40, Recipe(schedule=schedule, lr=0.3)
+    optimiser = torch.optim.SGD([nn.Parameter(torch.zeros(1))], recipe.lr)
+    oracle = MultiStepLR(optimiser, [20, 30], 0.1) if schedule == "step" else CosineAnnealingLR(optimiser, T_max=steps)
+    for step in range(steps):
+        assert learning_rate(recipe, step / steps) == pytest.approx(oracle.get_last_lr()[0])
+        optimiser.step()
+        oracle.step()
+
+
+def test_a_linear_schedule_rises_to_the_rate_and_falls_to_zero():
+    recipe = Recipe(schedule="linear", warmup=0.25, lr=0.4)
+    assert learning_rate(recipe, 0.0) == pytest.approx(0.004)
+    assert learning_rate(recipe, 0.25) == pytest.approx(0.4)
+    assert learning_rate(recipe, 0.625) == pytest.approx(0.2)
+    assert learning_rate(recipe, 1.0) == pytest.approx(0.0)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"learning_rate": 0.1}, "learning_rate is no field of a recipe; the fields are"),
+        ({"epochs": "many"}, "epochs must be of type int, not 'many'"),
+        ({"flip": 1}, "flip must be of type bool"),
+        ({"lr": 0.0}, "lr must be above 0"),
+        ({"epochs": 0}, "epochs must be at least 1"),
+        ({"milestones": [0.8, 0.5]}, "rising shares"),
+        ({"nesterov": True, "optimizer": "adamw"}, "nesterov needs optimizer sgd"),
+        ({"optimizer": "adam"}, "optimizer must be one of sgd, adamw, not 'adam'"),
+        ({"scale": [0.5, 2.0]}, "scale"),
+    ],
+)
+def test_what_a_recipe_refuses(values, message):
+    with pytest.raises(ValueError, match=message):
+        Recipe.from_dict(values)
+
+
+def test_an_unknown_recipe_names_the_known_ones():
+    with pytest.raises(ValueError, match="there is no recipe 'slow'; give paper-cifar"):
+        load_recipe("slow")
+
+
+def test_a_recipe_file_is_read_as_written(tmp_path):
+    path = tmp_path / "mine.yaml"
+    recipe = replace(load_recipe("quick"), epochs=3, lr=1e-4)
+    path.write_text(recipe.to_yaml())
+    assert load_recipe(str(path)) == recipe
+
+
+def test_biases_and_norms_are_spared_from_decay_where_asked():
+    network = nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 2))
+    groups = create_optimiser(network, Recipe(decay_all=False, weight_decay=0.5)).param_groups
+    assert [(group["weight_decay"], sorted(p.ndim for p in group["params"])) for group in groups] == [
+        (0.5, [2, 4]),
+        (0.0, [1, 1, 1]),
+    ]
+    assert len(create_optimiser(network, Recipe(decay_all=True)).param_groups) == 1
+
+
+def test_what_auto_chooses():
+    digits = Preprocessing((16, 16), 1, (0.5,), (0.5,))
+    photographs = Preprocessing((224, 224), 3, (0.5,) * 3, (0.5,) * 3, 0.875)
+    assert (choose_model(digits), choose_model(photographs)) == ("resnet20", "resnet18")
+    recipe = choose_recipe(digits, 1438)
+    assert not recipe.flip
+    assert recipe.batch_size == 64
+    assert recipe.epochs * (1438 // recipe.batch_size) >= 1400
+    assert choose_recipe(photographs, 245).scale[0] < 1
+    assert choose_recipe(photographs, 1_281_167) == load_recipe("paper-imagenet")

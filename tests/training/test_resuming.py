@@ -1,0 +1,81 @@
+"""A training that was stopped and resumed is, to the bit, one that was never stopped."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+import torch
+from rich.console import Console
+
+from resnets.runs.run import Run
+from resnets.training import fit
+from resnets.training.interruption import InterruptedTraining
+from resnets.training.train import resume
+from resnets.weights.files import read_tensors
+
+QUIET = Console(quiet=True)
+
+
+def stop_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Send this process a SIGTERM in the middle of a step."""
+    whole = fit.train_step
+
+    def interrupted(job, batch, epoch):
+        whole(job, batch, epoch)
+        if job.state.step == step:
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(fit, "train_step", interrupted)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"ema": 0.9, "mixup": 0.2, "cutmix": 1.0, "erasing": 0.5, "warmup": 0.2, "schedule": "cosine"},
+        {"optimizer": "adamw", "lr": 0.001, "scale": [0.5, 1.0], "precision": "bf16-mixed", "recompute_bn": True},
+    ],
+    ids=["plain", "averaged and mixed", "adamw in bfloat16"],
+)
+def test_a_resumed_training_takes_the_same_steps(train_digits, monkeypatch, changes):
+    whole = train_digits("whole", **changes)
+    with monkeypatch.context() as patch:
+        stop_at(9, patch)  # of 12, in the middle of the second epoch
+        with pytest.raises(InterruptedTraining, match=r"stopped at step 9 of 12; go on with `resnets train --resume"):
+            train_digits("stopped", **changes)
+    stopped = resume(whole.folder.with_name("stopped"), console=QUIET)
+    expected, found = read_tensors(whole.weights_path), read_tensors(stopped.weights_path)
+    assert expected.keys() == found.keys()
+    for name, tensor in expected.items():
+        assert torch.equal(tensor, found[name]), name
+    assert stopped.card().metrics == whole.card().metrics
+    times = {"seconds", "images_per_second"}
+    for before, after in zip(whole.history(), stopped.history(), strict=True):
+        assert {k: v for k, v in before.items() if k not in times} == {k: v for k, v in after.items() if k not in times}
+
+
+def test_the_seed_decides(train_digits):
+    first, same, other = (train_digits(name, epochs=1, seed=seed) for name, seed in (("a", 1), ("b", 1), ("c", 2)))
+    weights = [read_tensors(run.weights_path)["conv1.weight"] for run in (first, same, other)]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+def test_a_finished_run_is_left_as_it_is(train_digits):
+    run = train_digits(epochs=1)
+    before = run.weights_path.read_bytes()
+    resume(run.folder, console=QUIET)
+    assert run.weights_path.read_bytes() == before
+
+
+def test_changed_data_is_refused(train_digits, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        stop_at(2, patch)
+        with pytest.raises(InterruptedTraining):
+            train_digits("stopped")
+    run = Run(tmp_path / "stopped")
+    text = run.card_path.read_text()
+    run.card_path.write_text(text.replace(run.card().data["fingerprint"], "0" * 64))
+    with pytest.raises(ValueError, match="have changed since"):
+        resume(run.folder, console=QUIET)

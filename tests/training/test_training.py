@@ -1,0 +1,112 @@
+"""What a training does and leaves behind."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from lightning_fabric import Fabric
+from PIL import Image
+from rich.console import Console
+from torch import nn
+
+from resnets.data.dataset import open_dataset
+from resnets.inference.evaluation import evaluate
+from resnets.training.averaging import exponential_average, recompute_statistics
+from resnets.training.train import train
+from resnets.weights.files import read_tensors
+
+QUIET = Console(quiet=True)
+
+
+def test_a_run_holds_all_there_is(train_digits):
+    run = train_digits(epochs=3, batch_size=64)
+    card = run.card()
+    assert card.classes == tuple("0123456789")
+    assert (card.preprocessing.size, card.preprocessing.channels) == ((8, 8), 1)
+    assert card.data["fingerprint"] == open_dataset("digits").fingerprint
+    assert card.data["pictures"] == {"train": 1438, "test": 359}
+    assert card.data["splits_made"] == ["test"]
+    assert {"torch", "resnets"} <= card.provenance["versions"].keys()
+    assert card.metrics["count"] == 359
+    assert card.metrics["accuracy"] > 0.8
+    assert [row["epoch"] for row in run.history()] == [1, 2, 3]
+    assert "<html" in run.report_path.read_text()
+    assert torch.load(run.checkpoint_path, weights_only=True)["state"]["step"] == 3 * 23
+    json.loads(run.card_path.read_text())
+    evaluation = evaluate(run.folder)
+    assert evaluation.metrics == pytest.approx(dict(card.metrics), abs=1e-5)
+
+
+def test_a_folder_that_is_taken_is_not_touched(train_digits, tmp_path):
+    train_digits("taken", epochs=1)
+    with pytest.raises(FileExistsError, match=r"--resume .*taken.* --overwrite"):
+        train_digits("taken", epochs=1)
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.txt").write_text("irreplaceable")
+    with pytest.raises(FileExistsError, match="is no run"):
+        train_digits("thesis", epochs=1, overwrite=True)
+    assert (tmp_path / "thesis" / "chapter.txt").exists()
+
+
+def test_early_stopping_keeps_the_best_weights(train_digits):
+    run = train_digits(epochs=30, val_share=0.2, patience=2, evaluate_every=1, lr=1.0, batch_size=128)
+    losses = [row["val_loss"] for row in run.history()]
+    assert len(losses) < 30
+    assert len(losses) - 1 - losses.index(min(losses)) == 2
+    assert evaluate(run.folder, split="val").metrics["loss"] == pytest.approx(min(losses), rel=1e-3)
+
+
+def test_early_stopping_needs_a_validation_split(train_digits):
+    with pytest.raises(ValueError, match="--val-share"):
+        train_digits(patience=2)
+
+
+def test_divergence_is_named(train_digits):
+    with pytest.raises(FloatingPointError, match=r"has diverged; lower --lr \(now 1e\+30\)"):
+        train_digits(lr=1e30)
+
+
+def test_unreadable_pictures_are_left_out_and_named(tmp_path):
+    digits = open_dataset("digits").splits["train"]
+    for index in range(200):
+        folder = tmp_path / "data" / digits.classes[digits.targets[index] % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(digits.picture(index, 1)[0].numpy()).save(folder / f"{index}.png")
+    (tmp_path / "data" / "0" / "broken.png").write_bytes(b"no picture")
+    options = {"model": "resnet8", "epochs": 1, "console": QUIET, "precision": "32-true"}
+    with pytest.raises(ValueError, match=r"broken\.png"):
+        train(tmp_path / "data", run=tmp_path / "none", max_unreadable=0.0, **options)
+    run = train(tmp_path / "data", run=tmp_path / "run", max_unreadable=0.1, **options)
+    left_out = run.card().data["left_out"]
+    assert [name.rsplit("/", 1)[-1] for name in left_out] == ["broken.png"]
+    assert sum(run.card().data["pictures"].values()) == 200
+
+
+def test_the_moving_average_follows_its_formula():
+    network = nn.Linear(1, 1, bias=False)
+    nn.init.constant_(network.weight, 1.0)
+    average = exponential_average(network, 0.9)
+    expected = None
+    for value in (1.0, 2.0, 4.0):
+        nn.init.constant_(network.weight, value)
+        average.update_parameters(network)
+        expected = value if expected is None else 0.9 * expected + 0.1 * value
+    assert average.module.weight.item() == pytest.approx(expected)
+
+
+def test_recomputed_statistics_are_those_of_the_inputs():
+    batches = list(torch.randn(6, 32, 3, 4, 4, generator=torch.Generator().manual_seed(0)) * 3 + 1)
+    network = nn.Sequential(nn.BatchNorm2d(3))
+    recompute_statistics(network, iter(batches), Fabric(accelerator="cpu", devices=1))
+    pixels = torch.cat(batches).transpose(0, 1).flatten(1)
+    torch.testing.assert_close(network[0].running_mean, pixels.mean(1), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(network[0].running_var, pixels.var(1), rtol=0.02, atol=0)
+
+
+def test_weights_to_begin_from_are_used(train_digits, tmp_path):
+    first = train_digits("first", epochs=1)
+    second = train_digits("second", epochs=1, lr=1e-12, weights=first.weights_path)
+    before, after = read_tensors(first.weights_path), read_tensors(second.weights_path)
+    torch.testing.assert_close(before["conv1.weight"], after["conv1.weight"])
