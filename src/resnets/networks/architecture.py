@@ -85,7 +85,6 @@ class Architecture(Declaration):
             block (stochastic depth, arXiv:1603.09382, equation 4).
         dropout: the rate before the last convolution of each block (arXiv:1605.07146, section 2.4).
         zero_init_last: let each block begin as F(x) = 0, by its last scale (arXiv:1706.02677, section 5.1).
-        num_classes, in_channels, source: see `Declaration`.
 
     Raises:
         ValueError: for a value out of range, and for options that contradict each other or would do nothing.

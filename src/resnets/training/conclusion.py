@@ -116,6 +116,8 @@ def duration(seconds: float) -> str:
 def print_result(console: Console, job: Job, card: Card) -> None:
     """The table at the end of a training."""
     table = Table(title=f"{card.model} on {card.data['name']}", title_justify="left", show_header=False, box=None)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
     percentages = {"accuracy": "accuracy", "top5": "top-5 accuracy", "ece": "calibration error"}
     if card.metrics:
         table.add_row("measured on", f"{card.metrics['count']:,.0f} {card.data['evaluated_on']} pictures")

@@ -1,0 +1,121 @@
+"""The command line as a user meets it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from importlib import import_module
+
+import pytest
+
+from resnets.cli.main import arguments_of, main
+from resnets.training.recipe import Recipe
+
+COMMANDS = ("check", "evaluate", "models", "predict", "profile", "train")
+
+
+def status_and_output(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    try:
+        status = main(list(arguments))
+    except SystemExit as stop:
+        status = int(stop.code or 0)
+    captured = capsys.readouterr()
+    return status, captured.out, captured.err
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_argument_has_a_help(capsys, command):
+    status, out, _ = status_and_output(capsys, command, "--help")
+    assert status == 0
+    function = getattr(import_module(f"resnets.cli.{command}"), command)
+    arguments = list(arguments_of(function))
+    assert arguments
+    for argument in arguments:
+        assert len(argument.help) > 10, argument
+        assert argument.positional or f"--{argument.name.replace('_', '-')}" in out
+
+
+def test_every_field_of_a_recipe_is_a_flag(capsys):
+    _, out, _ = status_and_output(capsys, "train", "--help")
+    for field in fields(Recipe):
+        assert f"--{field.name.replace('_', '-')}" in out
+
+
+def test_print_config_shows_what_would_run(capsys):
+    flags = ("--print-config", "--epochs", "7", "--no-flip", "--scale", "[0.5,1]", "--mixup", "0.25")
+    status, out, _ = status_and_output(capsys, "train", "digits", *flags)
+    card = json.loads(out)
+    assert status == 0
+    assert card["model"] == "resnet20"
+    assert card["recipe"]["epochs"] == 7
+    assert (card["recipe"]["flip"], card["recipe"]["scale"], card["recipe"]["mixup"]) == (False, [0.5, 1.0], 0.25)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (("trian",), 2, "invalid choice: 'trian'"),
+        (("train", "digits", "--speed", "9"), 2, "unrecognized arguments: --speed"),
+        (("train", "digits", "--epochs", "many"), 2, "epochs"),
+        (("train", "digits", "--model", "resnt20"), 1, "did you mean resnet20"),
+        (("train", "digits", "--recipe", "slow"), 1, "there is no recipe 'slow'"),
+        (("train",), 1, "give the data to train on"),
+        (("train", "nowhere"), 1, "no data set at 'nowhere'"),
+        (("train", "digits", "--precision", "8"), 1, "precision must be one of"),
+        (("train", "digits", "--resume", "run"), 1, "leave out DATA"),
+        (("train", "--resume", "nowhere"), 1, "is not a run"),
+        (("evaluate", "nowhere"), 1, "is not a run"),
+        (("predict", "nowhere"), 1, "name at least one picture"),
+        (("predict", "nowhere", "nothing*.png"), 1, "there is no picture at nothing"),
+        (("profile", "resnet21"), 1, "the nearest are 20 and 26"),
+        (("models", "alexnet*"), 1, "no network's name matches"),
+    ],
+)
+def test_an_error_is_a_sentence(capsys, arguments, status, message):
+    found, _, err = status_and_output(capsys, *arguments)
+    assert found == status
+    assert message in err
+    assert "Traceback" not in err
+
+
+def test_train_evaluate_predict(capsys, tmp_path, monkeypatch):
+    """The main job from end to end."""
+    monkeypatch.setenv("COLUMNS", "200")
+    from PIL import Image
+
+    run = str(tmp_path / "run")
+    recipe = ("--model", "resnet8", "--epochs", "3", "--size", "8", "--precision", "32-true")
+    status, out, _ = status_and_output(capsys, "train", "digits", "--run", run, *recipe)
+    assert status == 0
+    assert "epoch   3/3" in out
+    assert "report.html" in out
+    status, out, _ = status_and_output(capsys, "evaluate", run, "--json")
+    metrics = json.loads(out)["metrics"]
+    assert {"accuracy", "top5", "loss", "ece", "count"} <= metrics.keys()
+    assert metrics["count"] == 359
+    Image.new("L", (8, 8)).save(tmp_path / "black.png")
+    (tmp_path / "broken.png").write_bytes(b"")
+    status, out, err = status_and_output(capsys, "predict", run, str(tmp_path), "--json", "--top", "2")
+    answers = [json.loads(line) for line in out.splitlines()]
+    assert status == 1
+    assert "1 of 2 pictures could not be read" in err
+    assert len(answers[0]["classes"]) == 2
+    assert "error" in answers[1]
+
+
+def test_check_finds_what_spoils_a_data_set(capsys, tmp_path):
+    from PIL import Image
+
+    for split, shades in (("train", range(12)), ("test", range(11, 23))):
+        for label in ("dark", "light"):
+            (tmp_path / split / label).mkdir(parents=True)
+            for shade in shades:
+                Image.new("L", (9, 9), shade + 100 * (label == "light")).save(tmp_path / split / label / f"{shade}.png")
+    (tmp_path / "train" / "dark" / "broken.png").write_bytes(b"no picture")
+    status, out, err = status_and_output(capsys, "check", str(tmp_path))
+    assert status == 1
+    assert "broken.png" in out
+    assert "train/dark/11.png (train) = test/dark/11.png (test)" in out
+    assert "findings" in err
+    status, out, _ = status_and_output(capsys, "check", str(tmp_path), "--json")
+    assert len(json.loads(out)["shared"]) == 2
