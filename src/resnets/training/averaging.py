@@ -22,6 +22,11 @@ def recompute_statistics(network: nn.Module, inputs: Iterable[Tensor], fabric: F
     """
     with torch.no_grad(), fabric.autocast():
         update_bn(inputs, network)
+    share_statistics(network, fabric)
+
+
+def share_statistics(network: nn.Module, fabric: Fabric) -> None:
+    """Give batch norm's running statistics of all processes, each of which saw its own pictures, their mean."""
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d) and module.running_mean is not None:
-            fabric.all_reduce([module.running_mean, module.running_var])  # in place: their mean over the processes
+            fabric.all_reduce([module.running_mean, module.running_var])  # in place

@@ -24,6 +24,7 @@ import torch
 
 from resnets.data.order import hashed
 from resnets.data.transforms import prepare
+from resnets.training.averaging import share_statistics
 from resnets.training.interruption import InterruptedTraining, interruptible
 from resnets.training.job import Job
 from resnets.training.optimisers import set_learning_rate
@@ -128,6 +129,8 @@ def end_epoch(job: Job, epoch: int) -> dict[str, float]:
         "images_per_second": pictures / state.seconds,
         "seconds": state.trained_seconds + state.seconds,
     }
+    for network in dict.fromkeys((job.bare_network, job.network_to_use)):
+        share_statistics(network, job.fabric)
     if state.step >= job.total_steps or (epoch + 1) % recipe.evaluate_every == 0:
         row |= job.evaluate()
     watch_validation(job, row)
