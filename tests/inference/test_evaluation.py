@@ -6,12 +6,14 @@ import shutil
 
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from resnets.data.dataset import open_dataset
 from resnets.data.loading import Loader
 from resnets.inference.evaluation import evaluate, evaluate_network
 from resnets.tasks import create_task
+from resnets.types import Preprocessing
 
 
 def test_a_folder_without_splits_is_judged_whole(run, digits):
@@ -63,3 +65,22 @@ def test_answers_stand_in_the_order_of_the_pictures(run):
     pictures = torch.stack([dataset.picture(i, 1) for i in range(len(dataset))]).flatten(1)[:, :10] / 255
     expected = ((pictures - card.preprocessing.mean[0]) / card.preprocessing.std[0]).softmax(1)
     torch.testing.assert_close(found.probabilities, expected, atol=1e-5, rtol=0)
+
+
+def test_photographs_are_read_by_threads_while_a_network_is_judged(tmp_path):
+    shades = torch.linspace(0, 255, 24).to(torch.uint8)
+    for number, shade in enumerate(shades.tolist()):
+        folder = tmp_path / ("dark" if shade < 128 else "light")
+        folder.mkdir(exist_ok=True)
+        Image.new("RGB", (200, 150), (shade, shade, shade)).save(folder / f"{number}.jpg")
+    dataset = open_dataset(tmp_path).whole()
+    preprocessing = Preprocessing((96, 96), 3, (0.5,) * 3, (0.25,) * 3, 0.875)
+    loader = Loader(dataset, preprocessing, 10, shuffle=False, workers=2)
+    brightness = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2))
+    with torch.no_grad():
+        brightness[2].weight.copy_(torch.tensor([[-1.0] * 3, [1.0] * 3]))
+        brightness[2].bias.zero_()
+    task = create_task("classification", ("dark", "light"))
+    for _ in range(2):
+        found = evaluate_network(brightness, task, loader, preprocessing, torch.device("cpu"))
+        assert found.metrics["accuracy"] == 1.0

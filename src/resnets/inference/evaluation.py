@@ -25,7 +25,6 @@ EVALUATION_BATCH = 256
 """Pictures that a network judges at a time, where nobody says otherwise."""
 
 
-@torch.inference_mode()
 def evaluate_network(
     network: nn.Module,
     task: Task,
@@ -41,8 +40,8 @@ def evaluate_network(
     network.eval()
     outputs, indices = [], []
     for batch in loader.epoch(0):
-        prepared = prepare(batch.to(device), preprocessing, channels_last=True)
-        with autocast():
+        with torch.inference_mode(), autocast():  # not around the loader, which keeps what it reads
+            prepared = prepare(batch.to(device), preprocessing, channels_last=True)
             outputs.append(network(prepared.images).float().cpu())
         indices.append(batch.indices)
     rows, positions = torch.cat(gather(outputs)), torch.cat(gather(indices))
