@@ -62,6 +62,7 @@ def test_print_config_shows_what_would_run(capsys):
         (("train",), 1, "give the data to train on"),
         (("train", "nowhere"), 1, "no data set at 'nowhere'"),
         (("train", "digits", "--precision", "8"), 1, "precision must be one of"),
+        (("train", "digits", "--logger", "paper"), 1, "there is no logger 'paper'"),
         (("train", "digits", "--resume", "run"), 1, "leave out DATA"),
         (("train", "--resume", "nowhere"), 1, "is not a run"),
         (("evaluate", "nowhere"), 1, "is not a run"),

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.loggers.logger import Logger
+from lightning_fabric.loggers.tensorboard import TensorBoardLogger
 from lightning_fabric.strategies.fsdp import FSDPStrategy
 
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
@@ -81,20 +82,26 @@ def processor_name() -> str:
 
 
 def create_logger(name: str, folder: Path) -> Logger:
-    """A logger beside the run's `metrics.csv`: "tensorboard", or any class by its full name.
+    """A logger that writes beside the run's `metrics.csv`; see `logger_class` for the names."""
+    kind = logger_class(name)
+    logger: Logger = kind(folder, name="log") if issubclass(kind, TensorBoardLogger) else kind(save_dir=folder)
+    return logger
+
+
+def logger_class(name: str) -> type[Any]:
+    """The class of a logger: "tensorboard", or any Lightning logger by its full name.
 
     Raises:
         ValueError: if there is no such class.
     """
     if name == "tensorboard":
-        name = "lightning_fabric.loggers.TensorBoardLogger"
+        return TensorBoardLogger
     module, _, class_name = name.rpartition(".")
     try:
-        kind = getattr(import_module(module), class_name)
-        logger: Logger = kind(folder, name="log") if "TensorBoard" in class_name else kind(save_dir=folder)
-    except (ImportError, AttributeError, ValueError, TypeError) as error:
+        kind: type[Any] = getattr(import_module(module), class_name)
+    except (ImportError, AttributeError, ValueError):
         raise ValueError(
-            f"there is no logger {name!r} ({error}); give tensorboard (pip install 'resnets[track]') or the full name "
-            "of a Lightning logger class, such as lightning.pytorch.loggers.WandbLogger"
+            f"there is no logger {name!r}; give tensorboard (pip install 'resnets[track]') or the full name of a "
+            "Lightning logger class, such as lightning.pytorch.loggers.WandbLogger"
         ) from None
-    return logger
+    return kind

@@ -17,7 +17,7 @@ from resnets.runs.card import Card
 from resnets.runs.run import Run
 from resnets.training.conclusion import conclude
 from resnets.training.display import TrainingDisplay, print_plan
-from resnets.training.engine import create_engine, engine_facts
+from resnets.training.engine import create_engine, engine_facts, logger_class
 from resnets.training.fit import fit
 from resnets.training.job import Job, create_job
 from resnets.training.plan import check_request, plan
@@ -72,6 +72,8 @@ def train(
         InterruptedTraining: if it was asked to stop; `resume` goes on.
     """
     check_request(model, recipe, changes)
+    if logger is not None:
+        logger_class(logger)
     if run is not None:
         check_free(Path(run), overwrite)
     fabric = create_engine(precision, accelerator, devices, num_nodes, strategy)
