@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow check format clean
+.PHONY: demo test check format clean
 
 demo: .venv/installed
 	$(BIN)/resnets train digits --run runs/digits --overwrite
@@ -12,9 +12,6 @@ demo: .venv/installed
 
 test: .venv/dev
 	$(BIN)/pytest
-
-test-slow: .venv/dev
-	$(BIN)/pytest -m slow
 
 check: .venv/dev
 	$(BIN)/ruff check
