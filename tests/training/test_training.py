@@ -9,6 +9,7 @@ import torch
 from lightning_fabric import Fabric
 from PIL import Image
 from rich.console import Console
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
 from resnets.data.dataset import open_dataset
@@ -110,3 +111,12 @@ def test_weights_to_begin_from_are_used(train_digits, tmp_path):
     second = train_digits("second", epochs=1, lr=1e-12, weights=first.weights_path)
     before, after = read_tensors(first.weights_path), read_tensors(second.weights_path)
     torch.testing.assert_close(before["conv1.weight"], after["conv1.weight"])
+
+
+def test_tensorboard_has_the_history(train_digits):
+    run = train_digits(logger="tensorboard")
+    events = EventAccumulator(str(next(run.folder.glob("log/*"))))
+    events.Reload()
+    for name in ("train_loss", "test_accuracy", "lr"):
+        rows = {row["step"]: row[name] for row in run.history() if name in row}
+        assert {event.step: event.value for event in events.Scalars(name)} == pytest.approx(rows)

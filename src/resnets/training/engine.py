@@ -22,7 +22,6 @@ def create_engine(
     devices: int | str = "auto",
     num_nodes: int = 1,
     strategy: str = "auto",
-    loggers: list[Logger] | None = None,
 ) -> Fabric:
     """A Fabric for this machine, to be launched.
 
@@ -54,7 +53,6 @@ def create_engine(
         num_nodes=num_nodes,
         strategy=chosen,
         precision=precision,  # type: ignore[arg-type]
-        loggers=loggers,
     )
 
 

@@ -138,7 +138,8 @@ def end_epoch(job: Job, epoch: int) -> dict[str, float]:
     job.save()
     if job.fabric.is_global_zero:
         job.run.write_history(state.history)
-    job.fabric.log_dict(row, step=state.step)
+    if job.logger is not None:
+        job.logger.log_metrics(row, step=state.step)
     return row
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.loggers.logger import Logger
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
@@ -39,6 +40,7 @@ class Job:
         watched: the validation pictures, or the test pictures where there are none; None where there is neither.
         judged: what the finished network is measured on: the test pictures, or the validation pictures where there are
             none; None where there is neither.
+        logger: who is told each epoch's row beside `metrics.csv`, in the first process.
     """
 
     fabric: Fabric
@@ -52,6 +54,7 @@ class Job:
     train: Loader
     watched: Loader | None
     judged: Loader | None
+    logger: Logger | None = None
     state: State = field(default_factory=State)
 
     def __post_init__(self) -> None:
@@ -117,9 +120,7 @@ def create_job(fabric: Fabric, run: Run, card: Card, data: Data, workers: int | 
     weights = card.provenance["weights"]
     if weights is not None:
         load_tensors(network, read_tensors(weights), weights)
-    logger = card.provenance["logger"]
-    if logger is not None and fabric.is_global_zero:
-        fabric._loggers = [create_logger(logger, run.folder)]
+    logger = card.provenance["logger"] if fabric.is_global_zero else None
     average = exponential_average(network, recipe.ema).to(fabric.device) if recipe.ema else None
     wrapped, optimiser = fabric.setup(network, create_optimiser(network, recipe))
 
@@ -149,4 +150,5 @@ def create_job(fabric: Fabric, run: Run, card: Card, data: Data, workers: int | 
         train=loaders["train"],
         watched=loaders.get("val", loaders.get("test")),
         judged=loaders.get("test", loaders.get("val")),
+        logger=None if logger is None else create_logger(logger, run.folder),
     )

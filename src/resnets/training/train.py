@@ -136,6 +136,8 @@ def execute(job: Job, console: Console) -> Run:
     print_plan(console, job)
     with TrainingDisplay(console, job.total_steps, job.steps_per_epoch, job.state.step) as display:
         fit(job, display)
+    if job.logger is not None:
+        job.logger.finalize("success")
     conclude(job, console)
     return job.run
 
