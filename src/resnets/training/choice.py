@@ -9,7 +9,7 @@ from resnets.training.recipe import Recipe, load_recipe
 from resnets.types import Preprocessing
 
 ENOUGH_STEPS = 1_500
-"""Fewer optimiser steps than this leave a network of 20 layers unfinished."""
+"""Optimiser steps that a small set is given at least, as far as `MOST_EPOCHS` allows."""
 
 MOST_EPOCHS = 200
 PHOTOGRAPHS_OF_A_LARGE_SET = 100_000

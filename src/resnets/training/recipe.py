@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -92,12 +92,6 @@ class Recipe(Augmentation):
     def total_steps(self, steps_per_epoch: int) -> int:
         """How many optimiser steps the training takes."""
         return self.steps or self.epochs * steps_per_epoch
-
-    def to_yaml(self) -> str:
-        """The recipe as a YAML file, every field written out."""
-        plain = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
-        text: str = yaml.safe_dump(plain, sort_keys=False)
-        return text
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], origin: str = "recipe") -> Recipe:
