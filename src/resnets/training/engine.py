@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import platform
 from importlib import import_module
 from pathlib import Path
@@ -14,6 +15,9 @@ from lightning_fabric.loggers.tensorboard import TensorBoardLogger
 from lightning_fabric.strategies.fsdp import FSDPStrategy
 
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
+
+MALLOC_TRIM_THRESHOLD, MALLOC_MMAP_MAX = -1, -4
+"""Options of glibc's `mallopt`, from <malloc.h>."""
 
 
 def create_engine(
@@ -47,6 +51,7 @@ def create_engine(
     chosen: Any = FSDPStrategy(state_dict_type="full") if strategy == "fsdp" else strategy
     if on_gpu:
         torch.set_float32_matmul_precision("high")
+    keep_freed_memory()
     return Fabric(
         accelerator=accelerator,
         devices=devices,
@@ -62,6 +67,18 @@ def computes_in_bfloat16(on_gpu: bool) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     capabilities = torch.cpu.get_capabilities()
     return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
+def keep_freed_memory() -> None:
+    """Have the C library keep what this process frees for its next allocations, until it ends.
+
+    By default glibc gives large blocks back to the system and takes them anew, zeroed page by page, which costs every
+    step of a CIFAR ResNet on a CPU a fifth of its time. Other C libraries are left as they are.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        c_library = ctypes.CDLL(None)
+        c_library.mallopt(MALLOC_MMAP_MAX, 0)  # take no block from the system by itself...
+        c_library.mallopt(MALLOC_TRIM_THRESHOLD, 2**31 - 1)  # ...and give none back
 
 
 def engine_facts(fabric: Fabric) -> dict[str, Any]:
