@@ -60,8 +60,9 @@ def test_a_linear_schedule_rises_to_the_rate_and_falls_to_zero():
         ({"lr": 0.0}, "lr must be above 0"),
         ({"epochs": 0}, "epochs must be at least 1"),
         ({"milestones": [0.8, 0.5]}, "rising shares"),
-        ({"nesterov": True, "optimizer": "adamw"}, "nesterov needs optimizer sgd"),
-        ({"optimizer": "adam"}, "optimizer must be one of sgd, adamw, not 'adam'"),
+        ({"nesterov": True, "optimizer": "adamw"}, "nesterov is an option of optimizer sgd"),
+        ({"optimizer": "adam"}, "optimizer must be one of sgd, adamw, muon, not 'adam'"),
+        ({"optimizer": "muon", "momentum": 0.0}, "muon needs a momentum above 0"),
         ({"scale": [0.5, 2.0]}, "scale"),
     ],
 )

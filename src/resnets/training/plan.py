@@ -105,7 +105,7 @@ def recipe_of(card: Card) -> Recipe:
 def changed(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
     """The recipe with other values for some fields.
 
-    What contradicts a new value gives way unless it is given too: `steps` to `epochs`, `nesterov` to "adamw".
+    What contradicts a new value gives way unless it is given too: `steps` to `epochs`, `nesterov` to another optimiser.
 
     Raises:
         ValueError: if a name is no field of a recipe, or a value does not fit.
@@ -113,6 +113,6 @@ def changed(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
     values = dict(changes)
     if "epochs" in values:
         values.setdefault("steps", 0)
-    if values.get("optimizer") == "adamw":
+    if values.get("optimizer", "sgd") != "sgd":
         values.setdefault("nesterov", False)
     return Recipe.from_dict(asdict(recipe) | values, origin="the recipe")

@@ -12,7 +12,7 @@ import yaml
 
 from resnets.data.transforms import Augmentation
 
-Optimizer = Literal["sgd", "adamw"]
+Optimizer = Literal["sgd", "adamw", "muon"]
 Schedule = Literal["step", "cosine", "linear"]
 
 
@@ -24,11 +24,12 @@ class Recipe(Augmentation):
         epochs: passes over the training pictures.
         steps: optimiser steps; where not 0, it takes the place of `epochs`, and the last epoch may be cut short.
         batch_size: pictures a step, over all processes together.
-        optimizer: "sgd" with momentum, or "adamw".
-        lr: the highest learning rate.
-        momentum: of SGD; AdamW's betas are PyTorch's defaults.
-        nesterov: look-ahead momentum of SGD.
-        weight_decay: L2 penalty of SGD, decoupled decay of AdamW.
+        optimizer: "sgd" with momentum, "adamw", or "muon" (orthogonalised momentum for convolutions, SGD for the rest).
+        lr: the highest learning rate; of "muon", the angle by which a step turns a convolution's weight, in radians,
+            and a tenth of the rate of all other parameters.
+        momentum: of SGD and Muon; AdamW's betas are PyTorch's defaults.
+        nesterov: look-ahead momentum of SGD; Muon always has it.
+        weight_decay: L2 penalty of SGD, decoupled decay of AdamW; Muon's convolutions have none.
         decay_all: decay biases and normalisation's parameters too, as the paper did.
         schedule: "step" multiplies the rate by `gamma` at each milestone; "cosine" and "linear" lead it to zero.
         warmup: share of the training during which the rate rises linearly to `lr`; 0.25 with "linear" is a
@@ -87,7 +88,9 @@ class Recipe(Augmentation):
         if any(not 0 < share < 1 for share in self.milestones) or list(self.milestones) != sorted(self.milestones):
             raise ValueError(f"milestones must be rising shares of the training between 0 and 1, not {self.milestones}")
         if self.nesterov and (self.optimizer != "sgd" or not self.momentum):
-            raise ValueError("nesterov needs optimizer sgd with a momentum above 0")
+            raise ValueError("nesterov is an option of optimizer sgd, with a momentum above 0")
+        if self.optimizer == "muon" and not self.momentum:
+            raise ValueError("optimizer muon needs a momentum above 0")
 
     def total_steps(self, steps_per_epoch: int) -> int:
         """How many optimiser steps the training takes."""
