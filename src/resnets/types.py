@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor, device
 
@@ -76,3 +77,11 @@ class Preprocessing:
             raise ValueError(f"Preprocessing.crop must be above 0 and at most 1, not {self.crop}")
         if min(self.size) < 1 or min(self.std) <= 0:
             raise ValueError(f"Preprocessing needs a positive size and std, not {self.size} and {self.std}")
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Preprocessing:
+        """The preprocessing whose fields were written as JSON, which has lists for tuples."""
+        fields: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+        }
+        return cls(**fields)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from torchvision.transforms.v2.functional import resize
 from resnets.data.dataset import open_dataset
 from resnets.data.statistics import preprocessing_for
 from resnets.data.views import view
+from resnets.types import Preprocessing
 
 Paint = Callable[..., Path]
 
@@ -75,3 +77,20 @@ def test_unreadable_pictures_are_no_part_of_the_statistics(paint: Paint) -> None
         (folder / name).write_bytes(b"no picture")
     with pytest.raises(ValueError, match="none of the training pictures looked at can be read"):
         preprocessing_for(data)
+
+
+@pytest.mark.parametrize(
+    ("size", "seen", "expected"),
+    [
+        (None, (12, 12), (16, 16)),  # both small: the larger
+        (None, (32, 32), (32, 32)),
+        (None, (224, 224), (16, 16)),  # small pictures stay small
+        (96, (160, 160), (96, 96)),
+        (96, (32, 32), (96, 96)),
+    ],
+)
+def test_weights_bring_their_preprocessing(size, seen, expected):
+    like = Preprocessing(seen, 3, (0.4,) * 3, (0.2,) * 3, 0.5 if seen[0] > 64 else 1.0, "bicubic")
+    found = preprocessing_for(open_dataset("digits"), size, like=like)
+    crop = {(96, 160): 0.5, (96, 32): 0.875}.get((size, seen[0]), 1.0)
+    assert found == replace(like, size=expected, crop=crop)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -120,3 +121,34 @@ def test_tensorboard_has_the_history(train_digits):
     for name in ("train_loss", "test_accuracy", "lr"):
         rows = {row["step"]: row[name] for row in run.history() if name in row}
         assert {event.step: event.value for event in events.Scalars(name)} == pytest.approx(rows)
+
+
+def test_a_training_begins_from_another_run(train_digits, capsys):
+    first = train_digits("first", epochs=1, seed=5)
+    console = Console(width=120)
+    second = train(
+        "digits", run=first.folder.with_name("second"), weights=first.folder, epochs=1, lr=1e-12, console=console
+    )
+    card = second.card()
+    assert card.model == "resnet8"  # not what auto would choose
+    assert replace(card.preprocessing, size=(8, 8)) == first.card().preprocessing
+    assert card.architecture == first.card().architecture
+    before, after = read_tensors(first.weights_path), read_tensors(second.weights_path)
+    torch.testing.assert_close(before["fc.weight"], after["fc.weight"])
+    assert "loaded" in capsys.readouterr().out
+    assert card.provenance["weights_account"]["loaded"].startswith("37 tensors")
+
+
+def test_classes_of_the_same_name_are_kept(train_digits, tmp_path):
+    first = train_digits("first", epochs=1)
+    digits = open_dataset("digits").splits["train"]
+    for index in range(0, len(digits), 24):
+        label = int(digits.targets[index])
+        folder = tmp_path / "data" / {0: "0", 1: "1"}.get(label, "other")
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(digits.picture(index, 1)[0].numpy()).save(folder / f"{index}.png")
+    run = train(tmp_path / "data", run=tmp_path / "second", weights=first.folder, epochs=1, lr=1e-12, console=QUIET)
+    account = run.card().provenance["weights_account"]
+    assert account["replaced"] == "fc: 10 outputs by 3 new ones, of which 0, 1 kept"
+    before, after = read_tensors(first.weights_path), read_tensors(run.weights_path)
+    torch.testing.assert_close(before["fc.weight"][1], after["fc.weight"][1])

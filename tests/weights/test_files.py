@@ -31,15 +31,17 @@ def test_safetensors_keeps_every_bit(tmp_path: Path) -> None:
     assert_same(read_tensors(tmp_path / "x.safetensors"))
 
 
-@pytest.mark.parametrize("suffix", [".pth", ".pt"])
+@pytest.mark.parametrize("suffix", [".pth", ".pt", ".th", ".ckpt", ".bin"])
 @pytest.mark.parametrize("key", [None, "state_dict", "model", "model_state_dict"])
-@pytest.mark.parametrize("prefix", ["", "module."])
-def test_pytorch_files_as_training_scripts_leave_them(
-    tmp_path: Path, suffix: str, key: str | None, prefix: str
-) -> None:
-    tensors = {prefix + name: value for name, value in TENSORS.items()}
-    torch.save({key: tensors, "epoch": 3} if key else tensors, tmp_path / f"x{suffix}")
+def test_pytorch_files_as_training_scripts_leave_them(tmp_path: Path, suffix: str, key: str | None) -> None:
+    torch.save({key: TENSORS, "epoch": 3} if key else TENSORS, tmp_path / f"x{suffix}")
     assert_same(read_tensors(tmp_path / f"x{suffix}"))
+
+
+def test_an_average_over_training_goes_first(tmp_path: Path) -> None:
+    content = {"state_dict": {"a": torch.zeros(1)}, "state_dict_ema": TENSORS, "epoch": 3}
+    torch.save({"model": content}, tmp_path / "x.pth")
+    assert_same(read_tensors(tmp_path / "x.pth"))
 
 
 class Bomb:
@@ -54,7 +56,7 @@ class Bomb:
 
 def test_a_file_that_would_run_code_is_refused_and_does_not_run(tmp_path: Path) -> None:
     torch.save({"a": torch.zeros(1), "b": Bomb(tmp_path / "ran")}, tmp_path / "x.pth")
-    with pytest.raises(ValueError, match="holds more than tensors"):
+    with pytest.raises(ValueError, match=r"x\.pth was not read: unpickling it would run (nt|posix)\.mkdir"):
         read_tensors(tmp_path / "x.pth")
     assert not (tmp_path / "ran").exists()
 

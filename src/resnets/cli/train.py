@@ -9,7 +9,7 @@ from rich.console import Console
 
 from resnets.data.dataset import open_dataset
 from resnets.training import train as training
-from resnets.training.plan import plan
+from resnets.training.plan import initial_weights, plan
 from resnets.training.recipe import Recipe
 
 
@@ -21,7 +21,7 @@ def train(
     recipe: str = "auto",
     size: int | None = None,
     val_share: float | None = None,
-    weights: Path | None = None,
+    weights: str | None = None,
     resume: Path | None = None,
     overwrite: bool = False,
     max_unreadable: float = 0.01,
@@ -48,7 +48,8 @@ def train(
         recipe: paper-cifar, paper-imagenet, quick, photographs, a YAML file, or auto, which picks by the data.
         size: side of the network's input in pixels; by default what suits the pictures.
         val_share: share of the training pictures to hold out for validation where the data has no such split.
-        weights: a .safetensors or .pth file of tensors to begin from.
+        weights: to begin from: torchvision, torchvision:NAME, hf:OWNER/NAME, https://...#sha256=HASH, a run's folder,
+            or a file of tensors. Its preprocessing and, with model auto, its network are taken over.
         resume: the run to go on with; it knows its data, network and recipe.
         overwrite: replace the run's folder if it is there.
         max_unreadable: the share of unreadable pictures past which training refuses to start.
@@ -82,7 +83,7 @@ def train(
             recipe=recipe,
             size=size,
             val_share=val_share,
-            weights=weights,
+            weights=initial_weights(weights, model),
             changes=changes,
         )
         Console().print_json(card.to_json())

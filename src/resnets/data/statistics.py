@@ -27,7 +27,10 @@ _HEADERS_READ = 256
 
 
 def preprocessing_for(
-    data: Data, size: int | tuple[int, int] | None = None, channels: int | None = None
+    data: Data,
+    size: int | tuple[int, int] | None = None,
+    channels: int | None = None,
+    like: Preprocessing | None = None,
 ) -> Preprocessing:
     """The preprocessing that suits a data set: its size, channels, mean and standard deviation.
 
@@ -37,6 +40,10 @@ def preprocessing_for(
     A `size` that is asked for, height and width, replaces either; above 64 pixels the centre 7/8 is seen,
     else all. Mean and standard deviation are those of training pictures as evaluation views them (a fixed
     choice, 5,000 at most where they are small, otherwise 1,000), rounded to 4 decimals.
+
+    With the preprocessing `like` of a network whose weights are the beginning, channels, mean, standard deviation and
+    interpolation are its own. So are size and crop where both see photographs, or both small pictures of which those of
+    the weights are the larger.
     """
     train = data.splits["train"]
     order = permutation(0, 0, len(train))
@@ -47,6 +54,12 @@ def preprocessing_for(
     wanted = (size, size) if isinstance(size, int) else size
     shape = wanted or own_size or (PHOTOGRAPH_SIZE, PHOTOGRAPH_SIZE)
     crop = 1.0 if max(shape) <= SMALL else PHOTOGRAPH_CROP
+    if like is not None:
+        both_photographs = min(max(shape), max(like.size)) > SMALL
+        both_small = max(*shape, *like.size) <= SMALL
+        if both_photographs or (both_small and max(shape) < max(like.size)):
+            shape, crop = wanted or like.size, like.crop
+        return replace(like, size=shape, crop=crop)
     channels = channels or data.channels
     blank = Preprocessing(shape, channels, (0.0,) * channels, (1.0,) * channels, crop)
 

@@ -18,6 +18,8 @@ from resnets.networks.preresnet import PreactivationResNet
 from resnets.networks.resnet import ResidualNetwork, ResNet
 from resnets.networks.vgg import VGG, VGGArchitecture
 
+Network = ResidualNetwork | VGG
+
 RESNET = "arXiv:1512.03385"
 PREACTIVATION = "arXiv:1603.05027"
 RESNEXT = "arXiv:1611.05431"
@@ -167,7 +169,7 @@ def list_models(pattern: str = "*") -> list[str]:
     return [name for name in CATALOGUE if fnmatchcase(name, pattern)]
 
 
-def build(declaration: Declaration) -> ResidualNetwork | VGG:
+def build(declaration: Declaration) -> Network:
     """The network that a declaration describes, freshly initialised from PyTorch's random numbers."""
     if isinstance(declaration, Architecture):
         return PreactivationResNet(declaration) if declaration.preactivation else ResNet(declaration)

@@ -47,7 +47,7 @@ class PreactivationResNet(ResidualNetwork):
     """Its modules are `stem.conv`, `pool`, `stages.0.blocks.0`..., `norm`, `activation`, `head.fc`."""
 
     stages: Stages
-    classifier = "head"
+    logits_layer = "head.fc"
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__(architecture)

@@ -37,11 +37,11 @@ class ResidualNetwork(nn.Module):
         architecture: the declaration it was built from.
         stages: name, channels and stride of each map that `features` can give: "stem" (before its max-pool),
             "layer1", "layer2" and so on.
-        classifier: the name of the module that classifies.
+        logits_layer: the name of the layer that gives the logits.
     """
 
     stages: Sequence[Stage]
-    classifier: ClassVar[str]
+    logits_layer: ClassVar[str]
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class ResidualNetwork(nn.Module):
         self.architecture = replace(self.architecture, num_classes=num_classes)
         like = next(self.parameters())
         self.add_classifier(self.architecture.channels[-1], num_classes)
-        self.get_submodule(self.classifier).to(like.device, like.dtype)
+        self.get_submodule(self.logits_layer).to(like.device, like.dtype)
 
     def levels(self) -> tuple[tuple[nn.Module, ...], ...]:
         """For each of `stages`, the modules that lead from the map before to its own."""
@@ -93,7 +93,7 @@ class ResNet(ResidualNetwork):
     Its modules are `conv1`, `bn1`, `activation`, `maxpool`, `layer1`..., `fc`, as in torchvision.
     """
 
-    classifier = "fc"
+    logits_layer = "fc"
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__(architecture)

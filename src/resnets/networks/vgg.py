@@ -116,7 +116,10 @@ class VGG(nn.Module):
     Attributes:
         architecture: the declaration it was built from.
         stages: name, channels and stride of each map that `features` can give.
+        logits_layer: the name of the layer that gives the logits.
     """
+
+    logits_layer: ClassVar[str] = "classifier.6"
 
     def __init__(self, architecture: VGGArchitecture) -> None:
         super().__init__()

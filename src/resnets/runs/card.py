@@ -67,11 +67,9 @@ class Card:
                 "that is as new as the one that wrote it"
             )
         try:
-            preprocessing = dict(fields.pop("preprocessing"))
-            for name in ("size", "mean", "std"):
-                preprocessing[name] = tuple(preprocessing[name])
+            preprocessing = Preprocessing.from_dict(fields.pop("preprocessing"))
             fields["classes"] = tuple(fields["classes"])
-            return cls(preprocessing=Preprocessing(**preprocessing), **fields)
+            return cls(preprocessing=preprocessing, **fields)
         except (KeyError, TypeError) as error:
             raise ValueError(f"{origin} is not a complete card: {error}") from None
 

@@ -21,7 +21,7 @@ from torch import nn
 from resnets.networks.catalogue import build, declaration_from_dict
 from resnets.runs.card import Card
 from resnets.weights.files import read_tensors, write_tensors
-from resnets.weights.models import load_tensors
+from resnets.weights.loading import load_tensors
 
 
 @dataclass(frozen=True)

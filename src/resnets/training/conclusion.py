@@ -18,7 +18,7 @@ from resnets.runs.card import Card
 from resnets.training.averaging import recompute_statistics
 from resnets.training.job import Job
 from resnets.weights.files import read_tensors
-from resnets.weights.models import load_tensors
+from resnets.weights.loading import load_tensors
 
 
 def conclude(job: Job, console: Console) -> None:

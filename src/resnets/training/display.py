@@ -6,6 +6,8 @@ import time
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
 
 from resnets.training.job import Job
 from resnets.training.state import State
@@ -73,7 +75,7 @@ class TrainingDisplay:
 
 
 def print_plan(console: Console, job: Job) -> None:
-    """What is about to run, in three lines."""
+    """What is about to run, in a few lines, and what became of the weights that it begins from."""
     card, recipe = job.card, job.recipe
     parameters = sum(parameter.numel() for parameter in job.bare_network.parameters())
     pictures = ", ".join(f"{count:,} {split}" for split, count in card.data["pictures"].items())
@@ -83,6 +85,11 @@ def print_plan(console: Console, job: Job) -> None:
         f"{card.provenance['precision']}, channels last; run {job.run.folder}",
         highlight=False,
     )
+    if job.account is not None:
+        table = Table(show_header=False, box=None)
+        for label, text in job.account.rows():
+            table.add_row(label, Text(text))
+        console.print(table)
     if job.watched is not None and job.watched.dataset.split == "test":
         console.print("the test curve is only shown: no choice is made by it", style="dim")
     if job.state.step:

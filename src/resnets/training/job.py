@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -25,8 +25,8 @@ from resnets.training.optimisers import create_optimiser
 from resnets.training.plan import recipe_of
 from resnets.training.recipe import Recipe
 from resnets.training.state import State
-from resnets.weights.files import read_tensors
-from resnets.weights.models import load_tensors
+from resnets.weights.loading import Account, load_weights
+from resnets.weights.sources import Weights
 
 
 @dataclass
@@ -41,6 +41,7 @@ class Job:
         judged: what the finished network is measured on: the test pictures, or the validation pictures where there are
             none; None where there is neither.
         logger: who is told each epoch's row beside `metrics.csv`, in the first process.
+        account: of the weights that it begins from, or None.
     """
 
     fabric: Fabric
@@ -55,6 +56,7 @@ class Job:
     watched: Loader | None
     judged: Loader | None
     logger: Logger | None = None
+    account: Account | None = None
     state: State = field(default_factory=State)
 
     def __post_init__(self) -> None:
@@ -108,8 +110,10 @@ class Job:
         return parts if self.average is None else parts | {"average": self.average}
 
 
-def create_job(fabric: Fabric, run: Run, card: Card, data: Data, workers: int | None) -> Job:
-    """The training that a card declares, at its first step.
+def create_job(
+    fabric: Fabric, run: Run, card: Card, data: Data, workers: int | None, weights: Weights | None = None
+) -> Job:
+    """The training that a card declares, at its first step, from the weights given or random ones.
 
     Raises:
         ValueError: if the weights to begin from do not fit.
@@ -117,9 +121,10 @@ def create_job(fabric: Fabric, run: Run, card: Card, data: Data, workers: int | 
     recipe = recipe_of(card)
     torch.manual_seed(recipe.seed)
     network = build(declaration_from_dict(card.architecture)).to(memory_format=torch.channels_last)
-    weights = card.provenance["weights"]
+    account = None
     if weights is not None:
-        load_tensors(network, read_tensors(weights), weights)
+        account = load_weights(network, weights.tensors, weights.origin, card.classes, weights.classes)
+        card = replace(card, provenance={**card.provenance, "weights_account": dict(account.rows())})
     logger = card.provenance["logger"] if fabric.is_global_zero else None
     average = exponential_average(network, recipe.ema).to(fabric.device) if recipe.ema else None
     wrapped, optimiser = fabric.setup(network, create_optimiser(network, recipe))
@@ -151,4 +156,5 @@ def create_job(fabric: Fabric, run: Run, card: Card, data: Data, workers: int | 
         watched=loaders.get("val", loaders.get("test")),
         judged=loaders.get("test", loaders.get("val")),
         logger=None if logger is None else create_logger(logger, run.folder),
+        account=account,
     )

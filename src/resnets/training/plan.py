@@ -14,10 +14,11 @@ from typing import Any
 
 from resnets.data.dataset import Data
 from resnets.data.statistics import preprocessing_for
-from resnets.networks.catalogue import architecture
+from resnets.networks.catalogue import architecture, declaration_from_dict
 from resnets.runs.card import Card
 from resnets.training.choice import choose_model, choose_recipe
 from resnets.training.recipe import Recipe, load_recipe
+from resnets.weights.sources import Weights, find_weights
 
 AUTO = "auto"
 
@@ -30,26 +31,32 @@ def plan(
     task: str = "classification",
     size: int | None = None,
     val_share: float | None = None,
-    weights: str | Path | None = None,
+    weights: Weights | None = None,
     changes: Mapping[str, Any] | None = None,
 ) -> Card:
     """The card of a run to be: architecture, classes, preprocessing, recipe, data.
 
     Args:
         data: opened, unreadable pictures left out.
-        model: a name of the catalogue, or "auto".
+        model: a name of the catalogue, or "auto": that of the weights, where there are some.
         recipe: a name of the package, a YAML file, or "auto".
-        size: side of the network's input in pixels; by default what suits the pictures.
+        size: side of the network's input in pixels; by default what suits the pictures, and the weights.
         val_share: as the data was opened with, to be opened again in the same way.
-        weights: a file to begin from.
+        weights: to begin from.
         changes: fields of the recipe that take other values.
 
     Raises:
         ValueError: for an unknown name or field, or a recipe that cannot be followed with this data.
     """
-    preprocessing = preprocessing_for(data, size)
-    name = choose_model(preprocessing) if model == AUTO else model
-    declaration = replace(architecture(name), num_classes=len(data.classes), in_channels=preprocessing.channels)
+    preprocessing = preprocessing_for(data, size, like=None if weights is None else weights.preprocessing)
+    known = weights.model if weights is not None else None
+    name = (known or choose_model(preprocessing)) if model == AUTO else model
+    like = weights.architecture if weights is not None and name == known else None
+    declaration = replace(
+        architecture(name) if like is None else declaration_from_dict(like),
+        num_classes=len(data.classes),
+        in_channels=preprocessing.channels,
+    )
     pictures = len(data.splits["train"])
     base = choose_recipe(preprocessing, pictures) if recipe == AUTO else load_recipe(recipe)
     chosen = changed(base, changes or {})
@@ -78,7 +85,7 @@ def plan(
         },
         provenance={
             "seed": chosen.seed,
-            "weights": None if weights is None else str(weights),
+            "weights": None if weights is None else weights.source,
             "command": shlex.join([os.path.basename(sys.argv[0]), *sys.argv[1:]]),  # noqa: PTH119 - argv is no path here
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
             "versions": {
@@ -87,6 +94,13 @@ def plan(
             },
         },
     )
+
+
+def initial_weights(source: str | Path | None, model: str) -> Weights | None:
+    """The weights that a training is asked to begin from; torchvision's are those of ResNet-18 unless `model` says."""
+    if source is None:
+        return None
+    return find_weights(source, "resnet18" if model == AUTO else model)
 
 
 def check_request(model: str, recipe: str, changes: Mapping[str, Any]) -> None:

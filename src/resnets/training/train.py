@@ -20,7 +20,7 @@ from resnets.training.display import TrainingDisplay, print_plan
 from resnets.training.engine import create_engine, engine_facts, logger_class
 from resnets.training.fit import fit
 from resnets.training.job import Job, create_job
-from resnets.training.plan import check_request, plan
+from resnets.training.plan import check_request, initial_weights, plan
 
 
 def train(
@@ -53,7 +53,8 @@ def train(
         recipe: a name of `list_recipes()`, a YAML file, or auto, which picks by the data.
         size: side of the network's input in pixels; by default what suits the pictures.
         val_share: share of the training pictures to hold out for validation where the data has no such split.
-        weights: a file of tensors to begin from.
+        weights: to begin from: "torchvision", "hf:OWNER/NAME", an address with its SHA-256, a file, a run's folder...;
+            see `weights.sources.find_weights`. Its preprocessing and, with model auto, its architecture are taken over.
         max_unreadable: the share of unreadable pictures past which training refuses to start.
         overwrite: replace the run's folder if it is there.
         precision: auto (bfloat16 where the hardware computes in it), 32-true, bf16-mixed or 16-mixed.
@@ -79,6 +80,8 @@ def train(
     fabric = create_engine(precision, accelerator, devices, num_nodes, strategy)
     fabric.launch()
     console = console_of(fabric, console)
+    with fabric.rank_zero_first(local=True):
+        initial = initial_weights(weights, model)
     data = without_unreadable(open_dataset(source, val_share=val_share), max_unreadable, console)
     card = plan(
         data,
@@ -86,12 +89,12 @@ def train(
         recipe=recipe,
         size=size,
         val_share=val_share,
-        weights=weights,
+        weights=initial,
         changes=changes,
     )
     card = replace(card, provenance={**card.provenance, **engine_facts(fabric), "logger": logger})
     folder = fabric.broadcast(claim_folder(run, card, overwrite) if fabric.is_global_zero else Path())
-    return execute(create_job(fabric, Run(folder), card, data, workers), console)
+    return execute(create_job(fabric, Run(folder), card, data, workers, initial), console)
 
 
 def resume(
@@ -125,8 +128,10 @@ def resume(
             f"the pictures of {known['source']} have changed since {stopped.folder} was started (fingerprint "
             f"{data.fingerprint[:12]}, was {known['fingerprint'][:12]}); restore them, or train anew"
         )
-    job = create_job(fabric, stopped, card, without_unreadable(data, 1.0, console), workers)
-    if stopped.checkpoint_path.is_file():
+    begun = stopped.checkpoint_path.is_file()
+    initial = None if begun else initial_weights(card.provenance["weights"], card.model)
+    job = create_job(fabric, stopped, card, without_unreadable(data, 1.0, console), workers, initial)
+    if begun:
         job.load()
     return execute(job, console)
 

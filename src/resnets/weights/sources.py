@@ -1,0 +1,186 @@
+"""Where weights come from: torchvision, the Hugging Face Hub, an address, a file, a run, or this package."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import torch
+import torchvision
+from torch import Tensor
+from torchvision.transforms import InterpolationMode
+
+from resnets.types import Interpolation, Preprocessing
+from resnets.weights import hub
+from resnets.weights.files import PYTORCH, read_tensors
+
+INTERPOLATIONS: dict[InterpolationMode, Interpolation] = {
+    InterpolationMode.NEAREST: "nearest",
+    InterpolationMode.BILINEAR: "bilinear",
+    InterpolationMode.BICUBIC: "bicubic",
+}
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Tensors, and what is known of the network they are from.
+
+    Attributes:
+        source: by which they can be found again.
+        origin: how to call them.
+        tensors: by the names that their file has.
+        preprocessing: what that network's pictures went through, if that is known.
+        classes: the names of its outputs, if they are known.
+        model: its name in our catalogue, if that is known.
+        architecture: its declaration, if that is known.
+    """
+
+    source: str
+    origin: str
+    tensors: Mapping[str, Tensor]
+    preprocessing: Preprocessing | None = None
+    classes: tuple[str, ...] | None = None
+    model: str | None = None
+    architecture: Mapping[str, Any] | None = None
+
+
+def find_weights(source: str | Path, model: str) -> Weights:
+    """The weights that a source names. Nothing is fetched from the network unless the name asks for it.
+
+    | source | what it is |
+    |---|---|
+    | torchvision, torchvision:NAME | torchvision's best weights of `model`, or those of that name |
+    | hf:OWNER/NAME, hf:OWNER/NAME@REVISION | a repository of timm, transformers or `resnets publish` on the Hub |
+    | https://...#sha256=HASH | a file of tensors, whose SHA-256 must be that |
+    | a folder | a run, or a repository of the Hub on disk |
+    | a file | .safetensors, .pth, .pt, .th, .ckpt or .bin with tensors only |
+    | a name of `shipped()` | weights in this package |
+
+    Raises:
+        ValueError: for a source that is none of these, or holds what was not to be expected.
+        FileNotFoundError: if there is no such file.
+        OSError: if it cannot be fetched.
+    """
+    name, path = str(source), Path(source)
+    if name.partition(":")[0] == "torchvision":
+        return from_torchvision(name, model)
+    if name.startswith("hf:"):
+        return from_folder(hub.download(name.removeprefix("hf:")), name)
+    if name.startswith(("http://", "https://")):
+        return Weights(name, name.partition("#")[0], read_tensors(fetch(name)))
+    if path.is_dir():
+        return from_folder(path, name)
+    if name in shipped():
+        return from_folder(shipped()[name], name)
+    if path.is_file() or path.suffix in (".safetensors", *PYTORCH):
+        return Weights(name, name, read_tensors(path))
+    raise ValueError(
+        f"there are no weights {name!r}; give torchvision, hf:OWNER/NAME, https://...#sha256=HASH, a run's folder, "
+        f"a file (.safetensors, {', '.join(PYTORCH)}), or one of those in the package: {', '.join(shipped()) or 'none'}"
+    )
+
+
+def shipped() -> dict[str, Path]:
+    """The folders of the runs in this package, by name."""
+    folder = Path(str(resources.files(__package__))) / "shipped"
+    return {run.name: run for run in sorted(folder.iterdir())} if folder.is_dir() else {}
+
+
+def from_torchvision(source: str, model: str) -> Weights:
+    """torchvision's weights of a model: the best, or as "torchvision:IMAGENET1K_V1" names them.
+
+    Raises:
+        ValueError: if it has no such weights.
+        OSError: if they cannot be fetched.
+    """
+    asked = source.partition(":")[2].rpartition(".")[2] or "DEFAULT"
+    try:
+        known = torchvision.models.get_model_weights(model)
+    except ValueError:
+        raise ValueError(
+            f"torchvision has no {model}, so no weights of it; `resnets models` says where it is from"
+        ) from None
+    if asked not in known.__members__:
+        raise ValueError(f"torchvision has no weights {asked} of {model}; it has {', '.join(known.__members__)}")
+    chosen = known[asked]
+    try:
+        tensors = chosen.get_state_dict(check_hash=True, weights_only=True, map_location="cpu")
+    except OSError as error:
+        raise OSError(f"torchvision's weights could not be fetched from {chosen.url}: {error}") from None
+    seen = chosen.transforms()
+    preprocessing = Preprocessing(
+        size=(seen.crop_size[0], seen.crop_size[0]),
+        channels=3,
+        mean=tuple(seen.mean),
+        std=tuple(seen.std),
+        crop=seen.crop_size[0] / seen.resize_size[0],
+        interpolation=INTERPOLATIONS[seen.interpolation],
+    )
+    return Weights(
+        f"torchvision:{asked}", f"torchvision {chosen}", tensors, preprocessing, tuple(chosen.meta["categories"]), model
+    )
+
+
+def fetch(address: str) -> Path:
+    """The file at an address that ends in its SHA-256, fetched unless it was before.
+
+    Raises:
+        ValueError: if the address has no SHA-256, or the file has another.
+        OSError: if it cannot be fetched.
+    """
+    url, _, fragment = address.partition("#")
+    match = re.fullmatch(r"sha256=([0-9a-f]{64})", fragment.lower())
+    if match is None:
+        raise ValueError(
+            f"{url} needs its SHA-256, so that what arrives is what was meant: {url}#sha256=<64 digits from 0 to f>"
+        )
+    path = Path(torch.hub.get_dir()) / "checkpoints" / f"{match[1]}{Path(urlsplit(url).path).suffix}"
+    if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == match[1]:
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        torch.hub.download_url_to_file(url, str(path), hash_prefix=match[1])
+    except RuntimeError:
+        raise ValueError(f"{url} has not the SHA-256 that was given, {match[1]}; nothing of it was kept") from None
+    except OSError as error:
+        raise OSError(f"{url} could not be fetched: {error}") from None
+    return path
+
+
+def from_folder(folder: Path, origin: str) -> Weights:
+    """The weights of a run, or of a repository of the Hub.
+
+    Raises:
+        ValueError: if the folder is neither.
+    """
+    if (folder / "model.json").is_file():
+        return _from_run(folder, origin)
+    if (folder / "config.json").is_file():
+        described = hub.describe(folder)
+        return Weights(origin, origin, read_tensors(hub.weights_file(folder)), **described)
+    raise ValueError(
+        f"{folder} holds no weights: it has neither the model.json of a run nor the config.json of the Hub"
+    )
+
+
+def _from_run(folder: Path, origin: str) -> Weights:
+    card = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    path = folder / "model.safetensors"
+    if not path.is_file():
+        raise ValueError(f"{origin} has no weights yet: its training has not ended")
+    return Weights(
+        origin,
+        origin,
+        read_tensors(path),
+        Preprocessing.from_dict(card["preprocessing"]),
+        tuple(card["classes"]),
+        card["model"],
+        card["architecture"],
+    )
