@@ -1,0 +1,40 @@
+"""`resnets publish`: a run as a repository of the Hugging Face Hub."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from rich.console import Console
+
+from resnets.runs.publish import publish as write_repository
+from resnets.runs.publish import timm_name
+from resnets.runs.run import Run
+from resnets.weights import hub
+
+
+def publish(run: Path, repository: str | None = None, /, to: Path | None = None, license: str = "unknown") -> None:
+    """Write a run as a repository of the Hugging Face Hub: weights, card, config.json for timm, README.md.
+
+    Args:
+        run: the run's folder.
+        repository: OWNER/NAME on the Hub, to send it there; you must be logged in to the Hub.
+        to: a new folder to write it into.
+        license: an identifier of the Hub, such as apache-2.0.
+    """
+    if repository is None and to is None:
+        raise ValueError("say where to: a repository OWNER/NAME, --to FOLDER, or both")
+    console, source = Console(), Run(run)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "repository" if to is None else to
+        write_repository(source, folder, repository or folder.name, license)
+        if to is not None:
+            console.print(f"written to {to}", highlight=False)
+        if repository is not None:
+            console.print(f"sent to {hub.upload(folder, repository)}", highlight=False)
+    name = timm_name(source.card())
+    where = f"hf-hub:{repository}" if repository else f"local-dir:{to}"
+    if name is None:
+        console.print("timm has no such network; `--weights` of resnets reads it", style="dim")
+    else:
+        console.print(f'timm: timm.create_model("{where}", pretrained=True)', highlight=False)

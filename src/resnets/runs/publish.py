@@ -1,0 +1,123 @@
+"""A run as a repository of the Hugging Face Hub, which timm, too, can load where it has the network."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jinja2 import Template
+
+from resnets.networks.architecture import Architecture
+from resnets.networks.catalogue import CATALOGUE, build, declaration_from_dict
+from resnets.runs.card import Card
+from resnets.runs.run import Run
+
+FREE = ("num_classes", "in_channels", "drop_path", "dropout", "zero_init_last")
+"""Fields of a declaration that may differ from the catalogue's in a network that timm builds by its name."""
+
+LABELS = {"accuracy": "accuracy", "top5": "top-5 accuracy", "ece": "calibration error"}
+"""Metrics that a repository's page shows, all of them shares."""
+
+PIPELINE = "image-classification"
+TEMPLATE = Path(str(resources.files(__package__))) / "readme.md"
+
+
+def publish(run: Run, folder: Path, name: str, license: str = "unknown") -> None:
+    """Write a repository: weights, card, `config.json` as timm reads it, and README.md.
+
+    The folder is a run still: whoever has it predicts with it, or begins a training from it.
+
+    Args:
+        run: finished.
+        folder: to write; it must be new or empty.
+        name: of the repository, for its README.
+        license: an identifier of the Hub, such as "apache-2.0".
+
+    Raises:
+        FileNotFoundError: if the folder is no run, or its training has not ended.
+        FileExistsError: if there is something in the folder.
+    """
+    card = run.card()
+    run.network()  # raises unless the weights are there, and the card's
+    if folder.exists() and any(folder.iterdir()):
+        raise FileExistsError(f"{folder} is not empty; publish into a new folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(run.weights_path, folder / run.weights_path.name)
+    Run(folder).write_card(card)
+    (folder / "config.json").write_text(json.dumps(config(card), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    (folder / "README.md").write_text(readme(card, name, license), encoding="utf-8")
+
+
+def timm_name(card: Card) -> str | None:
+    """timm's name of the very same network, or None."""
+    declaration, known = declaration_from_dict(card.architecture), CATALOGUE.get(card.model)
+    if known is None:
+        return None
+    as_published = {field: getattr(known, field) for field in FREE if hasattr(known, field)}
+    if getattr(declaration, "norm", None) == "frozen":  # batch norm, but for training
+        as_published["norm"] = "batch"
+    if replace(declaration, **as_published) != known:
+        return None
+    if isinstance(known, Architecture) and (known.shortcut == "none" or known.stem == "cifar"):
+        return None
+    return None if card.model == "preresnet200" else card.model.replace("preresnet", "resnetv2_")
+
+
+def config(card: Card) -> dict[str, Any]:
+    """What timm's `create_model("hf-hub:...")` reads; for a network that timm does not have, who can."""
+    name, seen = timm_name(card), card.preprocessing
+    common = {"num_classes": len(card.classes), "label_names": list(card.classes)}
+    if name is None:
+        return {"library_name": "resnets", "model": card.model, **common}
+    network = build(declaration_from_dict(card.architecture))
+    return {
+        "architecture": name,
+        "num_features": network.stages[-1].channels,
+        "pretrained_cfg": {
+            "input_size": [seen.channels, *seen.size],
+            "fixed_input_size": False,
+            "interpolation": seen.interpolation,
+            "crop_pct": seen.crop,
+            "crop_mode": "center",
+            "mean": list(seen.mean),
+            "std": list(seen.std),
+            "first_conv": next(key for key, value in network.state_dict().items() if value.ndim == 4).rpartition(".")[
+                0
+            ],
+            "classifier": network.logits_layer if not card.model.startswith("vgg") else "head.fc",
+            **common,
+        },
+        **common,
+    }
+
+
+def readme(card: Card, name: str, license: str) -> str:
+    """The Hub's model card: its front matter with the metrics, and how to use the network."""
+    data, timm = card.data, timm_name(card) is not None
+    metrics = {label: card.metrics[key] for key, label in LABELS.items() if key in card.metrics}
+    measured = {
+        "task": {"type": PIPELINE},
+        "dataset": {"name": data.get("name"), "type": data.get("name"), "split": data.get("evaluated_on")},
+        "metrics": [{"type": key, "value": card.metrics[key]} for key in LABELS if key in card.metrics],
+    }
+    front = {
+        "library_name": "timm" if timm else "resnets",
+        "license": license,
+        "pipeline_tag": PIPELINE,
+        "tags": ["resnets"],
+        "model-index": [{"name": name, "results": [measured] if metrics else []}],
+    }
+    template = Template(TEMPLATE.read_text(encoding="utf-8"), trim_blocks=True, keep_trailing_newline=True)
+    return template.render(
+        front=yaml.safe_dump(front, sort_keys=False, allow_unicode=True),
+        name=name,
+        card=card,
+        metrics=metrics,
+        timm=timm,
+        license=license,
+    )
