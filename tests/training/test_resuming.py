@@ -36,8 +36,9 @@ def stop_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
         {"ema": 0.9, "mixup": 0.2, "cutmix": 1.0, "erasing": 0.5, "warmup": 0.2, "schedule": "cosine"},
         {"optimizer": "adamw", "lr": 0.001, "scale": [0.5, 1.0], "precision": "bf16-mixed", "recompute_bn": True},
         {"optimizer": "muon", "lr": 0.05, "momentum": 0.6},
+        {"freeze": "layer2", "unfreeze_every": 1, "layer_decay": 0.5, "ema": 0.9},
     ],
-    ids=["plain", "averaged and mixed", "adamw in bfloat16", "muon"],
+    ids=["plain", "averaged and mixed", "adamw in bfloat16", "muon", "unfrozen by and by"],
 )
 def test_a_resumed_training_takes_the_same_steps(train_digits, monkeypatch, changes):
     whole = train_digits("whole", **changes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from lightning_fabric import Fabric
@@ -12,7 +12,16 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 
 def exponential_average(network: nn.Module, decay: float) -> AveragedModel:
     """A copy of the network whose weights and statistics follow it: average = decay average + (1 - decay) network."""
-    return AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+    follow = get_ema_multi_avg_fn(decay)
+
+    def update(averages: Sequence[Tensor], tensors: Sequence[Tensor], count: Tensor | int) -> None:
+        if averages[0].is_floating_point():  # all of one type
+            follow(averages, tensors, count)
+        else:  # counters, whose average would be rounded down
+            for average, tensor in zip(averages, tensors, strict=True):
+                average.copy_(tensor)
+
+    return AveragedModel(network, multi_avg_fn=update, use_buffers=True)
 
 
 def recompute_statistics(network: nn.Module, inputs: Iterable[Tensor], fabric: Fabric) -> None:
@@ -26,7 +35,10 @@ def recompute_statistics(network: nn.Module, inputs: Iterable[Tensor], fabric: F
 
 
 def share_statistics(network: nn.Module, fabric: Fabric) -> None:
-    """Give batch norm's running statistics of all processes, each of which saw its own pictures, their mean."""
+    """Give batch norm's running statistics of all processes, each of which saw its own pictures, their mean.
+
+    What is frozen, in evaluation mode, is the same in all of them and stays as it is.
+    """
     for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d) and module.running_mean is not None:
+        if isinstance(module, nn.BatchNorm2d) and module.training and module.running_mean is not None:
             fabric.all_reduce([module.running_mean, module.running_var])  # in place

@@ -9,6 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from resnets.training.freezing import frozen_stages
 from resnets.training.job import Job
 from resnets.training.state import State
 
@@ -85,6 +86,11 @@ def print_plan(console: Console, job: Job) -> None:
         f"{card.provenance['precision']}, channels last; run {job.run.folder}",
         highlight=False,
     )
+    if frozen := frozen_stages(job.bare_network, recipe):
+        later = f", one less every {recipe.unfreeze_every} epochs" if recipe.unfreeze_every else ""
+        console.print(f"frozen, weights and batch norm: {', '.join(frozen)}{later}", highlight=False)
+    if recipe.freeze_norm:
+        console.print("frozen: all batch norm")
     if job.account is not None:
         table = Table(show_header=False, box=None)
         for label, text in job.account.rows():

@@ -25,6 +25,7 @@ import torch
 from resnets.data.order import hashed
 from resnets.data.transforms import prepare
 from resnets.training.averaging import share_statistics
+from resnets.training.freezing import freeze, frozen_stages
 from resnets.training.interruption import InterruptedTraining, interruptible
 from resnets.training.job import Job
 from resnets.training.optimisers import set_learning_rate
@@ -58,6 +59,9 @@ def fit(job: Job, display: Display) -> None:
         while state.step < job.total_steps and not gave_up(job):
             epoch, done = divmod(state.step, job.steps_per_epoch)
             job.network.train()
+            frozen = frozen_stages(job.bare_network, job.recipe, epoch)
+            for network in (job.bare_network, job.network_to_use):
+                freeze(network, frozen, job.recipe.freeze_norm)
             started = saved = time.perf_counter()
             for batch in islice(job.train.epoch(epoch, done), job.total_steps - state.step):
                 train_step(job, batch, epoch)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.loggers.logger import Logger
+from lightning_fabric.strategies.fsdp import FSDPStrategy
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
@@ -15,12 +16,13 @@ from torch.optim.swa_utils import AveragedModel
 from resnets.data.dataset import Data
 from resnets.data.loading import Loader
 from resnets.inference.evaluation import EVALUATION_BATCH, evaluate_network
-from resnets.networks.catalogue import build, declaration_from_dict
+from resnets.networks.catalogue import Network, build, declaration_from_dict
 from resnets.runs.card import Card
 from resnets.runs.run import Run
 from resnets.tasks import Task, create_task
 from resnets.training.averaging import exponential_average
 from resnets.training.engine import create_logger
+from resnets.training.freezing import freeze, frozen_stages, rate_scales
 from resnets.training.optimisers import create_optimiser
 from resnets.training.plan import recipe_of
 from resnets.training.recipe import Recipe
@@ -64,17 +66,17 @@ class Job:
         self.total_steps = self.recipe.total_steps(self.steps_per_epoch)
 
     @property
-    def bare_network(self) -> nn.Module:
+    def bare_network(self) -> Network:
         """The network without what Fabric and its strategy put around it."""
         network = self.network
         while isinstance(inner := getattr(network, "module", None), nn.Module):
             network = inner
-        return network
+        return cast(Network, network)
 
     @property
-    def network_to_use(self) -> nn.Module:
+    def network_to_use(self) -> Network:
         """The network that is evaluated and kept: the average, where there is one."""
-        return self.bare_network if self.average is None else self.average.module
+        return self.bare_network if self.average is None else cast(Network, self.average.module)
 
     def save(self) -> None:
         """Write the checkpoint whole, then put it in the place of the last one."""
@@ -127,7 +129,13 @@ def create_job(
         card = replace(card, provenance={**card.provenance, "weights_account": dict(account.rows())})
     logger = card.provenance["logger"] if fabric.is_global_zero else None
     average = exponential_average(network, recipe.ema).to(fabric.device) if recipe.ema else None
-    wrapped, optimiser = fabric.setup(network, create_optimiser(network, recipe))
+    frozen = frozen_stages(network, recipe)
+    if recipe.unfreeze_every and fabric.world_size > 1:
+        raise ValueError("unfreeze_every changes what learns, which several processes cannot; use --devices 1")
+    if recipe.optimizer == "muon" and isinstance(fabric.strategy, FSDPStrategy):
+        raise ValueError("optimizer muon needs whole matrices, which strategy fsdp takes apart; use ddp, or sgd")
+    freeze(network, () if recipe.unfreeze_every else frozen, recipe.freeze_norm)
+    wrapped, optimiser = fabric.setup(network, create_optimiser(network, recipe, rate_scales(network, recipe)))
 
     loaders = {
         split: Loader(

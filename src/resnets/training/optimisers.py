@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -12,25 +14,28 @@ from resnets.training.muon import OTHERS, Muon
 from resnets.training.recipe import Recipe
 
 
-def create_optimiser(network: nn.Module, recipe: Recipe) -> Optimizer:
+def create_optimiser(network: nn.Module, recipe: Recipe, rates: Mapping[str, float] | None = None) -> Optimizer:
     """The recipe's optimiser over the parameters that learn.
 
     Without `decay_all`, vectors (biases, norms) do not decay. A group's rate is `lr_scale` times the schedule's.
+
+    Args:
+        network: whose parameters learn, as far as they require a gradient.
+        recipe: the optimiser and its numbers.
+        rates: by the names of parameters, shares of the rate at which they learn; 1 where nothing is said.
     """
-    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    groups: list[dict[str, Any]] = []
-    if recipe.optimizer == "muon":
-        convolutions = [parameter for parameter in parameters if parameter.ndim > 2]
-        parameters = [parameter for parameter in parameters if parameter.ndim <= 2]
-        groups.append({"params": convolutions, "weight_decay": 0.0, "orthogonal": True, "lr_scale": 1.0})
-    decayed = [parameter for parameter in parameters if recipe.decay_all or parameter.ndim > 1]
-    spared = [parameter for parameter in parameters if not recipe.decay_all and parameter.ndim <= 1]
-    common = {"orthogonal": False, "lr_scale": OTHERS} if recipe.optimizer == "muon" else {"lr_scale": 1.0}
-    groups += [
-        {"params": decayed, "weight_decay": recipe.weight_decay, **common},
-        {"params": spared, "weight_decay": 0.0, **common},
+    alike: dict[tuple[bool, float, float], list[nn.Parameter]] = defaultdict(list)
+    for name, parameter in network.named_parameters():
+        if parameter.requires_grad:
+            orthogonal = recipe.optimizer == "muon" and parameter.ndim > 2
+            decays = not orthogonal and (recipe.decay_all or parameter.ndim > 1)
+            scale = (rates or {}).get(name, 1.0) * (OTHERS if recipe.optimizer == "muon" and not orthogonal else 1.0)
+            alike[orthogonal, recipe.weight_decay if decays else 0.0, scale].append(parameter)
+    groups: list[dict[str, Any]] = [
+        {"params": parameters, "weight_decay": decay, "lr_scale": scale}
+        | ({"orthogonal": orthogonal} if recipe.optimizer == "muon" else {})
+        for (orthogonal, decay, scale), parameters in alike.items()
     ]
-    groups = [group for group in groups if group["params"]]
     if recipe.optimizer == "muon":
         return Muon(groups, recipe.lr, recipe.momentum)
     if recipe.optimizer == "adamw":

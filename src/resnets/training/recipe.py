@@ -45,6 +45,12 @@ class Recipe(Augmentation):
         evaluate_every: epochs from one evaluation to the next; the last epoch is always evaluated.
         patience: epochs without a lower validation loss after which training stops, the best weights being kept; 0 for
             never. It needs a validation split.
+        freeze: the last stage that keeps its weights and batch-norm statistics, such as "layer2"; "all" for every
+            stage, so that the classifier alone learns; "" for none.
+        unfreeze_every: epochs after which one frozen stage more, the last first, begins to learn; 0 for never.
+        freeze_norm: keep all batch norm as it is: statistics, scales and biases.
+        backbone_lr: the rate of the last stage as a share of the classifier's.
+        layer_decay: the rate of each stage as a share of the next one's.
         seed: of the initial weights and every random choice.
     """
 
@@ -67,6 +73,11 @@ class Recipe(Augmentation):
     recompute_bn: bool = False
     evaluate_every: int = 1
     patience: int = 0
+    freeze: str = ""
+    unfreeze_every: int = 0
+    freeze_norm: bool = False
+    backbone_lr: float = 1.0
+    layer_decay: float = 1.0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -77,12 +88,19 @@ class Recipe(Augmentation):
         for name in ("epochs", "batch_size", "evaluate_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("steps", "weight_decay", "clip_norm", "patience", "seed"):
+        for name in ("steps", "weight_decay", "clip_norm", "patience", "unfreeze_every", "seed"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, it is {getattr(self, name)}")
         for name in ("momentum", "label_smoothing", "ema", "warmup"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 0 and below 1, not {getattr(self, name)}")
+        for name in ("backbone_lr", "layer_decay"):
+            if not 0 < getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be above 0 and at most 1, not {getattr(self, name)}")
+        if self.unfreeze_every and not self.freeze:
+            raise ValueError("unfreeze_every needs freeze, the last stage that is frozen at first")
+        if self.recompute_bn and (self.freeze or self.freeze_norm):
+            raise ValueError("recompute_bn would change the batch norm that freeze and freeze_norm keep; choose one")
         if self.lr <= 0:
             raise ValueError(f"lr must be above 0, not {self.lr}")
         if any(not 0 < share < 1 for share in self.milestones) or list(self.milestones) != sorted(self.milestones):

@@ -117,7 +117,8 @@ def load_weights(
     head, note = classifier_rows(own, theirs, classifier, classes, file_classes)
     if note:
         replaced.append(note)
-    network.load_state_dict(own | loaded | head)
+    counters = {name: theirs[name] for name in own if name.endswith(COUNTER) and name in theirs}
+    network.load_state_dict(own | counters | loaded | head)
     taken = loaded if note else loaded | head
     return Account(
         origin,
