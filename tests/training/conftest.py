@@ -19,7 +19,7 @@ def train_digits(tmp_path: Path) -> Train:
     """Train resnet8 on digits for two epochs, into a folder of tmp_path; keywords change the recipe."""
 
     def run(name: str = "run", **changes: object) -> Run:
-        options = {"precision": "32-true", "epochs": 2, "batch_size": 256, "size": 8} | changes
-        return train("digits", run=tmp_path / name, model="resnet8", console=Console(quiet=True), **options)
+        options = {"model": "resnet8", "precision": "32-true", "epochs": 2, "batch_size": 256, "size": 8} | changes
+        return train("digits", run=tmp_path / name, console=Console(quiet=True), **options)
 
     return run

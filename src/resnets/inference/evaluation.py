@@ -37,6 +37,22 @@ def evaluate_network(
 
     The network is left in evaluation mode.
     """
+    outputs = outputs_of(network, loader, preprocessing, device, autocast)
+    pictures = loader.dataset
+    return task.evaluation(pictures.split, outputs, pictures.targets, pictures.names)
+
+
+def outputs_of(
+    network: nn.Module,
+    loader: Loader,
+    preprocessing: Preprocessing,
+    device: torch.device,
+    autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
+) -> Tensor:
+    """What a network gives for a whole split, in the split's order, float32 on the CPU, in every process.
+
+    The network is left in evaluation mode.
+    """
     network.eval()
     outputs, indices = [], []
     for batch in loader.epoch(0):
@@ -47,8 +63,7 @@ def evaluate_network(
     rows, positions = torch.cat(gather(outputs)), torch.cat(gather(indices))
     in_order = torch.empty_like(rows)
     in_order[positions] = rows
-    pictures = loader.dataset
-    return task.evaluation(pictures.split, in_order, pictures.targets, pictures.names)
+    return in_order
 
 
 def evaluate(

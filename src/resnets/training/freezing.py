@@ -23,6 +23,8 @@ def frozen_stages(network: Network, recipe: Recipe, epoch: int = 0) -> tuple[str
         ValueError: if the network has no stage of that name.
     """
     names = [stage.name for stage in network.stages]
+    if recipe.head_only:
+        return tuple(names)
     if not recipe.freeze:
         return ()
     if recipe.freeze not in (*names, ALL):

@@ -132,6 +132,8 @@ def create_job(
     frozen = frozen_stages(network, recipe)
     if recipe.unfreeze_every and fabric.world_size > 1:
         raise ValueError("unfreeze_every changes what learns, which several processes cannot; use --devices 1")
+    if recipe.head_only and fabric.world_size > 1:
+        raise ValueError("head_only takes seconds on one process; use --devices 1")
     if recipe.optimizer == "muon" and isinstance(fabric.strategy, FSDPStrategy):
         raise ValueError("optimizer muon needs whole matrices, which strategy fsdp takes apart; use ddp, or sgd")
     freeze(network, () if recipe.unfreeze_every else frozen, recipe.freeze_norm)

@@ -14,6 +14,7 @@ from resnets.data.transforms import Augmentation
 
 Optimizer = Literal["sgd", "adamw", "muon"]
 Schedule = Literal["step", "cosine", "linear"]
+HeadOnly = Literal["", "sgd", "logistic"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +49,9 @@ class Recipe(Augmentation):
         freeze: the last stage that keeps its weights and batch-norm statistics, such as "layer2"; "all" for every
             stage, so that the classifier alone learns; "" for none.
         unfreeze_every: epochs after which one frozen stage more, the last first, begins to learn; 0 for never.
+        head_only: train the classifier alone, on what all stages give once for each training picture as evaluation sees
+            it, without augmentation: "sgd" by this recipe, "logistic" by cross-validated logistic regression; "" for
+            the usual training of the whole network.
         freeze_norm: keep all batch norm as it is: statistics, scales and biases.
         backbone_lr: the rate of the last stage as a share of the classifier's.
         layer_decay: the rate of each stage as a share of the next one's.
@@ -75,6 +79,7 @@ class Recipe(Augmentation):
     patience: int = 0
     freeze: str = ""
     unfreeze_every: int = 0
+    head_only: HeadOnly = ""
     freeze_norm: bool = False
     backbone_lr: float = 1.0
     layer_decay: float = 1.0
@@ -82,7 +87,7 @@ class Recipe(Augmentation):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, kind in {"optimizer": Optimizer, "schedule": Schedule}.items():
+        for name, kind in {"optimizer": Optimizer, "schedule": Schedule, "head_only": HeadOnly}.items():
             if getattr(self, name) not in get_args(kind):
                 raise ValueError(f"{name} must be one of {', '.join(get_args(kind))}, not {getattr(self, name)!r}")
         for name in ("epochs", "batch_size", "evaluate_every"):
@@ -99,6 +104,10 @@ class Recipe(Augmentation):
                 raise ValueError(f"{name} must be above 0 and at most 1, not {getattr(self, name)}")
         if self.unfreeze_every and not self.freeze:
             raise ValueError("unfreeze_every needs freeze, the last stage that is frozen at first")
+        if self.head_only:
+            others = ("freeze", "freeze_norm", "recompute_bn", "ema", "patience", "mixup", "cutmix", "steps")
+            if without_effect := [name for name in others if getattr(self, name)]:
+                raise ValueError(f"{', '.join(without_effect)} would do nothing with head_only; leave it out")
         if self.recompute_bn and (self.freeze or self.freeze_norm):
             raise ValueError("recompute_bn would change the batch norm that freeze and freeze_norm keep; choose one")
         if self.lr <= 0:

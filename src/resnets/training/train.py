@@ -19,6 +19,7 @@ from resnets.training.conclusion import conclude
 from resnets.training.display import TrainingDisplay, print_plan
 from resnets.training.engine import create_engine, engine_facts, logger_class
 from resnets.training.fit import fit
+from resnets.training.head import fit_head
 from resnets.training.job import Job, create_job
 from resnets.training.plan import check_request, initial_weights, plan
 
@@ -140,7 +141,7 @@ def execute(job: Job, console: Console) -> Run:
     """Train to the end, and write what is kept of it."""
     print_plan(console, job)
     with TrainingDisplay(console, job.total_steps, job.steps_per_epoch, job.state.step) as display:
-        fit(job, display)
+        (fit_head if job.recipe.head_only else fit)(job, display)
     if job.logger is not None:
         job.logger.finalize("success")
     conclude(job, console)
