@@ -21,8 +21,8 @@ def stop_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Send this process a SIGTERM in the middle of a step."""
     whole = fit.train_step
 
-    def interrupted(job, batch, epoch):
-        whole(job, batch, epoch)
+    def interrupted(job, batch, epoch, rate):
+        whole(job, batch, epoch, rate)
         if job.state.step == step:
             signal.raise_signal(signal.SIGTERM)
 

@@ -64,7 +64,7 @@ def fit(job: Job, display: Display) -> None:
                 freeze(network, frozen, job.recipe.freeze_norm)
             started = saved = time.perf_counter()
             for batch in islice(job.train.epoch(epoch, done), job.total_steps - state.step):
-                train_step(job, batch, epoch)
+                train_step(job, batch, epoch, learning_rate(job.recipe, state.step / job.total_steps))
                 now = time.perf_counter()
                 state.seconds, started = state.seconds + now - started, now
                 display.step(state)
@@ -88,10 +88,10 @@ def any_process(job: Job, wish: bool) -> bool:
     return wishes.item() > 0
 
 
-def train_step(job: Job, batch: Batch, epoch: int) -> None:
+def train_step(job: Job, batch: Batch, epoch: int, rate: float) -> None:
     """One step of the optimiser on one batch of uint8 pictures."""
     recipe, step = job.recipe, job.state.step
-    set_learning_rate(job.optimiser, learning_rate(recipe, step / job.total_steps))
+    set_learning_rate(job.optimiser, rate)
     torch.manual_seed(hashed(recipe.seed, f"step {step} of process {job.fabric.global_rank}"))  # dropout, drop-path
     batch = prepare(
         batch.to(job.fabric.device),

@@ -78,6 +78,13 @@ class Job:
         """The network that is evaluated and kept: the average, where there is one."""
         return self.bare_network if self.average is None else cast(Network, self.average.module)
 
+    def set_rate(self, rate: float) -> None:
+        """Train at another rate than was planned, and write it on the card."""
+        self.recipe = replace(self.recipe, lr=rate)
+        self.card = replace(self.card, recipe={**self.card.recipe, "lr": rate})
+        if self.fabric.is_global_zero:
+            self.run.write_card(self.card)
+
     def save(self) -> None:
         """Write the checkpoint whole, then put it in the place of the last one."""
         temporary = self.run.checkpoint_path.with_suffix(".tmp")

@@ -28,6 +28,7 @@ class Recipe(Augmentation):
         optimizer: "sgd" with momentum, "adamw", or "muon" (orthogonalised momentum for convolutions, SGD for the rest).
         lr: the highest learning rate; of "muon", the angle by which a step turns a convolution's weight, in radians,
             and a tenth of the rate of all other parameters.
+        find_lr: choose `lr` before the first step, by a range test of a hundred (arXiv:1506.01186).
         momentum: of SGD and Muon; AdamW's betas are PyTorch's defaults.
         nesterov: look-ahead momentum of SGD; Muon always has it.
         weight_decay: L2 penalty of SGD, decoupled decay of AdamW; Muon's convolutions have none.
@@ -63,6 +64,7 @@ class Recipe(Augmentation):
     batch_size: int = 128
     optimizer: Optimizer = "sgd"
     lr: float = 0.1
+    find_lr: bool = False
     momentum: float = 0.9
     nesterov: bool = False
     weight_decay: float = 1e-4
@@ -105,7 +107,7 @@ class Recipe(Augmentation):
         if self.unfreeze_every and not self.freeze:
             raise ValueError("unfreeze_every needs freeze, the last stage that is frozen at first")
         if self.head_only:
-            others = ("freeze", "freeze_norm", "recompute_bn", "ema", "patience", "mixup", "cutmix", "steps")
+            others = ("freeze", "freeze_norm", "recompute_bn", "ema", "patience", "mixup", "cutmix", "steps", "find_lr")
             if without_effect := [name for name in others if getattr(self, name)]:
                 raise ValueError(f"{', '.join(without_effect)} would do nothing with head_only; leave it out")
         if self.recompute_bn and (self.freeze or self.freeze_norm):

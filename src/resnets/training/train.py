@@ -22,6 +22,7 @@ from resnets.training.fit import fit
 from resnets.training.head import fit_head
 from resnets.training.job import Job, create_job
 from resnets.training.plan import check_request, initial_weights, plan
+from resnets.training.rate_finder import find_rate
 
 
 def train(
@@ -140,6 +141,9 @@ def resume(
 def execute(job: Job, console: Console) -> Run:
     """Train to the end, and write what is kept of it."""
     print_plan(console, job)
+    if job.recipe.find_lr and job.state.step == 0:
+        job.set_rate(find_rate(job))
+        console.print(f"learning rate {job.recipe.lr:g}, by a range test", highlight=False)
     with TrainingDisplay(console, job.total_steps, job.steps_per_epoch, job.state.step) as display:
         (fit_head if job.recipe.head_only else fit)(job, display)
     if job.logger is not None:
