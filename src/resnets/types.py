@@ -27,7 +27,7 @@ class Batch:
     Attributes:
         images: (N, C, H, W), uint8 from the loader, float once normalised.
         targets: (N,) int64 class numbers, or (N, K) float class shares where pictures are mixed.
-        indices: (N,) int64 positions of the samples in their dataset.
+        indices: (N,) int64 positions of the samples in their dataset, or numbers of draws; see `order.balanced`.
     """
 
     images: Tensor

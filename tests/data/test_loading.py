@@ -134,3 +134,31 @@ def test_large_photographs_are_kept_no_larger_than_their_views_need(shared_data:
     assert same(list(kept.epoch(0)), list(decoded.epoch(0)))
     limit = sum(train.picture(i, 3).nbytes for i in range(12)) // 8
     assert Loader(train, tiny, 6, shuffle=True, augmentation=CROPS, memory_limit=limit).in_memory
+
+
+@pytest.mark.parametrize("scale", [(1.0, 1.0), (0.5, 1.0)], ids=["fixed views", "random views"])
+@pytest.mark.parametrize("memory", [1 << 30, 0], ids=["in memory", "decoded"])
+def test_a_balanced_loader_repeats_small_classes_under_other_choices(scale, memory):
+    digits = open_dataset("digits").splits["train"]
+    few = digits.subset(
+        [*(digits.targets == 0).nonzero().flatten()[:4], *(digits.targets == 1).nonzero().flatten()[:28]]
+    )
+    loader = Loader(
+        few,
+        Preprocessing((8, 8), 1, (0.5,), (0.5,)),
+        8,
+        shuffle=True,
+        balanced=True,
+        augmentation=Augmentation(scale=scale),
+        memory_limit=memory,
+        workers=0,
+    )
+    batches = list(loader.epoch(0))
+    targets, draws = (torch.cat([getattr(batch, name) for batch in batches]) for name in ("targets", "indices"))
+    assert targets.bincount().tolist()[:2] == [16, 16]
+    assert torch.equal(targets, few.targets[draws % len(few)])
+    assert len(draws.unique()) == 32
+    images = torch.cat([batch.images for batch in batches])
+    same = images[(draws % len(few)) == (draws % len(few))[targets == 0][0]]
+    assert len(same) == 4
+    assert (len(same.unique(dim=0)) == 1) == (scale == (1.0, 1.0))

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from resnets.data.order import _mix, _signed, hashed, permutation, shards, uniform
+from resnets.data.order import _mix, _signed, balanced, hashed, permutation, shards, uniform
 
 
 def test_hash_is_splitmix64() -> None:
@@ -95,3 +95,24 @@ def test_shards_refuse_what_cannot_be_shared() -> None:
         shards(torch.arange(10), 3, 0, 4)
     with pytest.raises(ValueError, match="rank must be"):
         shards(torch.arange(10), 4, 2, 2)
+
+
+def test_balanced_draws_are_of_all_classes_alike_and_use_up_each_before_repeating():
+    targets = torch.tensor([0] * 70 + [1] * 7 + [2] * 25)
+    total, seen = len(targets), torch.zeros(len(targets), dtype=torch.int64)
+    for epoch in range(6):
+        draws = balanced(3, epoch, targets)
+        assert torch.equal(draws, balanced(3, epoch, targets))
+        assert len(draws.unique()) == total  # a repeated sample has another number
+        samples = draws % total
+        assert targets[samples].bincount().tolist() == [34, 34, 34]
+        repeats = samples.bincount(minlength=total)
+        for label in range(3):
+            of_class = repeats[targets == label]
+            assert of_class.max() - of_class.min() <= 2
+        assert not torch.equal(samples.sort().values, samples)
+        seen += repeats
+    for label in range(3):
+        of_class = seen[targets == label]
+        assert of_class.max() - of_class.min() <= 1
+        assert of_class.min() >= 2

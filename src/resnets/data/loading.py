@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from resnets.data.dataset import Dataset, UnreadablePictureError
-from resnets.data.order import permutation, shards
+from resnets.data.order import balanced, permutation, shards
 from resnets.data.reading import available_processors, for_each
 from resnets.data.transforms import Augmentation
 from resnets.data.views import random_view
@@ -40,8 +40,9 @@ class Views(TorchDataset[tuple[Tensor, Tensor] | UnreadablePictureError]):
 
     def __getitem__(self, step: tuple[int, Tensor]) -> tuple[Tensor, Tensor] | UnreadablePictureError:
         epoch, indices = step
+        count = len(self.dataset)
         try:
-            return torch.stack([self.view(self.picture(i), epoch, i) for i in indices.tolist()]), indices
+            return torch.stack([self.view(self.picture(i % count), epoch, i) for i in indices.tolist()]), indices
         except UnreadablePictureError as error:  # raised it would reach the other process as a mere RuntimeError
             return error
 
@@ -87,6 +88,8 @@ class Loader:
         seed: of the order and of the random views.
         shuffle: True for training: a new order in every epoch, and a last batch is left out if it has fewer
             than two pictures for a process. False: the data set's order, every picture once.
+        balanced: of training, equally many pictures of each class in an epoch; see `order.balanced`. A batch's
+            `indices` are then numbers of draws.
         rank, world_size: this process and how many there are; see `order.shards` for who gets what.
         workers: processes (or threads, from memory) that decode; by default one a processor.
         memory_limit: bytes.
@@ -99,6 +102,7 @@ class Loader:
         batch_size: int,
         *,
         shuffle: bool,
+        balanced: bool = False,
         augmentation: Augmentation | None = None,
         seed: int = 0,
         rank: int = 0,
@@ -108,6 +112,7 @@ class Loader:
     ) -> None:
         self.dataset = dataset
         self.shuffle = shuffle
+        self.balanced = balanced
         self.batch_size = batch_size
         self.seed = seed
         self.rank = rank
@@ -144,10 +149,13 @@ class Loader:
             UnreadablePictureError: at a picture that cannot be decoded; `audit.readable` finds them
             beforehand.
         """
-        order = permutation(self.seed, epoch, len(self.dataset)) if self.shuffle else torch.arange(len(self.dataset))
+        count = len(self.dataset)
+        order = permutation(self.seed, epoch, count) if self.shuffle else torch.arange(count)
+        if self.balanced:
+            order = balanced(self.seed, epoch, self.dataset.targets)
         steps = shards(order, self.batch_size, self.rank, self.world_size)[start_step : len(self)]
         for images, indices in self._from_memory(epoch, steps) if self.in_memory else self._decoded(epoch, steps):
-            yield Batch(images, _pin(self.dataset.targets[indices]), _pin(indices))
+            yield Batch(images, _pin(self.dataset.targets[indices % count]), _pin(indices))
 
     def _decoded(self, epoch: int, steps: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
         """Decoded by worker processes, a step each at a time."""
@@ -165,11 +173,11 @@ class Loader:
     def _from_memory(self, epoch: int, steps: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
         kept = self._kept
         if isinstance(kept, Tensor):
-            yield from ((_pin(kept[indices]), indices) for indices in steps)
+            yield from ((_pin(kept[indices % len(kept)]), indices) for indices in steps)
             return
 
         def seen(index: int) -> Tensor:
-            return self._views.view(kept[index], epoch, index)
+            return self._views.view(kept[index % len(kept)], epoch, index)
 
         # Threads suffice, as resizing lets go of Python's lock; they cut the next batch while this one is
         # used.

@@ -35,6 +35,27 @@ def permutation(seed: int, epoch: int, n: int) -> Tensor:
     return torch.argsort(_words(seed, epoch, torch.arange(n), "order"), stable=True)
 
 
+def balanced(seed: int, epoch: int, targets: Tensor) -> Tensor:
+    """As many draws as there are samples, of each class equally many to within one, in a random order, (N,) int64.
+
+    A draw is the sample's number plus N times how often it came before in this epoch, so that each draw has random
+    choices of its own; `draw % N` is the sample. From epoch to epoch every sample of a class comes as often as any
+    other of it, to within once.
+    """
+    total, draws = len(targets), []
+    labels = targets.unique().tolist()
+    for number, label in enumerate(labels):
+        members = (targets == label).nonzero().flatten()
+        quota = total // len(labels) + (number < total % len(labels))
+        first = epoch * quota
+        rounds = torch.arange(first, first + quota) // len(members)
+        own_seed = hashed(seed, f"class {label}")
+        shuffled = torch.cat([members[permutation(own_seed, r, len(members))] for r in rounds.unique().tolist()])
+        start = first % len(members)
+        draws.append(shuffled[start : start + quota] + total * (rounds - rounds[:1]))
+    return torch.cat(draws)[permutation(seed, epoch, total)]
+
+
 def hashed(seed: int, text: str) -> int:
     """A 64-bit number from a seed and a name, for choices that must not depend on how names are ordered."""
     return int.from_bytes(hashlib.blake2b(f"{seed}/{text}".encode(), digest_size=8).digest(), "big")

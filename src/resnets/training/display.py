@@ -17,6 +17,10 @@ SECONDS_BETWEEN_UPDATES = 0.5
 """Reading the loss waits for the device, so the bar does it this seldom."""
 
 
+IMBALANCED = 3
+"""The largest class has so many times the pictures of the smallest where that is said before the training."""
+
+
 class TrainingDisplay:
     """A bar with the loss, the accuracy, pictures per second and the time left; above it a line an epoch."""
 
@@ -75,6 +79,12 @@ class TrainingDisplay:
         self.console.print("  ".join(parts), highlight=False, soft_wrap=True)
 
 
+def class_sizes(job: Job) -> tuple[int, int]:
+    """How many training pictures the smallest and the largest class have."""
+    counts = job.train.dataset.targets.bincount(minlength=len(job.card.classes))
+    return int(counts.min()), int(counts.max())
+
+
 def print_plan(console: Console, job: Job) -> None:
     """What is about to run, in a few lines, and what became of the weights that it begins from."""
     card, recipe = job.card, job.recipe
@@ -86,6 +96,10 @@ def print_plan(console: Console, job: Job) -> None:
         f"{card.provenance['precision']}, channels last; run {job.run.folder}",
         highlight=False,
     )
+    smallest, largest = class_sizes(job)
+    if largest >= IMBALANCED * smallest:
+        advice = "" if recipe.balance else "; --balance sampling would even them out"
+        console.print(f"the classes have from {smallest:,} to {largest:,} training pictures{advice}", highlight=False)
     if frozen := frozen_stages(job.bare_network, recipe):
         later = f", one less every {recipe.unfreeze_every} epochs" if recipe.unfreeze_every else ""
         console.print(f"frozen, weights and batch norm: {', '.join(frozen)}{later}", highlight=False)

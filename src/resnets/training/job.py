@@ -152,6 +152,7 @@ def create_job(
             card.preprocessing,
             recipe.batch_size if split == "train" else EVALUATION_BATCH,
             shuffle=split == "train",
+            balanced=split == "train" and recipe.balance == "sampling",
             augmentation=recipe if split == "train" else None,
             seed=recipe.seed,
             rank=fabric.global_rank,

@@ -15,6 +15,7 @@ from resnets.data.transforms import Augmentation
 Optimizer = Literal["sgd", "adamw", "muon"]
 Schedule = Literal["step", "cosine", "linear"]
 HeadOnly = Literal["", "sgd", "logistic"]
+Balance = Literal["", "sampling"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +48,8 @@ class Recipe(Augmentation):
         evaluate_every: epochs from one evaluation to the next; the last epoch is always evaluated.
         patience: epochs without a lower validation loss after which training stops, the best weights being kept; 0 for
             never. It needs a validation split.
+        balance: "sampling" takes equally many pictures of each class in every epoch, repeating those of small classes;
+            "" takes each picture once.
         freeze: the last stage that keeps its weights and batch-norm statistics, such as "layer2"; "all" for every
             stage, so that the classifier alone learns; "" for none.
         unfreeze_every: epochs after which one frozen stage more, the last first, begins to learn; 0 for never.
@@ -79,6 +82,7 @@ class Recipe(Augmentation):
     recompute_bn: bool = False
     evaluate_every: int = 1
     patience: int = 0
+    balance: Balance = ""
     freeze: str = ""
     unfreeze_every: int = 0
     head_only: HeadOnly = ""
@@ -89,7 +93,12 @@ class Recipe(Augmentation):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, kind in {"optimizer": Optimizer, "schedule": Schedule, "head_only": HeadOnly}.items():
+        for name, kind in {
+            "optimizer": Optimizer,
+            "schedule": Schedule,
+            "head_only": HeadOnly,
+            "balance": Balance,
+        }.items():
             if getattr(self, name) not in get_args(kind):
                 raise ValueError(f"{name} must be one of {', '.join(get_args(kind))}, not {getattr(self, name)!r}")
         for name in ("epochs", "batch_size", "evaluate_every"):
@@ -107,7 +116,18 @@ class Recipe(Augmentation):
         if self.unfreeze_every and not self.freeze:
             raise ValueError("unfreeze_every needs freeze, the last stage that is frozen at first")
         if self.head_only:
-            others = ("freeze", "freeze_norm", "recompute_bn", "ema", "patience", "mixup", "cutmix", "steps", "find_lr")
+            others = (
+                "freeze",
+                "freeze_norm",
+                "recompute_bn",
+                "ema",
+                "patience",
+                "mixup",
+                "cutmix",
+                "steps",
+                "find_lr",
+                "balance",
+            )
             if without_effect := [name for name in others if getattr(self, name)]:
                 raise ValueError(f"{', '.join(without_effect)} would do nothing with head_only; leave it out")
         if self.recompute_bn and (self.freeze or self.freeze_norm):
