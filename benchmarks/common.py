@@ -1,6 +1,7 @@
 """What every benchmark here does alike: run the contenders in turn, print a table, write the figures as JSON.
 
-Machines are noisy, so contenders take turns within one process, and what is quoted is the median of the rounds' ratios.
+Machines are noisy, so contenders take turns, each in a process of its own; what is quoted is the median of the rounds'
+ratios.
 """
 
 from __future__ import annotations
@@ -8,6 +9,8 @@ from __future__ import annotations
 import json
 from argparse import ArgumentParser
 from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 
@@ -15,6 +18,23 @@ import torch
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+
+_measure: Callable[[], float]
+
+
+def in_own_process(make: Callable[..., Callable[[], float]], *arguments: object) -> Callable[[], float]:
+    """A contender that another process makes and measures, so that neither changes what the other finds."""
+    pool = ProcessPoolExecutor(1, get_context("spawn"), initializer=_begin, initargs=(make, arguments))
+    return lambda: pool.submit(_measured).result()
+
+
+def _begin(make: Callable[..., Callable[[], float]], arguments: tuple[object, ...]) -> None:
+    global _measure
+    _measure = make(*arguments)
+
+
+def _measured() -> float:
+    return _measure()
 
 
 def parser(description: str | None) -> ArgumentParser:

@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
-from common import parser, report, take_turns
+from common import in_own_process, parser, report, take_turns
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
@@ -24,12 +24,13 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 from torchvision.transforms import v2
 
-from resnets.data.dataset import Data, Dataset, open_dataset
+from resnets.data.dataset import Dataset, open_dataset
 from resnets.runs.run import Run
 from resnets.training.engine import create_engine, engine_facts
 from resnets.training.fit import train_step
 from resnets.training.job import create_job
 from resnets.training.plan import plan
+from resnets.types import Batch
 from resnets.weights.models import create_model
 
 BATCH = 128
@@ -59,8 +60,9 @@ class InMemory(TorchDataset[tuple[Tensor, int]]):
         return self.transform(Image.fromarray(self.pixels[index])), self.targets[index]
 
 
-def plain_loop(dataset: Dataset, steps: int, workers: int) -> Callable[[], float]:
+def plain_loop(source: str, steps: int, workers: int) -> Callable[[], float]:
     """Pictures per second of the plain loop over the next `steps` steps."""
+    dataset = open_dataset(source).splits["train"]
     network = create_model("resnet20", num_classes=10).train()
     optimiser = torch.optim.SGD(network.parameters(), 0.1, momentum=0.9, weight_decay=1e-4)
     loader = DataLoader(InMemory(dataset), BATCH, shuffle=True, num_workers=workers, drop_last=True)
@@ -82,16 +84,17 @@ def plain_loop(dataset: Dataset, steps: int, workers: int) -> Callable[[], float
     return measure
 
 
-def our_loop(data: Data, steps: int, folder: Path) -> Callable[[], float]:
+def our_loop(source: str, steps: int, folder: str) -> Callable[[], float]:
     """Pictures per second of this project's loop over the next `steps` steps."""
+    data = open_dataset(source)
     fabric = create_engine()
     fabric.launch()
     card = plan(data, model="resnet20", recipe="paper-cifar")
     card = replace(card, provenance={**card.provenance, **engine_facts(fabric), "logger": None})
-    job = create_job(fabric, Run(folder), card, data, None)
+    job = create_job(fabric, Run(Path(folder)), card, data, None)
     job.network.train()
 
-    def endless() -> Iterator[object]:
+    def endless() -> Iterator[tuple[Batch, int]]:
         epoch = 0
         while True:
             for batch in job.train.epoch(epoch):
@@ -101,10 +104,10 @@ def our_loop(data: Data, steps: int, folder: Path) -> Callable[[], float]:
     batches = endless()
 
     def measure() -> float:
-        train_step(job, *next(batches))
+        train_step(job, *next(batches), job.recipe.lr)
         began = time.perf_counter()
         for _ in range(steps):
-            train_step(job, *next(batches))
+            train_step(job, *next(batches), job.recipe.lr)
         return steps * BATCH / (time.perf_counter() - began)
 
     return measure
@@ -118,11 +121,10 @@ def main() -> None:
     flags.add_argument("--workers", type=int, default=2, help="worker processes of the plain loop")
     asked = flags.parse_args()
     steps, rounds = (40, 5) if asked.quick else (150, 9)
-    data = open_dataset(asked.data)
     with TemporaryDirectory() as folder:
         contenders = {
-            "plain loop, float32": plain_loop(data.splits["train"], steps, asked.workers),
-            "resnets": our_loop(data, steps, Path(folder)),
+            "plain loop, float32": in_own_process(plain_loop, str(asked.data), steps, asked.workers),
+            "resnets": in_own_process(our_loop, str(asked.data), steps, folder),
         }
         speeds = take_turns(contenders, rounds)
     report("Training resnet20 on CIFAR-10", "pictures/s", speeds, "plain loop, float32", asked.json)
