@@ -11,7 +11,7 @@ import pytest
 from resnets.cli.main import arguments_of, main
 from resnets.training.recipe import Recipe
 
-COMMANDS = ("check", "evaluate", "models", "predict", "profile", "train")
+COMMANDS = ("check", "evaluate", "models", "predict", "profile", "publish", "train")
 
 
 def status_and_output(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:

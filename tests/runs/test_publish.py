@@ -116,3 +116,12 @@ def test_the_command(tmp_path, capsys, monkeypatch):
     assert main(["publish", str(run.folder), "someone/pets"]) == 0
     assert "https://huggingface.co/someone/pets" in capsys.readouterr().out
     assert sent == {"someone/pets": ["README.md", "config.json", "model.json", "model.safetensors"]}
+
+
+def test_half_the_space(tmp_path):
+    run = make_run(tmp_path / "run", "resnet20")
+    publish(run, tmp_path / "repository", "someone/pets", half=True)
+    small = Run(tmp_path / "repository")
+    assert small.weights_path.stat().st_size < 0.6 * run.weights_path.stat().st_size
+    images = torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(small.network()(images), run.network()(images), rtol=0.01, atol=0.01)

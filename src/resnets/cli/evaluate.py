@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from json import dumps
-from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -14,7 +13,7 @@ from resnets.inference.evaluation import evaluate as evaluate_run
 
 
 def evaluate(
-    run: Path,
+    run: str,
     data: str | None = None,
     /,
     split: str | None = None,
@@ -27,7 +26,7 @@ def evaluate(
     """Measure a trained network: accuracy, top-5, loss, calibration error, and the accuracy of each class.
 
     Args:
-        run: the run's folder.
+        run: the run's folder, or the name of one in the package.
         data: the pictures, in any form that `resnets train` takes; by default those of the training's test split.
         split: train, val or test; by default test, or val where there is no test. Data without splits is judged
             whole, unless it is what the run was trained on.

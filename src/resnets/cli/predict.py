@@ -17,7 +17,7 @@ from resnets.inference.predictor import Prediction, load
 
 
 def predict(
-    run: Path,
+    run: str,
     *images: str,
     top: int = 1,
     batch_size: int = 64,
@@ -27,7 +27,7 @@ def predict(
     """Name the class of pictures. One that cannot be read gets an error; the others go on.
 
     Args:
-        run: the run's folder.
+        run: the run's folder, or the name of one in the package.
         images: picture files, folders (with all that is below them), or patterns such as 'photos/*.jpg'.
         top: how many classes to name, the most probable first.
         batch_size: pictures that the network sees at a time.

@@ -9,25 +9,33 @@ from rich.console import Console
 
 from resnets.runs.publish import publish as write_repository
 from resnets.runs.publish import timm_name
-from resnets.runs.run import Run
+from resnets.runs.run import find_run
 from resnets.weights import hub
 
 
-def publish(run: Path, repository: str | None = None, /, to: Path | None = None, license: str = "unknown") -> None:
+def publish(
+    run: str,
+    repository: str | None = None,
+    /,
+    to: Path | None = None,
+    license: str = "unknown",
+    half: bool = False,
+) -> None:
     """Write a run as a repository of the Hugging Face Hub: weights, card, config.json for timm, README.md.
 
     Args:
-        run: the run's folder.
+        run: the run's folder, or the name of one in the package.
         repository: OWNER/NAME on the Hub, to send it there; you must be logged in to the Hub.
         to: a new folder to write it into.
         license: an identifier of the Hub, such as apache-2.0.
+        half: write the weights as float16, in half the space.
     """
     if repository is None and to is None:
         raise ValueError("say where to: a repository OWNER/NAME, --to FOLDER, or both")
-    console, source = Console(), Run(run)
+    console, source = Console(), find_run(run)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "repository" if to is None else to
-        write_repository(source, folder, repository or folder.name, license)
+        write_repository(source, folder, repository or folder.name, license, half)
         if to is not None:
             console.print(f"written to {to}", highlight=False)
         if repository is not None:

@@ -20,7 +20,7 @@ from resnets.data.reading import available_processors
 from resnets.data.transforms import prepare
 from resnets.data.views import view
 from resnets.runs.card import Card
-from resnets.runs.run import Run
+from resnets.runs.run import find_run
 from resnets.tasks import create_task
 from resnets.types import Batch
 
@@ -49,15 +49,15 @@ class Predictor:
     """A run's network with its card.
 
     Args:
-        run: the run's folder.
+        run: the run's folder, or the name of one in the package.
         device: where to compute; by default a GPU if there is one.
 
     Raises:
-        FileNotFoundError: if the folder is no finished run.
+        FileNotFoundError: if there is no such finished run.
     """
 
     def __init__(self, run: str | Path, device: str | torch.device | None = None) -> None:
-        folder = Run(Path(run))
+        folder = find_run(run)
         self.card: Card = folder.card()
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.network: nn.Module = folder.network().to(memory_format=torch.channels_last).to(self.device)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
@@ -16,6 +15,7 @@ from resnets.networks.architecture import Architecture
 from resnets.networks.catalogue import CATALOGUE, build, declaration_from_dict
 from resnets.runs.card import Card
 from resnets.runs.run import Run
+from resnets.weights.files import write_tensors
 
 FREE = ("num_classes", "in_channels", "drop_path", "dropout", "zero_init_last")
 """Fields of a declaration that may differ from the catalogue's in a network that timm builds by its name."""
@@ -27,7 +27,7 @@ PIPELINE = "image-classification"
 TEMPLATE = Path(str(resources.files(__package__))) / "readme.md"
 
 
-def publish(run: Run, folder: Path, name: str, license: str = "unknown") -> None:
+def publish(run: Run, folder: Path, name: str, license: str = "unknown", half: bool = False) -> None:
     """Write a repository: weights, card, `config.json` as timm reads it, and README.md.
 
     The folder is a run still: whoever has it predicts with it, or begins a training from it.
@@ -37,17 +37,20 @@ def publish(run: Run, folder: Path, name: str, license: str = "unknown") -> None
         folder: to write; it must be new or empty.
         name: of the repository, for its README.
         license: an identifier of the Hub, such as "apache-2.0".
+        half: write the weights as float16, in half the space.
 
     Raises:
         FileNotFoundError: if the folder is no run, or its training has not ended.
         FileExistsError: if there is something in the folder.
     """
     card = run.card()
-    run.network()  # raises unless the weights are there, and the card's
+    tensors = run.network().state_dict()
     if folder.exists() and any(folder.iterdir()):
         raise FileExistsError(f"{folder} is not empty; publish into a new folder")
     folder.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(run.weights_path, folder / run.weights_path.name)
+    if half:
+        tensors = {name: value.half() if value.is_floating_point() else value for name, value in tensors.items()}
+    write_tensors(tensors, folder / run.weights_path.name)
     Run(folder).write_card(card)
     (folder / "config.json").write_text(json.dumps(config(card), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     (folder / "README.md").write_text(readme(card, name, license), encoding="utf-8")

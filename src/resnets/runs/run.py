@@ -22,6 +22,7 @@ from resnets.networks.catalogue import build, declaration_from_dict
 from resnets.runs.card import Card
 from resnets.weights.files import read_tensors, write_tensors
 from resnets.weights.loading import load_tensors
+from resnets.weights.sources import shipped
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,12 @@ class Run:
             writer.writeheader()
             writer.writerows(rows)
         temporary.replace(self.metrics_path)
+
+
+def find_run(run: str | Path) -> Run:
+    """The run in a folder, or that of a name in `weights.sources.shipped()` where there is no such folder."""
+    path = Path(run)
+    return Run(path if path.exists() else shipped().get(str(run), path))
 
 
 def write_whole(path: Path, text: str) -> None:
