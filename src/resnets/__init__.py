@@ -5,6 +5,7 @@ from resnets.inference.evaluation import evaluate
 from resnets.inference.predictor import Predictor, load
 from resnets.insight.profile import profile
 from resnets.networks.catalogue import list_models
+from resnets.training.folds import cross_validate
 from resnets.training.recipe import Recipe, list_recipes
 from resnets.training.train import resume, train
 from resnets.weights.models import create_model
@@ -13,6 +14,7 @@ __all__ = [
     "Predictor",
     "Recipe",
     "create_model",
+    "cross_validate",
     "evaluate",
     "list_models",
     "list_recipes",

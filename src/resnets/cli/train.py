@@ -9,6 +9,7 @@ from rich.console import Console
 
 from resnets.data.dataset import open_dataset
 from resnets.training import train as training
+from resnets.training.folds import cross_validate
 from resnets.training.plan import initial_weights, plan
 from resnets.training.recipe import Recipe
 
@@ -21,6 +22,7 @@ def train(
     recipe: str = "auto",
     size: int | None = None,
     val_share: float | None = None,
+    folds: int = 0,
     weights: str | None = None,
     resume: Path | None = None,
     overwrite: bool = False,
@@ -48,6 +50,8 @@ def train(
         recipe: paper-cifar, paper-imagenet, quick, photographs, a YAML file, or auto, which picks by the data.
         size: side of the network's input in pixels; by default what suits the pictures.
         val_share: share of the training pictures to hold out for validation where the data has no such split.
+        folds: cross-validate: train as often as there are folds, each judged on pictures that it has not seen, and
+            give the spread; the same command again goes on where it stopped.
         weights: to begin from: torchvision, torchvision:NAME, hf:OWNER/NAME, https://...#sha256=HASH, a run's folder,
             or a file of tensors. Its preprocessing and, with model auto, its network are taken over.
         resume: the run to go on with; it knows its data, network and recipe.
@@ -82,24 +86,26 @@ def train(
             model=model,
             recipe=recipe,
             size=size,
-            val_share=val_share,
             weights=initial_weights(weights, model),
             changes=changes,
         )
         Console().print_json(card.to_json())
     else:
-        training.train(
-            data,
-            run=run,
-            model=model,
-            recipe=recipe,
-            size=size,
-            val_share=val_share,
-            weights=weights,
-            max_unreadable=max_unreadable,
-            overwrite=overwrite,
-            precision=precision,
-            logger=logger,
+        options = {
+            "run": run,
+            "model": model,
+            "recipe": recipe,
+            "size": size,
+            "val_share": val_share,
+            "weights": weights,
+            "max_unreadable": max_unreadable,
+            "overwrite": overwrite,
+            "precision": precision,
+            "logger": logger,
             **machine,
             **changes,
-        )
+        }
+        if folds:
+            cross_validate(data, folds, **options)
+        else:
+            training.train(data, **options)

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
@@ -16,7 +17,7 @@ from resnets.data.decoding import decode, is_grey
 from resnets.data.listing import Listing
 from resnets.data.order import permutation
 from resnets.data.sources import find_source
-from resnets.data.splitting import split_listing
+from resnets.data.splitting import Fold, split_listing
 
 _HEADERS_READ = 256  # pictures whose headers tell whether a data set is grey
 
@@ -129,6 +130,7 @@ class Data:
         fingerprint: sha256 over the names, classes and sizes in bytes of all samples.
         splits_made: the splits that were held out here, because the source does not have them.
         split_seed: the seed by which they were chosen.
+        val_share, fold: as it was opened with.
         unreadable: the samples that `audit.readable` left out.
     """
 
@@ -141,6 +143,8 @@ class Data:
     fingerprint: str
     splits_made: tuple[str, ...] = ()
     split_seed: int = 0
+    val_share: float | None = None
+    fold: Fold | None = None
     unreadable: tuple[Unreadable, ...] = ()
 
     def whole(self) -> Dataset:
@@ -156,13 +160,16 @@ class Data:
         )
 
 
-def open_dataset(source: str | Path, *, val_share: float | None = None, split_seed: int = 0) -> Data:
+def open_dataset(
+    source: str | Path, *, val_share: float | None = None, fold: Fold | None = None, split_seed: int = 0
+) -> Data:
     """Open a data set: a folder, an archive, a table, a Hugging Face id `hf:OWNER/NAME`, or a built-in name.
 
     No picture is decoded. Splits that the source has are used as they are. Where it has one split only, or
     none, a fifth of each class is held out for testing. `val_share` holds out that share of the training
-    pictures of each class for validation. What is held out is a function of `split_seed` and the samples'
-    names.
+    pictures of each class for validation; with `fold`, a number and how many there are, that part of the training and
+    validation pictures is for validation, and there is no test split. What is held out is a function of `split_seed`
+    and the samples' names.
 
     Nothing is fetched from the network unless the source's name asks for it (`hf:...`, `cifar10`,
     `mnist`...).
@@ -180,7 +187,7 @@ def open_dataset(source: str | Path, *, val_share: float | None = None, split_se
         raise ValueError(f"{source} names a picture twice; expected every sample once")
     number = {label: i for i, label in enumerate(classes)}
     targets = torch.tensor([number[label] for label in listing.labels])
-    members, made = split_listing(listing, val_share, split_seed)
+    members, made = split_listing(listing, val_share, split_seed, fold)
     splits = {
         split: Dataset(
             split,
@@ -202,6 +209,19 @@ def open_dataset(source: str | Path, *, val_share: float | None = None, split_se
         fingerprint=_fingerprint(listing),
         splits_made=made,
         split_seed=split_seed,
+        val_share=val_share,
+        fold=fold,
+    )
+
+
+def reopen(known: Mapping[str, Any]) -> Data:
+    """Open a data set again as a card says that it was; see `open_dataset`."""
+    fold = known.get("fold")
+    return open_dataset(
+        known["source"],
+        val_share=known["val_share"],
+        fold=None if fold is None else (fold[0], fold[1]),
+        split_seed=known["split_seed"],
     )
 
 

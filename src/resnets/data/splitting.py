@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 
 from resnets.data.listing import Listing
@@ -12,12 +12,20 @@ TEST_SHARE = 0.2
 """The share of each class held out for testing where a source has one split only."""
 
 
-def split_listing(listing: Listing, val_share: float | None, seed: int) -> tuple[dict[str, list[int]], tuple[str, ...]]:
+Fold = tuple[int, int]
+"""A fold's number, from 1, and how many there are."""
+
+
+def split_listing(
+    listing: Listing, val_share: float | None, seed: int, fold: Fold | None = None
+) -> tuple[dict[str, list[int]], tuple[str, ...]]:
     """The positions of each split's samples, sorted by name, and the splits that were made here.
 
     Raises:
-        ValueError: a share out of range, no training pictures, or `val_share` where there is a "val" already.
+        ValueError: a share or a fold out of range, no training pictures, or `val_share` where there is a "val" already.
     """
+    if fold is not None and (val_share is not None or not 1 <= fold[0] <= fold[1] or fold[1] < 2):
+        raise ValueError(f"a fold is a number from 1 to that of all folds, two or more, without val_share; not {fold}")
     if val_share is not None and not 0 < val_share < 1:
         raise ValueError(f"val_share must be above 0 and below 1, not {val_share}")
     members: dict[str, list[int]] = {"train": [], "val": [], "test": []}
@@ -38,7 +46,28 @@ def split_listing(listing: Listing, val_share: float | None, seed: int) -> tuple
             raise ValueError(f"{listing.name} has a validation split already; leave val_share out")
         members["train"], members["val"] = hold_out(listing, members["train"], val_share, seed)
         made = (*made, "val")
+    if fold is not None:
+        members["train"], members["val"] = fold_out(listing, sorted(members["train"] + members["val"]), fold, seed)
+        members["test"] = []  # no part of cross-validation
+        made = ("val",)
     return {split: positions for split, positions in members.items() if positions}, made
+
+
+def fold_out(listing: Listing, positions: Iterable[int], fold: Fold, seed: int) -> tuple[list[int], list[int]]:
+    """Part `positions` into those of the other folds and those of this one; the classes are spread over all folds.
+
+    Raises:
+        ValueError: if a class has fewer samples than there are folds.
+    """
+    number, count = fold
+    everyone = sorted(positions, key=lambda i: (listing.labels[i], hashed(seed, listing.names[i])))
+    sizes = Counter(listing.labels[i] for i in everyone)
+    if too_small := [label for label, size in sizes.items() if size < count]:
+        raise ValueError(
+            f"{listing.name}: class {too_small[0]} has fewer pictures than the {count} folds; ask for fewer"
+        )
+    held = set(everyone[number - 1 :: count])
+    return [i for i in everyone if i not in held], [i for i in everyone if i in held]
 
 
 def hold_out(listing: Listing, positions: Iterable[int], share: float, seed: int) -> tuple[list[int], list[int]]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, distributed, nn
 
 from resnets.data.audit import readable
-from resnets.data.dataset import Data, Dataset, open_dataset
+from resnets.data.dataset import Data, Dataset, open_dataset, reopen
 from resnets.data.loading import Loader
 from resnets.data.transforms import prepare
 from resnets.inference.predictor import Predictor
@@ -107,8 +107,8 @@ def _chosen_split(card: Card, source: str | Path | None, split: str | None) -> t
     known = card.data
     data = open_dataset(known["source"] if source is None else source, split_seed=known["split_seed"])
     own = data.fingerprint == known["fingerprint"]
-    if own and known["val_share"] is not None:
-        data = open_dataset(data.source, val_share=known["val_share"], split_seed=known["split_seed"])
+    if own:
+        data = reopen({**known, "source": data.source})
     if data.splits_made and not own:
         if split is not None:
             raise ValueError(f"{data.source} has no splits, so it is judged whole; leave out the split {split!r}")

@@ -30,7 +30,6 @@ def plan(
     recipe: str = AUTO,
     task: str = "classification",
     size: int | None = None,
-    val_share: float | None = None,
     weights: Weights | None = None,
     changes: Mapping[str, Any] | None = None,
 ) -> Card:
@@ -41,7 +40,6 @@ def plan(
         model: a name of the catalogue, or "auto": that of the weights, where there are some.
         recipe: a name of the package, a YAML file, or "auto".
         size: side of the network's input in pixels; by default what suits the pictures, and the weights.
-        val_share: as the data was opened with, to be opened again in the same way.
         weights: to begin from.
         changes: fields of the recipe that take other values.
 
@@ -80,7 +78,8 @@ def plan(
             "pictures": {split: len(dataset) for split, dataset in data.splits.items()},
             "splits_made": list(data.splits_made),
             "split_seed": data.split_seed,
-            "val_share": val_share,
+            "val_share": data.val_share,
+            "fold": data.fold,
             "left_out": {picture.name: picture.reason for picture in data.unreadable},
         },
         provenance={

@@ -12,7 +12,8 @@ from lightning_fabric import Fabric
 from rich.console import Console
 
 from resnets.data.audit import readable
-from resnets.data.dataset import Data, open_dataset
+from resnets.data.dataset import Data, open_dataset, reopen
+from resnets.data.splitting import Fold
 from resnets.runs.card import Card
 from resnets.runs.run import Run
 from resnets.training.conclusion import conclude
@@ -33,6 +34,7 @@ def train(
     recipe: str = "auto",
     size: int | None = None,
     val_share: float | None = None,
+    fold: Fold | None = None,
     weights: str | Path | None = None,
     max_unreadable: float = 0.01,
     overwrite: bool = False,
@@ -55,6 +57,7 @@ def train(
         recipe: a name of `list_recipes()`, a YAML file, or auto, which picks by the data.
         size: side of the network's input in pixels; by default what suits the pictures.
         val_share: share of the training pictures to hold out for validation where the data has no such split.
+        fold: of cross-validation, its number and how many there are; see `cross_validate`.
         weights: to begin from: "torchvision", "hf:OWNER/NAME", an address with its SHA-256, a file, a run's folder...;
             see `weights.sources.find_weights`. Its preprocessing and, with model auto, its architecture are taken over.
         max_unreadable: the share of unreadable pictures past which training refuses to start.
@@ -84,13 +87,12 @@ def train(
     console = console_of(fabric, console)
     with fabric.rank_zero_first(local=True):
         initial = initial_weights(weights, model)
-    data = without_unreadable(open_dataset(source, val_share=val_share), max_unreadable, console)
+    data = without_unreadable(open_dataset(source, val_share=val_share, fold=fold), max_unreadable, console)
     card = plan(
         data,
         model=model,
         recipe=recipe,
         size=size,
-        val_share=val_share,
         weights=initial,
         changes=changes,
     )
@@ -123,8 +125,7 @@ def resume(
     if card.metrics:
         console.print(f"{stopped.folder} is finished; there is nothing left to do")
         return stopped
-    known = card.data
-    data = open_dataset(known["source"], val_share=known["val_share"], split_seed=known["split_seed"])
+    known, data = card.data, reopen(card.data)
     if data.fingerprint != known["fingerprint"]:
         raise ValueError(
             f"the pictures of {known['source']} have changed since {stopped.folder} was started (fingerprint "
