@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 from sklearn.metrics import accuracy_score, log_loss, recall_score, top_k_accuracy_score
+from sklearn.utils.class_weight import compute_class_weight
 from torch.nn import functional as F
 
 from resnets.tasks import create_task
 from resnets.tasks.classification import Classification
+from resnets.training.job import inverse_class_sizes
 from resnets.types import Batch
 
 CLASSES = tuple("abcdefgh")
@@ -78,3 +80,16 @@ def test_what_a_task_refuses():
         Classification(("alone",))
     with pytest.raises(ValueError, match="the split 'test' has no pictures"):
         Classification(CLASSES).evaluation("test", torch.empty(0, 8), torch.empty(0, dtype=torch.int64), [])
+
+
+def test_class_weights_are_those_of_scikit_learn():
+    targets = torch.tensor([0] * 8 + [1] * 2 + [2] * 5)
+    weights = inverse_class_sizes(targets)
+    expected = compute_class_weight("balanced", classes=np.arange(3), y=targets.numpy())
+    torch.testing.assert_close(weights.double(), torch.from_numpy(expected), rtol=1e-6, atol=0)
+    outputs = torch.randn(15, 3, generator=torch.Generator().manual_seed(0))
+    task = Classification(("a", "b", "c"), class_weights=weights)
+    each = torch.nn.functional.cross_entropy(outputs, targets, reduction="none")
+    by_class = torch.stack([each[targets == label].mean() for label in range(3)])
+    batch = Batch(torch.empty(15), targets, torch.arange(15))
+    torch.testing.assert_close(task.loss(outputs, batch), by_class.mean())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from io import StringIO
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from torch import nn
 
 from resnets.data.dataset import open_dataset
 from resnets.inference.evaluation import evaluate
+from resnets.inference.predictor import load
 from resnets.training.averaging import exponential_average, recompute_statistics
 from resnets.training.train import train
 from resnets.weights.files import read_tensors
@@ -57,7 +59,10 @@ def test_early_stopping_keeps_the_best_weights(train_digits):
     losses = [row["val_loss"] for row in run.history()]
     assert len(losses) < 30
     assert len(losses) - 1 - losses.index(min(losses)) == 2
+    calibrated = evaluate(run.folder, split="val").metrics["loss"]
+    run.write_card(replace(run.card(), calibration={}))
     assert evaluate(run.folder, split="val").metrics["loss"] == pytest.approx(min(losses), rel=1e-3)
+    assert calibrated < min(losses)
 
 
 def test_early_stopping_needs_a_validation_split(train_digits):
@@ -152,3 +157,36 @@ def test_classes_of_the_same_name_are_kept(train_digits, tmp_path):
     assert account["replaced"] == "fc: 10 outputs by 3 new ones, of which 0, 1 kept"
     before, after = read_tensors(first.weights_path), read_tensors(run.weights_path)
     torch.testing.assert_close(before["fc.weight"][1], after["fc.weight"][1])
+
+
+def test_a_validation_split_calibrates_the_probabilities(train_digits):
+    run = train_digits(epochs=6, val_share=0.2, batch_size=64, lr=0.05)
+    card = run.card()
+    scaled = card.calibration
+    assert (scaled["fitted_on"], scaled["pictures"]) == ("val", card.data["pictures"]["val"])
+    assert scaled["temperature"] != 1
+    assert card.metrics["ece"] == scaled["ece_after"] < scaled["ece_before"]
+    assert evaluate(run.folder).metrics == pytest.approx(dict(card.metrics), abs=1e-5)
+    assert "error" in run.report_path.read_text()
+    test = open_dataset("digits", val_share=0.2).splits["test"]
+    sure = max(load(run.folder)(test.picture(0, 1)[0].numpy()).probabilities)
+    run.write_card(replace(card, calibration={}))
+    assert sure != pytest.approx(max(load(run.folder)(test.picture(0, 1)[0].numpy()).probabilities), abs=1e-4)
+    assert train_digits("without", epochs=1).card().calibration == {}
+
+
+@pytest.mark.parametrize("balance", ["sampling", "loss"])
+def test_small_classes_are_found_more_often_where_classes_are_evened_out(tmp_path, balance):
+    digits = open_dataset("digits").splits["train"]
+    for label, most in ((3, 140), (8, 14)):
+        for index in (digits.targets == label).nonzero().flatten()[:most].tolist():
+            folder = tmp_path / "data" / str(label)
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(digits.picture(index, 1)[0].numpy()).save(folder / f"{index}.png")
+    console = Console(width=100, file=StringIO())
+    options = {"model": "resnet8", "epochs": 3, "batch_size": 16, "optimizer": "sgd", "precision": "32-true"}
+    plain = train(tmp_path / "data", run=tmp_path / "plain", console=console, **options)
+    assert "the classes have from 11 to 112 training pictures" in console.file.getvalue()
+    evened = train(tmp_path / "data", run=tmp_path / "evened", balance=balance, console=QUIET, **options)
+    before, after = (evaluate(run.folder).probabilities[:, 1].mean() for run in (plain, evened))
+    assert after > before + 0.05

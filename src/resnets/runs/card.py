@@ -30,6 +30,9 @@ class Card:
         metrics: measured on `data["evaluated_on"]`, accuracies as shares from 0 to 1.
         recipe: every field of the training recipe.
         data: source, format, fingerprint, number of pictures by split, how splits were made, pictures left out.
+        calibration: `temperature`, by which outputs are divided before they become probabilities; the split it was
+            fitted on, `fitted_on`, and its `pictures`; `ece_before` and `ece_after` on `data["evaluated_on"]`. Empty
+            where there was no validation split.
         provenance: versions, seed, device, precision, processes, command, date, time taken.
     """
 
@@ -41,8 +44,14 @@ class Card:
     metrics: Mapping[str, float] = field(default_factory=dict)
     recipe: Mapping[str, Any] = field(default_factory=dict)
     data: Mapping[str, Any] = field(default_factory=dict)
+    calibration: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     format: int = FORMAT
+
+    @property
+    def temperature(self) -> float:
+        """By what outputs are divided before they become probabilities."""
+        return float(self.calibration.get("temperature", 1.0))
 
     def to_json(self) -> str:
         """The card as indented JSON."""

@@ -53,19 +53,24 @@ class Classification:
     Args:
         classes: names in the order of the network's outputs; at least two.
         label_smoothing: the share of each target that is spread over all classes (arXiv:1512.00567, section 7).
+        class_weights: (K,) by which each class's pictures count in training; all alike unless given.
     """
 
     name = "classification"
 
-    def __init__(self, classes: Sequence[str], label_smoothing: float = 0.0) -> None:
+    def __init__(
+        self, classes: Sequence[str], label_smoothing: float = 0.0, class_weights: Tensor | None = None
+    ) -> None:
         if len(classes) < 2:
             raise ValueError(f"classification needs at least two classes, not {list(classes)}")
         self.classes = tuple(classes)
         self.label_smoothing = label_smoothing
+        self.class_weights = class_weights
 
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Mean cross-entropy of (N, K) logits; targets are class numbers (N,) or class shares (N, K)."""
-        return F.cross_entropy(outputs, batch.targets, label_smoothing=self.label_smoothing)
+        weights = None if self.class_weights is None else self.class_weights.to(outputs.device, outputs.dtype)
+        return F.cross_entropy(outputs, batch.targets, weights, label_smoothing=self.label_smoothing)
 
     def hits(self, outputs: Tensor, batch: Batch) -> Tensor:
         """How many pictures are answered rightly, (); where classes are mixed, the largest share is the truth."""

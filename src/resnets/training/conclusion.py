@@ -13,8 +13,10 @@ from torch import Tensor
 
 from resnets.data.loading import Loader
 from resnets.data.transforms import prepare
-from resnets.inference.evaluation import EVALUATION_BATCH, evaluate_network
+from resnets.inference.calibration import fit_temperature
+from resnets.inference.evaluation import EVALUATION_BATCH, evaluate_network, outputs_of
 from resnets.runs.card import Card
+from resnets.tasks.classification import Evaluation
 from resnets.training.averaging import recompute_statistics
 from resnets.training.job import Job
 from resnets.weights.files import read_tensors
@@ -35,7 +37,10 @@ def conclude(job: Job, console: Console) -> None:
     judged, evaluation = job.judged, None
     if judged is not None:
         evaluation = evaluate_network(network, job.task, judged, card.preprocessing, job.fabric.device)
-        card = replace(card, metrics=evaluation.metrics, data={**card.data, "evaluated_on": evaluation.split})
+        card = replace(card, data={**card.data, "evaluated_on": evaluation.split})
+        if "ece" in evaluation.metrics and job.watched is not None and job.watched.dataset.split == "val":
+            card, evaluation = calibrated(job, card, judged, evaluation)
+        card = replace(card, metrics=evaluation.metrics)
     if not job.fabric.is_global_zero:
         return
     job.run.write_network(network)
@@ -52,6 +57,23 @@ def conclude(job: Job, console: Console) -> None:
             picture=lambda index: pictures.picture(index, channels),
         )
     print_result(console, job, card)
+
+
+def calibrated(job: Job, card: Card, judged: Loader, before: Evaluation) -> tuple[Card, Evaluation]:
+    """The card with the temperature that the validation split asks for, and the judgement of its probabilities."""
+    assert job.watched is not None
+    validation, network = job.watched, job.network_to_use
+    logits = outputs_of(network, validation, card.preprocessing, job.fabric.device)
+    temperature = fit_temperature(logits, validation.dataset.targets)
+    after = evaluate_network(network, job.task, judged, card.preprocessing, job.fabric.device, temperature=temperature)
+    calibration = {
+        "temperature": temperature,
+        "fitted_on": validation.dataset.split,
+        "pictures": len(logits),
+        "ece_before": before.metrics["ece"],
+        "ece_after": after.metrics["ece"],
+    }
+    return replace(card, calibration=calibration), after
 
 
 def training_inputs(job: Job) -> Iterator[Tensor]:
@@ -91,6 +113,11 @@ def facts(card: Card, parameters: int) -> dict[str, str]:
         "Versions": ", ".join(f"{name} {provenance['versions'][name]}" for name in ("resnets", "torch", "torchvision")),
         "Command": provenance["command"],
     }
+    if scaled := card.calibration:
+        lines["Calibration"] = (
+            f"temperature {scaled['temperature']:.2f}, fitted on {scaled['pictures']:,} pictures "
+            f"({scaled['fitted_on']}); error {scaled['ece_before']:.2%} before, {scaled['ece_after']:.2%} after"
+        )
     if data["left_out"]:
         lines["Left out"] = f"{len(data['left_out']):,} unreadable pictures, named in model.json"
     return lines

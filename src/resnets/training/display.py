@@ -98,7 +98,7 @@ def print_plan(console: Console, job: Job) -> None:
     )
     smallest, largest = class_sizes(job)
     if largest >= IMBALANCED * smallest:
-        advice = "" if recipe.balance else "; --balance sampling would even them out"
+        advice = "" if recipe.balance else "; --balance sampling or loss would even them out"
         console.print(f"the classes have from {smallest:,} to {largest:,} training pictures{advice}", highlight=False)
     if frozen := frozen_stages(job.bare_network, recipe):
         later = f", one less every {recipe.unfreeze_every} epochs" if recipe.unfreeze_every else ""

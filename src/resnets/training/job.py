@@ -9,7 +9,7 @@ import torch
 from lightning_fabric import Fabric
 from lightning_fabric.loggers.logger import Logger
 from lightning_fabric.strategies.fsdp import FSDPStrategy
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
@@ -134,6 +134,7 @@ def create_job(
     if weights is not None:
         account = load_weights(network, weights.tensors, weights.origin, card.classes, weights.classes)
         card = replace(card, provenance={**card.provenance, "weights_account": dict(account.rows())})
+    class_weights = inverse_class_sizes(data.splits["train"].targets) if recipe.balance == "loss" else None
     logger = card.provenance["logger"] if fabric.is_global_zero else None
     average = exponential_average(network, recipe.ema).to(fabric.device) if recipe.ema else None
     frozen = frozen_stages(network, recipe)
@@ -166,7 +167,7 @@ def create_job(
         run=run,
         card=card,
         recipe=recipe,
-        task=create_task(card.task, card.classes, recipe.label_smoothing),
+        task=create_task(card.task, card.classes, recipe.label_smoothing, class_weights),
         network=wrapped,
         average=average,
         optimiser=optimiser,
@@ -176,3 +177,9 @@ def create_job(
         logger=None if logger is None else create_logger(logger, run.folder),
         account=account,
     )
+
+
+def inverse_class_sizes(targets: Tensor) -> Tensor:
+    """For each class, N / (K n) of its n pictures, so that all classes count alike and a picture 1 on average."""
+    counts = targets.bincount().clamp(min=1)
+    return len(targets) / (len(counts) * counts)

@@ -15,7 +15,7 @@ from resnets.data.transforms import Augmentation
 Optimizer = Literal["sgd", "adamw", "muon"]
 Schedule = Literal["step", "cosine", "linear"]
 HeadOnly = Literal["", "sgd", "logistic"]
-Balance = Literal["", "sampling"]
+Balance = Literal["", "sampling", "loss"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,7 @@ class Recipe(Augmentation):
         patience: epochs without a lower validation loss after which training stops, the best weights being kept; 0 for
             never. It needs a validation split.
         balance: "sampling" takes equally many pictures of each class in every epoch, repeating those of small classes;
-            "" takes each picture once.
+            "loss" counts each picture in inverse proportion to its class's size; "" takes all alike.
         freeze: the last stage that keeps its weights and batch-norm statistics, such as "layer2"; "all" for every
             stage, so that the classifier alone learns; "" for none.
         unfreeze_every: epochs after which one frozen stage more, the last first, begins to learn; 0 for never.
