@@ -68,9 +68,9 @@ def test_smoothed_targets_are_pytorchs(logits, targets):
     torch.testing.assert_close(found, -(shares * logits.log_softmax(1)).sum(1).mean())
 
 
-def test_hits_of_mixed_targets_count_the_larger_share():
+def test_the_score_of_mixed_targets_counts_the_larger_share():
     batch = Batch(torch.empty(2), torch.tensor([[0.7, 0.3], [0.4, 0.6]]), torch.arange(2))
-    assert Classification(("a", "b")).hits(torch.tensor([[1.0, 0.0], [1.0, 0.0]]), batch) == 1
+    assert Classification(("a", "b")).scored(torch.tensor([[1.0, 0.0], [1.0, 0.0]]), batch) == 1
 
 
 def test_what_a_task_refuses():

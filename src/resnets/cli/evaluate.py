@@ -10,6 +10,8 @@ from rich.table import Table
 
 from resnets.inference.evaluation import EVALUATION_BATCH
 from resnets.inference.evaluation import evaluate as evaluate_run
+from resnets.runs.run import find_run
+from resnets.tasks import task_class
 
 
 def evaluate(
@@ -23,7 +25,8 @@ def evaluate(
     device: str | None = None,
     json: bool = False,
 ) -> None:
-    """Measure a trained network: accuracy, top-5, loss, calibration error, and the accuracy of each class.
+    """Measure a trained network: of a classifier accuracy, top-5, loss, calibration error and the accuracy of each
+    class; of numbers their errors.
 
     Args:
         run: the run's folder, or the name of one in the package.
@@ -45,35 +48,21 @@ def evaluate(
         workers=workers,
         device=device,
     )
-    per_class = evaluation.per_class()
     if json:
-        print(
-            dumps(
-                {
-                    "run": str(run),
-                    "split": evaluation.split,
-                    "metrics": evaluation.metrics,
-                    "per_class": {name: share for name, share in per_class.items() if share is not None},
-                },
-                indent=2,
-            )
-        )
+        print(dumps({"run": str(run), "split": evaluation.split, **evaluation.to_dict()}, indent=2))
         return
     metrics, console = evaluation.metrics, Console()
     console.print(f"{run} on {metrics['count']:,.0f} pictures ({evaluation.split})", highlight=False)
+    formats = task_class(find_run(run).card().task).formats
     table = Table(box=SIMPLE_HEAD)
-    for heading in ("Accuracy", "Top-5", "Loss", "Calibration error"):
-        table.add_column(heading, justify="right")
-    table.add_row(
-        f"{metrics['accuracy']:.2%}",
-        f"{metrics['top5']:.2%}",
-        f"{metrics['loss']:.4f}",
-        f"{metrics['ece']:.2%}",
-    )
+    for label, _ in formats.values():
+        table.add_column(label.capitalize(), justify="right")
+    table.add_row(*(form.format(metrics[name]) for name, (_, form) in formats.items()))
     console.print(table)
-    classes = Table(box=SIMPLE_HEAD)
-    classes.add_column("Class")
-    classes.add_column("Accuracy", justify="right")
-    for name, share in sorted(per_class.items(), key=lambda item: (item[1] is None, item[1])):
-        classes.add_row(name, "no pictures" if share is None else f"{share:.2%}")
-    console.print(classes)
+    headings, rows = evaluation.details()
+    details = Table(box=SIMPLE_HEAD)
+    for number, heading in enumerate(headings):
+        details.add_column(heading.capitalize(), justify="right" if number else "left")
+    for row in rows:
+        details.add_row(*row)
+    console.print(details)

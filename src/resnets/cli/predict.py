@@ -24,7 +24,7 @@ def predict(
     device: str | None = None,
     json: bool = False,
 ) -> None:
-    """Name the class of pictures. One that cannot be read gets an error; the others go on.
+    """Name the class of pictures, or give their numbers. One that cannot be read gets an error; the others go on.
 
     Args:
         run: the run's folder, or the name of one in the package.
@@ -41,7 +41,7 @@ def predict(
     for answer in load(run, device).predict(paths, top, batch_size):
         answers.append(answer)
         if json:
-            print(dumps({name: value for name, value in asdict(answer).items() if value is not None}))
+            print(dumps({name: value for name, value in asdict(answer).items() if value not in (None, ())}))
     if not json:
         print_table(answers)
     failed = sum(answer.error is not None for answer in answers)
@@ -68,14 +68,17 @@ def find_pictures(image: str) -> list[Path]:
 
 
 def print_table(answers: list[Prediction]) -> None:
-    """A line a picture, and a line more for each further class."""
+    """A line a picture, and a line more for each further class or number."""
+    numbers = any(answer.values for answer in answers)
     table = Table(box=SIMPLE_HEAD)
     table.add_column("Picture", overflow="fold")
-    table.add_column("Class", overflow="fold")
-    table.add_column("Probability", justify="right")
+    table.add_column("Number" if numbers else "Class", overflow="fold")
+    table.add_column("Value" if numbers else "Probability", justify="right")
     for answer in answers:
         if answer.error is not None:
             table.add_row(Text(answer.name), Text(answer.error, style="red"), "")
-        for number, (label, share) in enumerate(zip(answer.classes, answer.probabilities, strict=True)):
-            table.add_row(Text(answer.name if number == 0 else ""), Text(label), f"{share:.1%}")
+        rows = [(name, f"{value:.4g}") for name, value in (answer.values or {}).items()]
+        rows += [(name, f"{share:.1%}") for name, share in zip(answer.classes, answer.probabilities, strict=True)]
+        for number, (label, text) in enumerate(rows):
+            table.add_row(Text(answer.name if number == 0 else ""), Text(label), text)
     Console().print(table)

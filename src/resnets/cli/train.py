@@ -20,6 +20,7 @@ def train(
     run: Path | None = None,
     model: str = "auto",
     recipe: str = "auto",
+    task: str = "auto",
     size: int | None = None,
     val_share: float | None = None,
     folds: int = 0,
@@ -48,6 +49,7 @@ def train(
         run: the folder to write; by default runs/DATA-MODEL, numbered where that is taken.
         model: a name that `resnets models` lists; auto takes resnet20 for small pictures, resnet18 for larger ones.
         recipe: paper-cifar, paper-imagenet, quick, photographs, a YAML file, or auto, which picks by the data.
+        task: classification or regression; auto does what the data's targets ask for.
         size: side of the network's input in pixels; by default what suits the pictures.
         val_share: share of the training pictures to hold out for validation where the data has no such split.
         folds: cross-validate: train as often as there are folds, each judged on pictures that it has not seen, and
@@ -82,7 +84,7 @@ def train(
         raise ValueError("give the data to train on, such as `resnets train digits`, or a run to --resume")
     elif print_config:
         card = plan(
-            open_dataset(data, val_share=val_share),
+            open_dataset(data, task=task, val_share=val_share),
             model=model,
             recipe=recipe,
             size=size,
@@ -95,6 +97,7 @@ def train(
             "run": run,
             "model": model,
             "recipe": recipe,
+            "task": task,
             "size": size,
             "val_share": val_share,
             "weights": weights,

@@ -31,7 +31,7 @@ class Audit:
     """What reading every picture of a data set has shown.
 
     Attributes:
-        counts: pictures of each class in each split, those that cannot be read included.
+        counts: pictures of each class in each split, those that cannot be read included; of numbers, of all.
         unreadable: samples that cannot be decoded, and why.
         shared: groups of samples with the same pixels that stand in more than one split, as (split, name).
         shortages: classes with fewer than 10 pictures in a split, those with none first.
@@ -143,5 +143,7 @@ def _problem(dataset: Dataset, index: int) -> Unreadable | None:
 
 
 def _counts(dataset: Dataset) -> dict[str, int]:
+    if dataset.targets.is_floating_point():
+        return {"pictures": len(dataset)}
     numbers = dataset.targets.bincount(minlength=len(dataset.classes)).tolist()
     return dict(zip(dataset.classes, numbers, strict=True))

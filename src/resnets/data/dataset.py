@@ -52,9 +52,9 @@ class Dataset:
 
     Attributes:
         split: "train", "val" or "test".
-        classes: the names of the classes; a target is a position in it.
+        classes: the names of the classes, a target being a position in it; of numbers, what each is called.
         names: one a sample, unique within the source.
-        targets: (N,) int64.
+        targets: (N,) int64 classes, or (N, T) float32 numbers.
     """
 
     def __init__(
@@ -124,7 +124,8 @@ class Data:
         source: what was asked for.
         name: what to call it in a title.
         format: the kind of source, a module of `resnets.data.sources`.
-        classes: the names of the classes, the same in every split.
+        task: what the targets ask for: "classification" or "regression".
+        classes: the names of the classes, the same in every split; of numbers, what each is called.
         splits: "train", "val" and "test", as far as they are there.
         channels: 1 if all pictures looked at are grey, else 3.
         fingerprint: sha256 over the names, classes and sizes in bytes of all samples.
@@ -137,6 +138,7 @@ class Data:
     source: str
     name: str
     format: str
+    task: str
     classes: tuple[str, ...]
     splits: Mapping[str, Dataset]
     channels: int
@@ -161,11 +163,17 @@ class Data:
 
 
 def open_dataset(
-    source: str | Path, *, val_share: float | None = None, fold: Fold | None = None, split_seed: int = 0
+    source: str | Path,
+    *,
+    task: str = "auto",
+    val_share: float | None = None,
+    fold: Fold | None = None,
+    split_seed: int = 0,
 ) -> Data:
     """Open a data set: a folder, an archive, a table, a Hugging Face id `hf:OWNER/NAME`, or a built-in name.
 
-    No picture is decoded. Splits that the source has are used as they are. Where it has one split only, or
+    No picture is decoded. The task is what the targets ask for; labels that are numbers are classes unless `task` is
+    "regression". Splits that the source has are used as they are. Where it has one split only, or
     none, a fifth of each class is held out for testing. `val_share` holds out that share of the training
     pictures of each class for validation; with `fold`, a number and how many there are, that part of the training and
     validation pictures is for validation, and there is no test split. What is held out is a function of `split_seed`
@@ -179,14 +187,18 @@ def open_dataset(
     """
     asked = source if isinstance(source, str) else os.fspath(source.absolute())
     format_name, module = find_source(asked)
-    listing: Listing = module.open(asked)
+    opened: Listing = module.open(asked)
+    listing = opened.for_task(task, asked)
     classes = listing.classes or tuple(sorted(set(listing.labels)))
-    if len(classes) < 2:
+    if listing.values is None and len(classes) < 2:
         raise ValueError(f"{source} has one class only ({classes[0]}); expected pictures of two classes or more")
     if len(set(listing.names)) != len(listing.names):
         raise ValueError(f"{source} names a picture twice; expected every sample once")
-    number = {label: i for i, label in enumerate(classes)}
-    targets = torch.tensor([number[label] for label in listing.labels])
+    if listing.values is None:
+        number = {label: i for i, label in enumerate(classes)}
+        targets = torch.tensor([number[label] for label in listing.labels])
+    else:
+        targets = torch.tensor(listing.values, dtype=torch.float32)
     members, made = split_listing(listing, val_share, split_seed, fold)
     splits = {
         split: Dataset(
@@ -203,6 +215,7 @@ def open_dataset(
         source=os.fspath(source),
         name=listing.name,
         format=format_name,
+        task=listing.task,
         classes=classes,
         splits=splits,
         channels=_channels(listing),
@@ -219,6 +232,7 @@ def reopen(known: Mapping[str, Any]) -> Data:
     fold = known.get("fold")
     return open_dataset(
         known["source"],
+        task=known.get("task", "auto"),
         val_share=known["val_share"],
         fold=None if fold is None else (fold[0], fold[1]),
         split_seed=known["split_seed"],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from PIL import Image
 
@@ -27,12 +27,13 @@ class Listing:
     Attributes:
         name: what to call it in a title.
         names: one a sample, unique, the same on every machine ("train/ants/0013035.jpg").
-        labels: the class of each sample.
+        labels: the class of each sample; of numbers, the text they were read from.
         splits: "train", "val" or "test" of each sample, or None where the source does not say.
         contents: what stands for each sample's content in the fingerprint; its size in bytes, or a hash.
         open_picture: from a sample's position to an opened, not yet decoded picture. It must be picklable,
             and safe to call from several threads.
-        classes: the classes in their own order; by default sorted by name.
+        classes: the classes in their own order, by default sorted by name; of numbers, what each is called.
+        values: where each sample has numbers for a class, those of each sample.
     """
 
     name: str
@@ -42,6 +43,33 @@ class Listing:
     contents: Sequence[int | str]
     open_picture: Callable[[int], Image.Image]
     classes: tuple[str, ...] | None = None
+    values: Sequence[tuple[float, ...]] | None = None
+
+    @property
+    def task(self) -> str:
+        """What the targets ask for: "classification" or "regression"."""
+        return "classification" if self.values is None else "regression"
+
+    @property
+    def strata(self) -> Sequence[str]:
+        """What is spread evenly over splits: the classes; numbers are not."""
+        return self.labels if self.values is None else [""] * len(self.labels)
+
+    def for_task(self, task: str, source: str) -> Listing:
+        """The listing as a task takes it; labels that are numbers can be read as such.
+
+        Raises:
+            ValueError: if the task is not one that these targets answer.
+        """
+        if task in ("auto", self.task):
+            return self
+        if task != "regression":
+            raise ValueError(f"{source} has {self.task} targets, so it cannot be used for {task}; leave out --task")
+        try:
+            values = [(float(label),) for label in self.labels]
+        except ValueError:
+            raise ValueError(f"{source} has classes that are no numbers, so it cannot be used for regression") from None
+        return replace(self, values=values, classes=("label",))
 
 
 def is_picture(path: str) -> bool:

@@ -60,12 +60,12 @@ def fold_out(listing: Listing, positions: Iterable[int], fold: Fold, seed: int) 
         ValueError: if a class has fewer samples than there are folds.
     """
     number, count = fold
-    everyone = sorted(positions, key=lambda i: (listing.labels[i], hashed(seed, listing.names[i])))
-    sizes = Counter(listing.labels[i] for i in everyone)
+    strata = listing.strata
+    everyone = sorted(positions, key=lambda i: (strata[i], hashed(seed, listing.names[i])))
+    sizes = Counter(strata[i] for i in everyone)
     if too_small := [label for label, size in sizes.items() if size < count]:
-        raise ValueError(
-            f"{listing.name}: class {too_small[0]} has fewer pictures than the {count} folds; ask for fewer"
-        )
+        lacking = f"its class {too_small[0]}" if too_small[0] else "it"
+        raise ValueError(f"{listing.name}: {lacking} has fewer pictures than the {count} folds; ask for fewer")
     held = set(everyone[number - 1 :: count])
     return [i for i in everyone if i not in held], [i for i in everyone if i in held]
 
@@ -78,9 +78,9 @@ def hold_out(listing: Listing, positions: Iterable[int], share: float, seed: int
     few others.
     """
     of_class: dict[str, list[int]] = defaultdict(list)
-    everyone = list(positions)
+    everyone, strata = list(positions), listing.strata
     for position in everyone:
-        of_class[listing.labels[position]].append(position)
+        of_class[strata[position]].append(position)
     held: set[int] = set()
     for group in of_class.values():
         group.sort(key=lambda i: hashed(seed, listing.names[i]))

@@ -110,7 +110,8 @@ def prepare(
     """A batch of uint8 pictures as the network takes them: cropped, flipped, normalised, mixed and erased.
 
     Without `augmentation` they are only normalised. Where pictures are mixed, the targets become (N,
-    num_classes) float32 shares; otherwise they stay as they are. `scale` and `ratio` are the loader's part.
+    num_classes) float32 shares, or numbers mixed alike; otherwise they stay as they are. `scale` and `ratio` are the
+    loader's part.
     """
     choices = augmentation or Augmentation()
     images, targets = batch.images, batch.targets
@@ -127,7 +128,8 @@ def prepare(
     if choices.mixes:
         if num_classes is None:
             raise ValueError("mixup and cutmix need num_classes, the number of columns of the targets they make")
-        images, targets = _mix(images, F.one_hot(targets, num_classes).float(), choices, random)
+        shares = targets if targets.is_floating_point() else F.one_hot(targets, num_classes).float()
+        images, targets = _mix(images, shares, choices, random)
     if choices.erasing:
         images = erase(images, random("erasing", 5), choices.erasing)
     return replace(batch, images=images, targets=targets)

@@ -17,8 +17,7 @@ from resnets.data.loading import Loader
 from resnets.data.transforms import prepare
 from resnets.inference.predictor import Predictor
 from resnets.runs.card import Card
-from resnets.tasks import Task
-from resnets.tasks.classification import Evaluation
+from resnets.tasks import Evaluation, Task
 from resnets.types import Preprocessing
 
 EVALUATION_BATCH = 256
@@ -113,7 +112,8 @@ def evaluate(
 
 def _chosen_split(card: Card, source: str | Path | None, split: str | None) -> tuple[Data, Dataset]:
     known = card.data
-    data = open_dataset(known["source"] if source is None else source, split_seed=known["split_seed"])
+    asked = known["source"] if source is None else source
+    data = open_dataset(asked, task=card.task, split_seed=known["split_seed"])
     own = data.fingerprint == known["fingerprint"]
     if own:
         data = reopen({**known, "source": data.source})

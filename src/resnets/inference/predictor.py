@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -36,12 +36,14 @@ class Prediction:
         name: its path, or its number where it has none.
         classes: from the most probable down.
         probabilities: of those classes, 0 to 1.
-        error: why the picture could not be read; there are no classes then.
+        values: where the network gives numbers, those by name.
+        error: why the picture could not be read; there is no answer then.
     """
 
     name: str
     classes: tuple[str, ...] = ()
     probabilities: tuple[float, ...] = ()
+    values: Mapping[str, float] | None = None
     error: str | None = None
 
 
@@ -61,7 +63,7 @@ class Predictor:
         self.card: Card = folder.card()
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.network: nn.Module = folder.network().to(memory_format=torch.channels_last).to(self.device)
-        self.task = create_task(self.card.task, self.card.classes)
+        self.task = create_task(self.card.task, self.card.classes, self.card.settings)
 
     def __call__(self, picture: Picture) -> Prediction:
         """The answer for one picture, all classes in order.
@@ -97,8 +99,8 @@ class Predictor:
                 yield from self._answers(names, views, top)
 
     @torch.inference_mode()
-    def probabilities(self, images: Tensor) -> Tensor:
-        """(N, K) float32 on the CPU, for (N, C, H, W) uint8 pictures of the network's input size."""
+    def answers(self, images: Tensor) -> Tensor:
+        """Probabilities or numbers (N, K), float32 on the CPU, for (N, C, H, W) uint8 pictures of the input's size."""
         numbers = torch.arange(len(images))
         batch = Batch(images, torch.zeros_like(numbers), numbers).to(self.device)
         prepared = prepare(batch, self.card.preprocessing, channels_last=True)
@@ -113,14 +115,12 @@ class Predictor:
 
     def _answers(self, names: list[str], views: list[Tensor | str], top: int | None) -> Iterator[Prediction]:
         readable = [picture for picture in views if isinstance(picture, Tensor)]
-        rows = iter(self.probabilities(torch.stack(readable)) if readable else ())
+        rows = iter(self.answers(torch.stack(readable)) if readable else ())
         for name, picture in zip(names, views, strict=True):
             if isinstance(picture, str):
                 yield Prediction(name, error=picture)
                 continue
-            shares, order = next(rows).sort(descending=True, stable=True)
-            classes = tuple(self.card.classes[number] for number in order[:top].tolist())
-            yield Prediction(name, classes, tuple(shares[:top].tolist()))
+            yield Prediction(name, **self.task.prediction(next(rows), top))
 
 
 def load(run: str | Path, device: str | torch.device | None = None) -> Predictor:

@@ -26,6 +26,7 @@ class Card:
         task: the module of `resnets.tasks` that knows loss, answers and metrics.
         architecture: the declaration of the network, as its `to_dict()` writes it.
         classes: names in the order of the network's outputs.
+        settings: what the task has to know of the training targets, such as mean and std of numbers.
         preprocessing: from a picture to the network's input, exactly.
         metrics: measured on `data["evaluated_on"]`, accuracies as shares from 0 to 1.
         recipe: every field of the training recipe.
@@ -44,6 +45,7 @@ class Card:
     metrics: Mapping[str, float] = field(default_factory=dict)
     recipe: Mapping[str, Any] = field(default_factory=dict)
     data: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
     calibration: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     format: int = FORMAT

@@ -1,22 +1,74 @@
-"""What is asked of a network: one module a task, found by its name; the training loop knows none of them by name."""
+"""What is asked of a network: one module a task, found by its name; nothing that calls one knows it by name.
+
+A module here defines `TASK`, a class with what `Task` says.
+"""
 
 from __future__ import annotations
 
 import pkgutil
+from collections.abc import Mapping, Sequence
 from importlib import import_module
+from typing import Any, ClassVar, Protocol
 
 from torch import Tensor
 
-from resnets.tasks.classification import Classification
-
-Task = Classification
-"""What the loop calls; a union as soon as there is a second task."""
+from resnets.types import Batch
 
 
-def create_task(
-    name: str, classes: tuple[str, ...], label_smoothing: float = 0.0, class_weights: Tensor | None = None
-) -> Task:
-    """The task that a module of this package defines, for networks whose outputs are `classes`.
+class Evaluation(Protocol):
+    """A network's answers to every picture of a split, in the split's order, and what they are worth."""
+
+    @property
+    def split(self) -> str:
+        """Its name: "train", "val", "test", or "all" of data without splits."""
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Figures by name; `loss` and `count`, the number of pictures, are always there."""
+
+    def details(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+        """Headings and rows of a table that tells more than the metrics, such as a row for each class."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """What `resnets evaluate --json` prints besides run and split."""
+
+
+class Task(Protocol):
+    """What is asked of a network.
+
+    Attributes:
+        name: the module's.
+        formats: by the name of a metric, in the order in which they are shown, what it is called and how it is
+            written.
+        score: the metric that is counted during training, too.
+    """
+
+    name: ClassVar[str]
+    formats: ClassVar[dict[str, tuple[str, str]]]
+    score: ClassVar[str]
+
+    @staticmethod
+    def settings_of(targets: Tensor) -> dict[str, Any]:
+        """What has to be known of the training targets before there is a loss; it goes into the card."""
+
+    def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
+        """The mean loss of a batch, ()."""
+
+    def scored(self, outputs: Tensor, batch: Batch) -> Tensor:
+        """The sum of the score over the pictures of a batch, ()."""
+
+    def answers(self, outputs: Tensor) -> Tensor:
+        """What the outputs (N, K) say, one row a picture."""
+
+    def prediction(self, answer: Tensor, top: int | None) -> dict[str, Any]:
+        """One row of `answers` in the fields of a `Prediction`."""
+
+    def evaluation(self, split: str, outputs: Tensor, targets: Tensor, names: Sequence[str]) -> Evaluation:
+        """Judge the outputs for a whole split."""
+
+
+def task_class(name: str) -> Any:
+    """The class of a task.
 
     Raises:
         ValueError: if there is no such module.
@@ -24,5 +76,27 @@ def create_task(
     known = [module.name for module in pkgutil.iter_modules(__path__)]
     if name not in known:
         raise ValueError(f"there is no task {name!r}; there is {', '.join(known)}")
-    task: Task = import_module(f"{__name__}.{name}").TASK(classes, label_smoothing, class_weights)
+    return import_module(f"{__name__}.{name}").TASK
+
+
+def create_task(
+    name: str,
+    classes: tuple[str, ...],
+    settings: Mapping[str, Any] | None = None,
+    *,
+    label_smoothing: float = 0.0,
+    class_weights: Tensor | None = None,
+) -> Task:
+    """A task for networks whose outputs are `classes`.
+
+    Args:
+        name: a module of this package.
+        classes: what the outputs are called.
+        settings: what `settings_of` gave for the training targets.
+        label_smoothing, class_weights: of a loss over classes.
+
+    Raises:
+        ValueError: if there is no such task, or it has no use for an argument.
+    """
+    task: Task = task_class(name)(classes, settings or {}, label_smoothing=label_smoothing, class_weights=class_weights)
     return task

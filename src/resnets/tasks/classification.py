@@ -5,8 +5,9 @@ Shapes: N pictures, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -40,6 +41,18 @@ class Evaluation:
     names: tuple[str, ...]
     metrics: dict[str, float]
 
+    def details(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+        """A row for each class, the weakest first, those without pictures last."""
+        weakest_first = sorted(self.per_class().items(), key=lambda item: (item[1] is None, item[1]))
+        return ("Class", "Accuracy"), [
+            (name, "no pictures" if share is None else f"{share:.2%}") for name, share in weakest_first
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Metrics, and the accuracy of each class that has pictures."""
+        per_class = {name: share for name, share in self.per_class().items() if share is not None}
+        return {"metrics": self.metrics, "per_class": per_class}
+
     def per_class(self) -> dict[str, float | None]:
         """The share of each class's pictures that are answered rightly; None where a class has none."""
         right = self.probabilities.argmax(1) == self.targets
@@ -52,14 +65,27 @@ class Classification:
 
     Args:
         classes: names in the order of the network's outputs; at least two.
+        settings: none are needed.
         label_smoothing: the share of each target that is spread over all classes (arXiv:1512.00567, section 7).
         class_weights: (K,) by which each class's pictures count in training; all alike unless given.
     """
 
     name = "classification"
+    formats: ClassVar[dict[str, tuple[str, str]]] = {
+        "accuracy": ("accuracy", "{:.2%}"),
+        "top5": ("top-5 accuracy", "{:.2%}"),
+        "ece": ("calibration error", "{:.2%}"),
+        "loss": ("loss", "{:.4f}"),
+    }
+    score = "accuracy"
 
     def __init__(
-        self, classes: Sequence[str], label_smoothing: float = 0.0, class_weights: Tensor | None = None
+        self,
+        classes: Sequence[str],
+        settings: Mapping[str, Any] | None = None,
+        *,
+        label_smoothing: float = 0.0,
+        class_weights: Tensor | None = None,
     ) -> None:
         if len(classes) < 2:
             raise ValueError(f"classification needs at least two classes, not {list(classes)}")
@@ -67,12 +93,17 @@ class Classification:
         self.label_smoothing = label_smoothing
         self.class_weights = class_weights
 
+    @staticmethod
+    def settings_of(targets: Tensor) -> dict[str, Any]:
+        """Nothing has to be known beforehand."""
+        return {}
+
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Mean cross-entropy of (N, K) logits; targets are class numbers (N,) or class shares (N, K)."""
         weights = None if self.class_weights is None else self.class_weights.to(outputs.device, outputs.dtype)
         return F.cross_entropy(outputs, batch.targets, weights, label_smoothing=self.label_smoothing)
 
-    def hits(self, outputs: Tensor, batch: Batch) -> Tensor:
+    def scored(self, outputs: Tensor, batch: Batch) -> Tensor:
         """How many pictures are answered rightly, (); where classes are mixed, the largest share is the truth."""
         targets = batch.targets if batch.targets.ndim == 1 else batch.targets.argmax(1)
         return (outputs.argmax(1) == targets).sum()
@@ -80,6 +111,14 @@ class Classification:
     def answers(self, outputs: Tensor) -> Tensor:
         """Logits (N, K) to probabilities (N, K)."""
         return outputs.float().softmax(1)
+
+    def prediction(self, answer: Tensor, top: int | None) -> dict[str, Any]:
+        """The most probable classes, as many as `top` or all, with their probabilities."""
+        shares, order = answer.sort(descending=True, stable=True)
+        return {
+            "classes": tuple(self.classes[number] for number in order[:top].tolist()),
+            "probabilities": tuple(shares[:top].tolist()),
+        }
 
     def evaluation(self, split: str, outputs: Tensor, targets: Tensor, names: Sequence[str]) -> Evaluation:
         """Judge the (N, K) logits of a whole split.

@@ -20,7 +20,7 @@ def choose_model(preprocessing: Preprocessing) -> str:
     return "resnet20" if max(preprocessing.size) <= SMALL else "resnet18"
 
 
-def choose_recipe(preprocessing: Preprocessing, pictures: int) -> Recipe:
+def choose_recipe(preprocessing: Preprocessing, pictures: int, task: str = "classification") -> Recipe:
     """`quick` for small pictures, `photographs` for larger ones, `paper-imagenet` for a large set of those.
 
     In a small set the batch is at most a twentieth of the pictures, the learning rate in proportion, targets are
@@ -28,17 +28,22 @@ def choose_recipe(preprocessing: Preprocessing, pictures: int) -> Recipe:
     eighth of a small picture's side.
     Grey pictures are not mirrored, because most of them are of signs that have a direction, such as digits.
 
+    For numbers all of a picture is seen, because a part of it may not have the same, and nothing is smoothed.
+
     Args:
         preprocessing: the network's input.
         pictures: how many there are to train on.
+        task: what is asked of the network.
     """
     small = max(preprocessing.size) <= SMALL
-    if not small and pictures >= PHOTOGRAPHS_OF_A_LARGE_SET:
+    if task == "classification" and not small and pictures >= PHOTOGRAPHS_OF_A_LARGE_SET:
         return load_recipe("paper-imagenet")
     recipe = load_recipe("quick" if small else "photographs")
     few = pictures // 20 < recipe.batch_size
     batch_size = min(recipe.batch_size, max(16, 1 << (pictures // 20).bit_length() - 1))
     epochs = max(recipe.epochs, min(MOST_EPOCHS, -(-ENOUGH_STEPS * batch_size // pictures)))
+    if task == "regression":
+        recipe, few = replace(recipe, scale=(1.0, 1.0), label_smoothing=0.0), False
     return replace(
         recipe,
         batch_size=batch_size,

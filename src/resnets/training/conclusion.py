@@ -16,7 +16,7 @@ from resnets.data.transforms import prepare
 from resnets.inference.calibration import fit_temperature
 from resnets.inference.evaluation import EVALUATION_BATCH, evaluate_network, outputs_of
 from resnets.runs.card import Card
-from resnets.tasks.classification import Evaluation
+from resnets.tasks import Evaluation
 from resnets.training.averaging import recompute_statistics
 from resnets.training.job import Job
 from resnets.weights.files import read_tensors
@@ -145,12 +145,10 @@ def print_result(console: Console, job: Job, card: Card) -> None:
     table = Table(title=f"{card.model} on {card.data['name']}", title_justify="left", show_header=False, box=None)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
-    percentages = {"accuracy": "accuracy", "top5": "top-5 accuracy", "ece": "calibration error"}
     if card.metrics:
         table.add_row("measured on", f"{card.metrics['count']:,.0f} {card.data['evaluated_on']} pictures")
-        for name, label in percentages.items():
-            table.add_row(label, f"{card.metrics[name]:.2%}")
-        table.add_row("loss", f"{card.metrics['loss']:.4f}")
+        for name, (label, form) in job.task.formats.items():
+            table.add_row(label, form.format(card.metrics[name]))
     table.add_row("trained in", duration(card.provenance["seconds"]))
     table.add_row("weights", str(job.run.weights_path))
     table.add_row("card", str(job.run.card_path))

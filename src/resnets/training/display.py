@@ -9,6 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from resnets.tasks import Task
 from resnets.training.freezing import frozen_stages
 from resnets.training.job import Job
 from resnets.training.state import State
@@ -22,10 +23,11 @@ IMBALANCED = 3
 
 
 class TrainingDisplay:
-    """A bar with the loss, the accuracy, pictures per second and the time left; above it a line an epoch."""
+    """A bar with the loss, the score, pictures per second and the time left; above it a line an epoch."""
 
-    def __init__(self, console: Console, total_steps: int, steps_per_epoch: int, first_step: int) -> None:
+    def __init__(self, console: Console, task: Task, total_steps: int, steps_per_epoch: int, first_step: int) -> None:
         self.console = console
+        self.score, (_, self.form) = task.score, task.formats[task.score]
         self.steps_per_epoch = steps_per_epoch
         self.epochs = -(-total_steps // steps_per_epoch)
         self.updated = 0.0
@@ -54,24 +56,28 @@ class TrainingDisplay:
         if self.progress.disable or now - self.updated < SECONDS_BETWEEN_UPDATES:
             return
         self.updated = now
-        pictures, loss, hits = state.totals.tolist()
+        pictures, loss, score = state.totals.tolist()
         speed = pictures / max(state.seconds, 1e-9)
         self.progress.update(
             self.bar,
             completed=state.step,
             epoch=f"{-(-state.step // self.steps_per_epoch)}/{self.epochs}",
-            news=f"loss {loss / pictures:.3f}  accuracy {hits / pictures:.1%}  {speed:,.0f} pictures/s",
+            news=f"loss {loss / pictures:.3f}  {self.scored(score / pictures)}  {speed:,.0f} pictures/s",
         )
+
+    def scored(self, value: float) -> str:
+        """The score with its name."""
+        return f"{self.score} {self.form.format(value)}"
 
     def epoch(self, row: dict[str, float]) -> None:
         """Write the epoch's line."""
         parts = [
             f"epoch {row['epoch']:>3.0f}/{self.epochs}",
             f"lr {row['lr']:.4f}",
-            f"train loss {row['train_loss']:.3f} accuracy {row['train_accuracy']:.2%}",
+            f"train loss {row['train_loss']:.3f} {self.scored(row[f'train_{self.score}'])}",
         ]
         parts += [
-            f"{split} loss {row[f'{split}_loss']:.3f} accuracy {row[f'{split}_accuracy']:.2%}"
+            f"{split} loss {row[f'{split}_loss']:.3f} {self.scored(row[f'{split}_{self.score}'])}"
             for split in ("val", "test")
             if f"{split}_loss" in row
         ]
@@ -80,8 +86,11 @@ class TrainingDisplay:
 
 
 def class_sizes(job: Job) -> tuple[int, int]:
-    """How many training pictures the smallest and the largest class have."""
-    counts = job.train.dataset.targets.bincount(minlength=len(job.card.classes))
+    """How many training pictures the smallest and the largest class have; alike where there are none."""
+    targets = job.train.dataset.targets
+    if targets.is_floating_point():
+        return 1, 1
+    counts = targets.bincount(minlength=len(job.card.classes))
     return int(counts.min()), int(counts.max())
 
 

@@ -111,14 +111,14 @@ def train_step(job: Job, batch: Batch, epoch: int, rate: float) -> None:
     job.optimiser.zero_grad()
     if job.average is not None:
         job.average.update_parameters(job.bare_network)
-    job.state.count(loss, job.task.hits(outputs, batch), len(batch))
+    job.state.count(loss, job.task.scored(outputs, batch), len(batch))
 
 
 def end_epoch(job: Job, epoch: int) -> dict[str, float]:
     """Evaluate where it is due, write the epoch's row and the checkpoint, and give the row."""
     state, recipe = job.state, job.recipe
     job.fabric.all_reduce(state.totals, reduce_op="sum")  # in place
-    pictures, loss, hits = state.totals.tolist()
+    pictures, loss, score = state.totals.tolist()
     if not math.isfinite(loss):
         raise FloatingPointError(
             f"the loss is {loss} in epoch {epoch + 1}: the training has diverged; lower --lr (now {recipe.lr}), "
@@ -129,7 +129,7 @@ def end_epoch(job: Job, epoch: int) -> dict[str, float]:
         "step": state.step,
         "lr": learning_rate(recipe, (state.step - 1) / job.total_steps),
         "train_loss": loss / pictures,
-        "train_accuracy": hits / pictures,
+        f"train_{job.task.score}": score / pictures,
         "images_per_second": pictures / state.seconds,
         "seconds": state.trained_seconds + state.seconds,
     }

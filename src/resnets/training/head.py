@@ -41,6 +41,8 @@ def fit_head(job: Job, display: Display) -> None:
     Raises:
         ValueError: if the task or the processes cannot be served.
     """
+    if job.recipe.head_only == "logistic" and job.card.task != "classification":
+        raise ValueError(f"logistic regression is for classes, not for {job.card.task}; use --head-only sgd")
     features, targets = kept_features(job)
     layer, state, recipe = logits_layer(job.bare_network), job.state, job.recipe
     everything = Batch(features, targets, torch.arange(len(targets)))
@@ -67,7 +69,7 @@ def count(job: Job, layer: nn.Linear | nn.Conv2d, batch: Batch) -> Tensor:
     batch = batch.to(job.fabric.device)
     outputs = logits(layer, batch.images)
     loss = job.task.loss(outputs, batch)
-    job.state.count(loss, job.task.hits(outputs, batch), len(batch))
+    job.state.count(loss, job.task.scored(outputs, batch), len(batch))
     return loss
 
 

@@ -111,7 +111,7 @@ class Job:
             self.fabric.device,
             self.fabric.autocast,
         )
-        return {f"{evaluation.split}_{name}": evaluation.metrics[name] for name in ("loss", "accuracy")}
+        return {f"{evaluation.split}_{name}": evaluation.metrics[name] for name in ("loss", self.task.score)}
 
     def _parts(self) -> dict[str, Any]:
         """What a checkpoint holds; Fabric fills modules and optimisers in place, and replaces all else."""
@@ -134,6 +134,10 @@ def create_job(
     if weights is not None:
         account = load_weights(network, weights.tensors, weights.origin, card.classes, weights.classes)
         card = replace(card, provenance={**card.provenance, "weights_account": dict(account.rows())})
+    if recipe.balance and card.task != "classification":
+        raise ValueError(f"balance evens out classes, and {card.task} has none; leave it out")
+    if recipe.cutmix and card.task == "regression":
+        raise ValueError("cutmix would mix numbers by areas, which mean nothing to them; use mixup, or leave it out")
     class_weights = inverse_class_sizes(data.splits["train"].targets) if recipe.balance == "loss" else None
     logger = card.provenance["logger"] if fabric.is_global_zero else None
     average = exponential_average(network, recipe.ema).to(fabric.device) if recipe.ema else None
@@ -167,7 +171,13 @@ def create_job(
         run=run,
         card=card,
         recipe=recipe,
-        task=create_task(card.task, card.classes, recipe.label_smoothing, class_weights),
+        task=create_task(
+            card.task,
+            card.classes,
+            card.settings,
+            label_smoothing=recipe.label_smoothing,
+            class_weights=class_weights,
+        ),
         network=wrapped,
         average=average,
         optimiser=optimiser,

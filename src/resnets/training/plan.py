@@ -16,6 +16,7 @@ from resnets.data.dataset import Data
 from resnets.data.statistics import preprocessing_for
 from resnets.networks.catalogue import architecture, declaration_from_dict
 from resnets.runs.card import Card
+from resnets.tasks import task_class
 from resnets.training.choice import choose_model, choose_recipe
 from resnets.training.recipe import Recipe, load_recipe
 from resnets.weights.sources import Weights, find_weights
@@ -28,7 +29,6 @@ def plan(
     *,
     model: str = AUTO,
     recipe: str = AUTO,
-    task: str = "classification",
     size: int | None = None,
     weights: Weights | None = None,
     changes: Mapping[str, Any] | None = None,
@@ -56,7 +56,7 @@ def plan(
         in_channels=preprocessing.channels,
     )
     pictures = len(data.splits["train"])
-    base = choose_recipe(preprocessing, pictures) if recipe == AUTO else load_recipe(recipe)
+    base = choose_recipe(preprocessing, pictures, data.task) if recipe == AUTO else load_recipe(recipe)
     chosen = changed(base, changes or {})
     if chosen.patience and "val" not in data.splits:
         raise ValueError(
@@ -65,15 +65,17 @@ def plan(
         )
     return Card(
         model=name,
-        task=task,
+        task=data.task,
         architecture=declaration.to_dict(),
         classes=data.classes,
+        settings=task_class(data.task).settings_of(data.splits["train"].targets),
         preprocessing=preprocessing,
         recipe=asdict(chosen) | {"name": recipe},
         data={
             "source": data.source,
             "name": data.name,
             "format": data.format,
+            "task": data.task,
             "fingerprint": data.fingerprint,
             "pictures": {split: len(dataset) for split, dataset in data.splits.items()},
             "splits_made": list(data.splits_made),

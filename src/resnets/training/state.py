@@ -17,7 +17,7 @@ class State:
     Attributes:
         step: optimiser steps taken.
         history: a row an epoch, as `metrics.csv` holds them.
-        totals: (3,) float64: of the present epoch, pictures seen, the sum of their losses, and hits.
+        totals: (3,) float64: of the present epoch, pictures seen, the sum of their losses, and that of their scores.
         seconds: spent on the steps of the present epoch.
         trained_seconds: spent on all steps before the present epoch.
         best_loss: the lowest validation loss so far.
@@ -32,9 +32,9 @@ class State:
     best_loss: float = float("inf")
     epochs_since_best: int = 0
 
-    def count(self, loss: Tensor, hits: Tensor, pictures: int) -> None:
-        """Add a step's pictures; nothing waits for the device."""
-        sums = torch.stack((torch.full_like(loss, pictures), loss.detach() * pictures, hits))
+    def count(self, loss: Tensor, score: Tensor, pictures: int) -> None:
+        """Add a step's pictures, their mean loss and their scores' sum; nothing waits for the device."""
+        sums = torch.stack((torch.full_like(loss, pictures), loss.detach() * pictures, score.detach()))
         self.totals = self.totals.to(sums.device) + sums.double()
         self.step += 1
 

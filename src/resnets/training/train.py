@@ -32,6 +32,7 @@ def train(
     run: str | Path | None = None,
     model: str = "auto",
     recipe: str = "auto",
+    task: str = "auto",
     size: int | None = None,
     val_share: float | None = None,
     fold: Fold | None = None,
@@ -55,6 +56,7 @@ def train(
         run: the folder to write; by default `runs/DATA-MODEL`, with a number where that is taken.
         model: a name of `list_models()`; auto takes resnet20 for small pictures and resnet18 for larger ones.
         recipe: a name of `list_recipes()`, a YAML file, or auto, which picks by the data.
+        task: classification or regression; auto does what the data's targets ask for.
         size: side of the network's input in pixels; by default what suits the pictures.
         val_share: share of the training pictures to hold out for validation where the data has no such split.
         fold: of cross-validation, its number and how many there are; see `cross_validate`.
@@ -87,7 +89,7 @@ def train(
     console = console_of(fabric, console)
     with fabric.rank_zero_first(local=True):
         initial = initial_weights(weights, model)
-    data = without_unreadable(open_dataset(source, val_share=val_share, fold=fold), max_unreadable, console)
+    data = without_unreadable(open_dataset(source, task=task, val_share=val_share, fold=fold), max_unreadable, console)
     card = plan(
         data,
         model=model,
@@ -145,7 +147,7 @@ def execute(job: Job, console: Console) -> Run:
     if job.recipe.find_lr and job.state.step == 0:
         job.set_rate(find_rate(job))
         console.print(f"learning rate {job.recipe.lr:g}, by a range test", highlight=False)
-    with TrainingDisplay(console, job.total_steps, job.steps_per_epoch, job.state.step) as display:
+    with TrainingDisplay(console, job.task, job.total_steps, job.steps_per_epoch, job.state.step) as display:
         (fit_head if job.recipe.head_only else fit)(job, display)
     if job.logger is not None:
         job.logger.finalize("success")

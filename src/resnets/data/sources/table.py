@@ -1,15 +1,16 @@
-"""A CSV, TSV or Parquet table with one row a picture: its path, its class and, if it says so, its split."""
+"""A CSV, TSV or Parquet table with one row a picture: its path, class or numbers, and perhaps split."""
 
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Iterable
 from pathlib import Path
 
 from resnets.data.listing import SPLITS, Listing
 from resnets.data.sources.folder import Files
 
-ACCEPTS = "a .csv, .tsv or .parquet table with the columns path, label and, optionally, split"
+ACCEPTS = "a .csv, .tsv or .parquet table with the columns path, label or any of numbers, and, optionally, split"
 
 _PATH = ("path", "image", "file", "filename")
 _LABEL = ("label", "class")
@@ -26,17 +27,20 @@ def recognises(source: str) -> bool:
 def open(source: str) -> Listing:
     """List the rows of a table; paths are relative to the table's folder.
 
-    A row whose file is missing is listed too: it is an unreadable picture.
+    Without a column of classes, every column but path and split holds numbers. A row whose file is missing is listed
+    too: it is an unreadable picture.
 
     Raises:
-        ValueError: a column is missing or stands twice, or a row has no path, no class or an unknown split.
+        ValueError: a column is missing or stands twice, or a row has no path, no class, no number or an unknown split.
         ImportError: a Parquet table without the extra `hub`.
     """
     table = Path(source).resolve()
     parquet = table.suffix.lower() == ".parquet"
     columns = _read_parquet(table) if parquet else _read_csv(table, _DELIMITERS[table.suffix.lower()])
     paths = _column(columns, _PATH, source)
-    labels = _column(columns, _LABEL, source)
+    numbers = [name for name in columns if name.strip().lower() not in {*_PATH, *_SPLIT}]
+    has_classes = not numbers or any(name.strip().lower() in _LABEL for name in columns)
+    labels = _column(columns, _LABEL, source) if has_classes else _joined(columns, numbers)
     for number, (path, label) in enumerate(zip(paths, labels, strict=True), 1):
         if not path or not label:
             raise ValueError(f"{source}: row {number} has no {'class' if path else 'path'}")
@@ -45,7 +49,12 @@ def open(source: str) -> Listing:
         splits = [_split(value, source) for value in _column(columns, _SPLIT, source)]
     sizes = [_size(table.parent / path) for path in paths]
     names = [path.replace("\\", "/") for path in paths]
-    return Listing(table.stem, names, labels, splits, sizes, Files(str(table.parent), tuple(names)))
+    files = Files(str(table.parent), tuple(names))
+    if has_classes:
+        return Listing(table.stem, names, labels, splits, sizes, files)
+    values = list(zip(*(_numbers(columns[name], name, source) for name in numbers), strict=True))
+    outputs = tuple(name.strip() for name in numbers)
+    return Listing(table.stem, names, labels, splits, sizes, files, outputs, values)
 
 
 def _read_csv(table: Path, delimiter: str) -> dict[str, list[str]]:
@@ -64,8 +73,10 @@ def _read_parquet(table: Path) -> dict[str, list[str]]:
     except ImportError as error:
         raise ImportError("a Parquet table needs pyarrow: pip install 'resnets[hub]'") from error
     try:
-        wanted = [name for name in parquet.read_schema(table).names if name.lower() in {*_PATH, *_LABEL, *_SPLIT}]
-        columns = parquet.read_table(table, columns=wanted).to_pydict()
+        names = parquet.read_schema(table).names
+        classes = [name for name in names if name.lower() in {*_PATH, *_LABEL, *_SPLIT}]
+        has_classes = any(name.lower() in _LABEL for name in names)
+        columns = parquet.read_table(table, columns=classes if has_classes else names).to_pydict()
     except ArrowException as error:
         raise ValueError(f"{table} is no Parquet table: {error}") from error
     return {name: ["" if value is None else str(value) for value in values] for name, values in columns.items()}
@@ -79,6 +90,26 @@ def _column(columns: dict[str, list[str]], accepted: tuple[str, ...], source: st
             f"its columns are {_listed(columns)}"
         )
     return columns[found[0]]
+
+
+def _joined(columns: dict[str, list[str]], numbers: list[str]) -> list[str]:
+    """The numbers of each row as one text, by which a change of the table is noticed."""
+    return ["|".join(row) for row in zip(*(columns[name] for name in numbers), strict=True)]
+
+
+def _numbers(column: list[str], name: str, source: str) -> list[float]:
+    values = []
+    for number, text in enumerate(column, 1):
+        try:
+            values.append(float(text))
+        except ValueError:
+            values.append(math.nan)
+        if not math.isfinite(values[-1]):
+            raise ValueError(
+                f"{source}: row {number} has {text!r} in the column {name}; without a column label or class, every "
+                "column but path and split must hold numbers"
+            )
+    return values
 
 
 def _listed(names: Iterable[str]) -> str:
