@@ -262,7 +262,7 @@ def test_a_table_has_its_own_labels_and_may_leave_the_splits_to_us(paint: Paint)
     [
         (
             "path,colour\n0.png,red\n",
-            "none of the columns label, class, where one is expected; .* are path, colour",
+            "row 1 has 'red' in the column colour; without a column label or class, every column",
         ),
         ("path,label,class\n0.png,a,b\n", "has label, class of the columns label, class"),
         ("path,label\n0.png,a\n1.png,\n", "row 2 has no class"),

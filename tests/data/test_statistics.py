@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from torchvision.transforms.v2.functional import resize
 
 from resnets.data.dataset import open_dataset
@@ -94,3 +95,12 @@ def test_weights_bring_their_preprocessing(size, seen, expected):
     found = preprocessing_for(open_dataset("digits"), size, like=like)
     crop = {(96, 160): 0.5, (96, 32): 0.875}.get((size, seen[0]), 1.0)
     assert found == replace(like, size=expected, crop=crop)
+
+
+@pytest.mark.parametrize(("size", "expected"), [(None, (224, 448)), (40, (40, 80)), ((64, 64), (64, 64))])
+def test_of_a_regressions_pictures_all_is_seen(tmp_path, size, expected):
+    for index in range(4):
+        Image.new("L", (200, 100), 60 * index).save(tmp_path / f"{index}.png")
+    (tmp_path / "x.csv").write_text("path,count\n" + "".join(f"{i}.png,{i}\n" for i in range(4)))
+    found = preprocessing_for(open_dataset(tmp_path / "x.csv"), size)
+    assert (found.size, found.crop) == (expected, 1.0)

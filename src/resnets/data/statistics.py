@@ -38,7 +38,8 @@ def preprocessing_for(
     pixels) and all of it is seen; otherwise the input is 224 x 224, the centre 7/8 of the picture (arXiv:1512.03385,
     sec. 3.4).
     A `size` that is asked for, height and width, replaces either; above 64 pixels the centre 7/8 is seen,
-    else all. Mean and standard deviation are those of training pictures as evaluation views them (a fixed
+    else all. Of a regression's pictures all is always seen, and where they have one size a single number is that of
+    the shorter side. Mean and standard deviation are those of training pictures as evaluation views them (a fixed
     choice, 5,000 at most where they are small, otherwise 1,000), rounded to 4 decimals.
 
     With the preprocessing `like` of a network whose weights are the beginning, channels, mean, standard deviation and
@@ -51,13 +52,16 @@ def preprocessing_for(
     own_size = common if common is not None and max(common) <= SMALL else None
     if own_size is not None and min(own_size) < TINY:
         own_size = (2 * own_size[0], 2 * own_size[1])
-    wanted = (size, size) if isinstance(size, int) else size
-    shape = wanted or own_size or (PHOTOGRAPH_SIZE, PHOTOGRAPH_SIZE)
-    crop = 1.0 if max(shape) <= SMALL else PHOTOGRAPH_CROP
+    whole = data.task == "regression"
+    side = size if isinstance(size, int) else PHOTOGRAPH_SIZE
+    shape_of_side = _in_proportion(side, common) if whole and common is not None else (side, side)
+    wanted = shape_of_side if isinstance(size, int) else size
+    shape = wanted or own_size or shape_of_side
+    crop = 1.0 if max(shape) <= SMALL or whole else PHOTOGRAPH_CROP
     if like is not None:
         both_photographs = min(max(shape), max(like.size)) > SMALL
         both_small = max(*shape, *like.size) <= SMALL
-        if both_photographs or (both_small and max(shape) < max(like.size)):
+        if not whole and (both_photographs or (both_small and max(shape) < max(like.size))):
             shape, crop = wanted or like.size, like.crop
         return replace(like, size=shape, crop=crop)
     channels = channels or data.channels
@@ -80,6 +84,11 @@ def preprocessing_for(
     std = (squares / count - mean.square()).clamp(min=0).sqrt()
     std = torch.where(std < 1e-4, 1.0, std)  # pictures of one colour: nothing to divide by
     return replace(blank, mean=_rounded(mean), std=_rounded(std))
+
+
+def _in_proportion(side: int, size: tuple[int, int]) -> tuple[int, int]:
+    """Height and width of a picture whose shorter side is brought to `side` pixels."""
+    return round(size[0] * side / min(size)), round(size[1] * side / min(size))
 
 
 def _common_size(dataset: Dataset) -> tuple[int, int] | None:

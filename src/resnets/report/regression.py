@@ -54,7 +54,7 @@ def write_report(
     sections = (
         curves_section(history, (LOSS, MAE, LEARNING_RATE)),
         _scatter_section(evaluation),
-        _outputs_section(evaluation),
+        _outputs_section(evaluation) if len(evaluation.outputs) > 1 else None,
         _mistakes_section(evaluation, picture),
     )
     count = len(evaluation.targets)
@@ -97,7 +97,7 @@ def _scatter_section(evaluation: Evaluation) -> Section:
 
 def _draw(targets: Sequence[float], values: Sequence[float], number: int, description: str) -> Markup:
     paint = partial(_paint, targets, values)
-    return figures.draw(paint, name=f"scatter{number}", description=description, height=400)
+    return figures.draw(paint, name=f"scatter{number}", description=description, width=760, height=330)
 
 
 def _paint(targets: Sequence[float], values: Sequence[float], figure: Figure) -> None:
