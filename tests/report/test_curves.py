@@ -69,6 +69,12 @@ def test_any_values_can_be_drawn(read, values):
     assert len(page.root.find("tbody")[0].find("tr")) == len(values)
 
 
+def test_a_curve_that_is_zero_throughout_is_in_sight_beside_one_that_falls_far(read):
+    history = [{"epoch": epoch, "train_accuracy": 1 - 0.5**epoch, "val_accuracy": 1.0} for epoch in range(1, 9)]
+    section = read(curves_section(history, (ERROR,)).body)
+    assert {"0 %"} <= {text.content() for text in section.root.find("text")}
+
+
 def test_a_wide_range_of_errors_is_drawn_on_a_logarithmic_axis(read):
     def ticks(history):
         return [text.content() for text in read(curves_section(history, (ERROR,)).body).root.find("text")]

@@ -62,7 +62,7 @@ def test_targets_are_standardised_and_turned_back(numbers):
 
 def test_what_is_of_classes_is_refused(numbers):
     settings = Regression.settings_of(numbers[0])
-    with pytest.raises(ValueError, match="label_smoothing and balance are of classes"):
+    with pytest.raises(ValueError, match="regression has no use for label_smoothing; leave it out"):
         create_task("regression", ("a", "b"), settings, label_smoothing=0.1)
     with pytest.raises(ValueError, match="needs two pictures to be judged on, it has 1"):
         Regression(("a",), {"mean": [0.0], "std": [1.0]}).evaluation("val", torch.zeros(1, 1), torch.zeros(1, 1), ["x"])
@@ -142,7 +142,7 @@ def test_what_is_no_number_is_named(tmp_path, text, shown):
 
 def test_options_of_classes_are_refused_before_the_training(bars, tmp_path):
     for options, message in (
-        ({"balance": "sampling"}, "balance evens out classes, and regression has none"),
+        ({"balance": "sampling"}, "balance evens out single classes, and regression has none"),
         ({"cutmix": 1.0}, "cutmix would mix numbers by areas"),
         ({"head_only": "logistic"}, "logistic regression is for classes"),
         ({"task": "classification"}, "cannot be used for classification"),

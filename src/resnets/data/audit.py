@@ -68,7 +68,7 @@ def audit(data: Data, advance: Callable[[], object] | None = None) -> Audit:
                 modes[seen.mode] += 1
             if advance is not None:
                 advance()
-    counts = {split: _counts(dataset) for split, dataset in data.splits.items()}
+    counts = {split: _counts(dataset, data.task) for split, dataset in data.splits.items()}
     shortages = [
         Shortage(split, label, count)
         for split, of_class in counts.items()
@@ -142,8 +142,10 @@ def _problem(dataset: Dataset, index: int) -> Unreadable | None:
     return None
 
 
-def _counts(dataset: Dataset) -> dict[str, int]:
-    if dataset.targets.is_floating_point():
+def _counts(dataset: Dataset, task: str) -> dict[str, int]:
+    if task == "regression":
         return {"pictures": len(dataset)}
-    numbers = dataset.targets.bincount(minlength=len(dataset.classes)).tolist()
+    targets = dataset.targets
+    of_class = targets.sum(0) if targets.ndim == 2 else targets.bincount(minlength=len(dataset.classes))
+    numbers = [int(count) for count in of_class]
     return dict(zip(dataset.classes, numbers, strict=True))

@@ -54,7 +54,7 @@ class Dataset:
         split: "train", "val" or "test".
         classes: the names of the classes, a target being a position in it; of numbers, what each is called.
         names: one a sample, unique within the source.
-        targets: (N,) int64 classes, or (N, T) float32 numbers.
+        targets: (N,) int64 classes, (N, T) float32 numbers, or (N, K) float32, 1 for each class that a picture has.
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class Data:
         source: what was asked for.
         name: what to call it in a title.
         format: the kind of source, a module of `resnets.data.sources`.
-        task: what the targets ask for: "classification" or "regression".
+        task: what the targets ask for: "classification", "regression" or "multilabel".
         classes: the names of the classes, the same in every split; of numbers, what each is called.
         splits: "train", "val" and "test", as far as they are there.
         channels: 1 if all pictures looked at are grey, else 3.

@@ -33,7 +33,8 @@ class Listing:
         open_picture: from a sample's position to an opened, not yet decoded picture. It must be picklable,
             and safe to call from several threads.
         classes: the classes in their own order, by default sorted by name; of numbers, what each is called.
-        values: where each sample has numbers for a class, those of each sample.
+        values: where each sample has numbers, or any number of classes (1 where it has one, 0 where not), those.
+        many_classes: whether `values` are classes.
     """
 
     name: str
@@ -44,11 +45,14 @@ class Listing:
     open_picture: Callable[[int], Image.Image]
     classes: tuple[str, ...] | None = None
     values: Sequence[tuple[float, ...]] | None = None
+    many_classes: bool = False
 
     @property
     def task(self) -> str:
-        """What the targets ask for: "classification" or "regression"."""
-        return "classification" if self.values is None else "regression"
+        """What the targets ask for: "classification", "regression" or "multilabel"."""
+        if self.values is None:
+            return "classification"
+        return "multilabel" if self.many_classes else "regression"
 
     @property
     def strata(self) -> Sequence[str]:
@@ -56,13 +60,15 @@ class Listing:
         return self.labels if self.values is None else [""] * len(self.labels)
 
     def for_task(self, task: str, source: str) -> Listing:
-        """The listing as a task takes it; labels that are numbers can be read as such.
+        """The listing as a task takes it; labels that are numbers, and zeros and ones, can be read as such.
 
         Raises:
             ValueError: if the task is not one that these targets answer.
         """
         if task in ("auto", self.task):
             return self
+        if task == "regression" and self.many_classes:
+            return replace(self, many_classes=False)
         if task != "regression":
             raise ValueError(f"{source} has {self.task} targets, so it cannot be used for {task}; leave out --task")
         try:

@@ -31,13 +31,12 @@ def evaluate_network(
     preprocessing: Preprocessing,
     device: torch.device,
     autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
-    temperature: float = 1.0,
 ) -> Evaluation:
     """Judge a network on a split, of which each process reads its own share and every picture counts once.
 
-    The network is left in evaluation mode. Its outputs are divided by the temperature.
+    The network is left in evaluation mode.
     """
-    outputs = outputs_of(network, loader, preprocessing, device, autocast) / temperature
+    outputs = outputs_of(network, loader, preprocessing, device, autocast)
     pictures = loader.dataset
     return task.evaluation(pictures.split, outputs, pictures.targets, pictures.names)
 
@@ -100,14 +99,7 @@ def evaluate(
     for picture in data.unreadable:
         warnings.warn(f"left out: {picture.name}: {picture.reason}", stacklevel=2)
     loader = Loader(data.splits[dataset.split], card.preprocessing, batch_size, shuffle=False, workers=workers)
-    return evaluate_network(
-        predictor.network,
-        predictor.task,
-        loader,
-        card.preprocessing,
-        predictor.device,
-        temperature=card.temperature,
-    )
+    return evaluate_network(predictor.network, predictor.task, loader, card.preprocessing, predictor.device)
 
 
 def _chosen_split(card: Card, source: str | Path | None, split: str | None) -> tuple[Data, Dataset]:

@@ -104,7 +104,7 @@ class Predictor:
         numbers = torch.arange(len(images))
         batch = Batch(images, torch.zeros_like(numbers), numbers).to(self.device)
         prepared = prepare(batch, self.card.preprocessing, channels_last=True)
-        return self.task.answers(self.network(prepared.images) / self.card.temperature).cpu()
+        return self.task.answers(self.network(prepared.images)).cpu()
 
     def _view(self, picture: Picture) -> Tensor | str:
         """The picture as the network sees it, uint8, or what is wrong with it."""

@@ -154,7 +154,7 @@ def _paint(chart: Chart, curves: list[_Curve], figure: Figure) -> None:
             markeredgewidth=0,
         )
     _epoch_axis(axes, [epoch for curve in curves for epoch in curve.epochs])
-    _value_axis(axes, chart, [value for curve in curves for value in curve.values])
+    _value_axis(axes, chart, curves)
 
 
 def _epoch_axis(axes: Axes, epochs: list[float]) -> None:
@@ -165,11 +165,13 @@ def _epoch_axis(axes: Axes, epochs: list[float]) -> None:
     axes.set_xlim(min(epochs) - margin, max(epochs) + margin)
 
 
-def _value_axis(axes: Axes, chart: Chart, values: list[float]) -> None:
+def _value_axis(axes: Axes, chart: Chart, curves: list[_Curve]) -> None:
     unit = " %" if chart.percent else ""
+    values = [value for curve in curves for value in curve.values]
     positive = [value for value in values if value > 0]
+    all_in_sight = all(max(curve.values) > 0 for curve in curves)
     wide = positive and max(positive) / min(positive) > _WIDE
-    if wide and min(values) >= 0 and not chart.linear:
+    if wide and all_in_sight and min(values) >= 0 and not chart.linear:
         # A zero has no place on this axis: its curve leaves through the lower edge.
         axes.set_yscale("log", nonpositive="clip")
         axes.set_ylim(min(positive) / 1.3, max(positive) * 1.3)

@@ -93,7 +93,7 @@ def _inline(svg: ElementTree.Element, name: str, description: str) -> Markup:
                 node.set(key, node.attrib[key].replace("#", f"#{name}-"))
         if "style" in node.attrib:
             node.set("style", _page_style(node.attrib["style"]))
-        if node.tag == "path":
+        if node.tag == "path" and "d" in node.attrib:  # of a curve that is out of sight nothing is drawn
             node.set("d", " ".join(node.attrib["d"].split()))
         node.tail = None
     for definitions in svg.findall("defs"):  # matplotlib's global style sheet would reach the whole page

@@ -26,14 +26,12 @@ class Card:
         task: the module of `resnets.tasks` that knows loss, answers and metrics.
         architecture: the declaration of the network, as its `to_dict()` writes it.
         classes: names in the order of the network's outputs.
-        settings: what the task has to know of the training targets, such as mean and std of numbers.
+        settings: what the task needs to turn outputs into answers: of the training targets, such as mean and std of
+            numbers, or `fitted_on` the validation split, such as the temperature of probabilities.
         preprocessing: from a picture to the network's input, exactly.
         metrics: measured on `data["evaluated_on"]`, accuracies as shares from 0 to 1.
         recipe: every field of the training recipe.
         data: source, format, fingerprint, number of pictures by split, how splits were made, pictures left out.
-        calibration: `temperature`, by which outputs are divided before they become probabilities; the split it was
-            fitted on, `fitted_on`, and its `pictures`; `ece_before` and `ece_after` on `data["evaluated_on"]`. Empty
-            where there was no validation split.
         provenance: versions, seed, device, precision, processes, command, date, time taken.
     """
 
@@ -46,14 +44,8 @@ class Card:
     recipe: Mapping[str, Any] = field(default_factory=dict)
     data: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
-    calibration: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     format: int = FORMAT
-
-    @property
-    def temperature(self) -> float:
-        """By what outputs are divided before they become probabilities."""
-        return float(self.calibration.get("temperature", 1.0))
 
     def to_json(self) -> str:
         """The card as indented JSON."""

@@ -41,15 +41,20 @@ class Task(Protocol):
         formats: by the name of a metric, in the order in which they are shown, what it is called and how it is
             written.
         score: the metric that is counted during training, too.
+        options: of the loss, keyword arguments of the class.
     """
 
     name: ClassVar[str]
     formats: ClassVar[dict[str, tuple[str, str]]]
     score: ClassVar[str]
+    options: ClassVar[tuple[str, ...]]
 
     @staticmethod
     def settings_of(targets: Tensor) -> dict[str, Any]:
         """What has to be known of the training targets before there is a loss; it goes into the card."""
+
+    def fit(self, outputs: Tensor, targets: Tensor) -> dict[str, Any]:
+        """Settings that turn outputs into better answers, chosen on a split that the network was not trained on."""
 
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
         """The mean loss of a batch, ()."""
@@ -86,17 +91,24 @@ def create_task(
     *,
     label_smoothing: float = 0.0,
     class_weights: Tensor | None = None,
+    asymmetric: bool = False,
 ) -> Task:
     """A task for networks whose outputs are `classes`.
 
     Args:
         name: a module of this package.
         classes: what the outputs are called.
-        settings: what `settings_of` gave for the training targets.
-        label_smoothing, class_weights: of a loss over classes.
+        settings: what `settings_of` gave for the training targets, and `fit` for the validation split.
+        label_smoothing, class_weights: of a loss over single classes.
+        asymmetric: of a loss over any number of classes.
 
     Raises:
         ValueError: if there is no such task, or it has no use for an argument.
     """
-    task: Task = task_class(name)(classes, settings or {}, label_smoothing=label_smoothing, class_weights=class_weights)
+    options = {"label_smoothing": label_smoothing, "class_weights": class_weights, "asymmetric": asymmetric}
+    asked = {option: value for option, value in options.items() if isinstance(value, Tensor) or value}
+    kind = task_class(name)
+    if unknown := sorted(set(asked) - set(kind.options)):
+        raise ValueError(f"{name} has no use for {', '.join(unknown)}; leave it out")
+    task: Task = kind(classes, settings or {}, **asked)
     return task

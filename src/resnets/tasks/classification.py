@@ -5,6 +5,7 @@ Shapes: N pictures, K classes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -31,7 +32,7 @@ class Evaluation:
         targets: (N,) int64.
         names: of the pictures.
         metrics: accuracy and top5 (0 to 1), loss (mean cross-entropy, nats), ece (expected calibration error,
-            15 bins, 0 to 1), count (pictures).
+            15 bins, 0 to 1) and ece_raw (the same without temperature), count (pictures).
     """
 
     split: str
@@ -65,7 +66,7 @@ class Classification:
 
     Args:
         classes: names in the order of the network's outputs; at least two.
-        settings: none are needed.
+        settings: `temperature`, by which outputs are divided before they become probabilities; 1 unless given.
         label_smoothing: the share of each target that is spread over all classes (arXiv:1512.00567, section 7).
         class_weights: (K,) by which each class's pictures count in training; all alike unless given.
     """
@@ -78,6 +79,7 @@ class Classification:
         "loss": ("loss", "{:.4f}"),
     }
     score = "accuracy"
+    options: ClassVar[tuple[str, ...]] = ("label_smoothing", "class_weights")
 
     def __init__(
         self,
@@ -92,11 +94,16 @@ class Classification:
         self.classes = tuple(classes)
         self.label_smoothing = label_smoothing
         self.class_weights = class_weights
+        self.temperature = float((settings or {}).get("temperature", 1.0))
 
     @staticmethod
     def settings_of(targets: Tensor) -> dict[str, Any]:
         """Nothing has to be known beforehand."""
         return {}
+
+    def fit(self, outputs: Tensor, targets: Tensor) -> dict[str, Any]:
+        """The temperature at which the probabilities of (N, K) logits can best be believed."""
+        return {"temperature": fit_temperature(outputs, targets)}
 
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Mean cross-entropy of (N, K) logits; targets are class numbers (N,) or class shares (N, K)."""
@@ -110,7 +117,7 @@ class Classification:
 
     def answers(self, outputs: Tensor) -> Tensor:
         """Logits (N, K) to probabilities (N, K)."""
-        return outputs.float().softmax(1)
+        return (outputs.float() / self.temperature).softmax(1)
 
     def prediction(self, answer: Tensor, top: int | None) -> dict[str, Any]:
         """The most probable classes, as many as `top` or all, with their probabilities."""
@@ -128,18 +135,48 @@ class Classification:
         """
         if not len(targets):
             raise ValueError(f"the split {split!r} has no pictures to evaluate on")
-        outputs = outputs.float()
-        probabilities = outputs.softmax(1)
+        logits = outputs.float() / self.temperature
+        probabilities, raw = logits.softmax(1), outputs.float().softmax(1)
         count = len(self.classes)
         metrics = {
             "accuracy": multiclass_accuracy(probabilities, targets, count, average="micro"),
             "top5": multiclass_accuracy(probabilities, targets, count, average="micro", top_k=min(5, count)),
-            "loss": F.cross_entropy(outputs, targets),
+            "loss": F.cross_entropy(logits, targets),
             "ece": multiclass_calibration_error(probabilities, targets, count, n_bins=CALIBRATION_BINS),
+            "ece_raw": multiclass_calibration_error(raw, targets, count, n_bins=CALIBRATION_BINS),
             "count": torch.tensor(len(targets)),
         }
         numbers = {name: value.item() for name, value in metrics.items()}
         return Evaluation(split, self.classes, probabilities, targets, tuple(names), numbers)
+
+
+COLDEST, HOTTEST = 0.05, 20.0
+"""The temperatures between which one is looked for."""
+
+
+def fit_temperature(logits: Tensor, targets: Tensor) -> float:
+    """The temperature T for which softmax(logits / T) has the least cross-entropy (arXiv:1706.04599, section 4.2).
+
+    1 where every answer is right, because then the likelihood would always want more confidence.
+
+    Args:
+        logits: (N, K) of a split that the network was not trained on.
+        targets: (N,) int64.
+    """
+    logits = logits.double()
+    if (logits.argmax(1) == targets).all():
+        return 1.0
+    inverse = torch.zeros((), dtype=torch.float64, requires_grad=True)  # log(1 / T); the loss is convex in 1 / T
+    optimiser = torch.optim.LBFGS([inverse], max_iter=100, line_search_fn="strong_wolfe")
+
+    def loss() -> float:
+        optimiser.zero_grad()
+        value = F.cross_entropy(logits * inverse.exp(), targets)
+        value.backward()
+        return value.item()
+
+    optimiser.step(loss)
+    return min(max(math.exp(-inverse.item()), COLDEST), HOTTEST)
 
 
 TASK = Classification

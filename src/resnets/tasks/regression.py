@@ -59,9 +59,6 @@ class Regression:
     Args:
         classes: what the numbers are called.
         settings: `mean` and `std` of each number over the training pictures.
-
-    Raises:
-        ValueError: for label smoothing or class weights, which are of classes.
     """
 
     name = "regression"
@@ -72,17 +69,9 @@ class Regression:
         "loss": ("loss", "{:.4f}"),
     }
     score = "mae"
+    options: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(
-        self,
-        classes: Sequence[str],
-        settings: Mapping[str, Any],
-        *,
-        label_smoothing: float = 0.0,
-        class_weights: Tensor | None = None,
-    ) -> None:
-        if label_smoothing or class_weights is not None:
-            raise ValueError("label_smoothing and balance are of classes, and a regression has none; leave them out")
+    def __init__(self, classes: Sequence[str], settings: Mapping[str, Any]) -> None:
         self.outputs = tuple(classes)
         self.mean, self.std = (torch.tensor(settings[key], dtype=torch.float32) for key in ("mean", "std"))
 
@@ -91,6 +80,10 @@ class Regression:
         """Mean and standard deviation of (N, T) targets; 1 in place of 0."""
         std = targets.double().std(0, correction=0)
         return {"mean": targets.double().mean(0).tolist(), "std": torch.where(std > 0, std, 1.0).tolist()}
+
+    def fit(self, outputs: Tensor, targets: Tensor) -> dict[str, Any]:
+        """Nothing is to be chosen."""
+        return {}
 
     def standardised(self, targets: Tensor) -> Tensor:
         """(targets - mean) / std, on their device."""

@@ -28,7 +28,7 @@ def choose_recipe(preprocessing: Preprocessing, pictures: int, task: str = "clas
     eighth of a small picture's side.
     Grey pictures are not mirrored, because most of them are of signs that have a direction, such as digits.
 
-    For numbers all of a picture is seen, because a part of it may not have the same, and nothing is smoothed.
+    For numbers all of a picture is seen, because a part of it may not have the same. Only single classes are smoothed.
 
     Args:
         preprocessing: the network's input.
@@ -42,8 +42,10 @@ def choose_recipe(preprocessing: Preprocessing, pictures: int, task: str = "clas
     few = pictures // 20 < recipe.batch_size
     batch_size = min(recipe.batch_size, max(16, 1 << (pictures // 20).bit_length() - 1))
     epochs = max(recipe.epochs, min(MOST_EPOCHS, -(-ENOUGH_STEPS * batch_size // pictures)))
+    if task != "classification":
+        recipe, few = replace(recipe, label_smoothing=0.0), False
     if task == "regression":
-        recipe, few = replace(recipe, scale=(1.0, 1.0), label_smoothing=0.0), False
+        recipe = replace(recipe, scale=(1.0, 1.0))
     return replace(
         recipe,
         batch_size=batch_size,

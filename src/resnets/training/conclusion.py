@@ -13,10 +13,9 @@ from torch import Tensor
 
 from resnets.data.loading import Loader
 from resnets.data.transforms import prepare
-from resnets.inference.calibration import fit_temperature
 from resnets.inference.evaluation import EVALUATION_BATCH, evaluate_network, outputs_of
 from resnets.runs.card import Card
-from resnets.tasks import Evaluation
+from resnets.tasks import create_task
 from resnets.training.averaging import recompute_statistics
 from resnets.training.job import Job
 from resnets.weights.files import read_tensors
@@ -34,13 +33,12 @@ def conclude(job: Job, console: Console) -> None:
     if job.recipe.recompute_bn:
         recompute_statistics(network, training_inputs(job), job.fabric)
     card = replace(job.card, provenance={**job.card.provenance, "seconds": round(job.state.trained_seconds, 1)})
+    card = replace(card, settings={**card.settings, **fitted(job)})
     judged, evaluation = job.judged, None
     if judged is not None:
-        evaluation = evaluate_network(network, job.task, judged, card.preprocessing, job.fabric.device)
-        card = replace(card, data={**card.data, "evaluated_on": evaluation.split})
-        if "ece" in evaluation.metrics and job.watched is not None and job.watched.dataset.split == "val":
-            card, evaluation = calibrated(job, card, judged, evaluation)
-        card = replace(card, metrics=evaluation.metrics)
+        task = create_task(card.task, card.classes, card.settings)
+        evaluation = evaluate_network(network, task, judged, card.preprocessing, job.fabric.device)
+        card = replace(card, metrics=evaluation.metrics, data={**card.data, "evaluated_on": evaluation.split})
     if not job.fabric.is_global_zero:
         return
     job.run.write_network(network)
@@ -59,21 +57,13 @@ def conclude(job: Job, console: Console) -> None:
     print_result(console, job, card)
 
 
-def calibrated(job: Job, card: Card, judged: Loader, before: Evaluation) -> tuple[Card, Evaluation]:
-    """The card with the temperature that the validation split asks for, and the judgement of its probabilities."""
-    assert job.watched is not None
-    validation, network = job.watched, job.network_to_use
-    logits = outputs_of(network, validation, card.preprocessing, job.fabric.device)
-    temperature = fit_temperature(logits, validation.dataset.targets)
-    after = evaluate_network(network, job.task, judged, card.preprocessing, job.fabric.device, temperature=temperature)
-    calibration = {
-        "temperature": temperature,
-        "fitted_on": validation.dataset.split,
-        "pictures": len(logits),
-        "ece_before": before.metrics["ece"],
-        "ece_after": after.metrics["ece"],
-    }
-    return replace(card, calibration=calibration), after
+def fitted(job: Job) -> dict[str, Any]:
+    """The task's settings that the validation split asks for, and what they were fitted on; none without that split."""
+    if job.watched is None or job.watched.dataset.split != "val":
+        return {}
+    outputs = outputs_of(job.network_to_use, job.watched, job.card.preprocessing, job.fabric.device)
+    settings = job.task.fit(outputs, job.watched.dataset.targets)
+    return settings and {**settings, "fitted_on": "val", "pictures": len(outputs)}
 
 
 def training_inputs(job: Job) -> Iterator[Tensor]:
@@ -113,10 +103,11 @@ def facts(card: Card, parameters: int) -> dict[str, str]:
         "Versions": ", ".join(f"{name} {provenance['versions'][name]}" for name in ("resnets", "torch", "torchvision")),
         "Command": provenance["command"],
     }
-    if scaled := card.calibration:
+    if temperature := card.settings.get("temperature"):
         lines["Calibration"] = (
-            f"temperature {scaled['temperature']:.2f}, fitted on {scaled['pictures']:,} pictures "
-            f"({scaled['fitted_on']}); error {scaled['ece_before']:.2%} before, {scaled['ece_after']:.2%} after"
+            f"temperature {temperature:.2f}, fitted on {card.settings['pictures']:,} pictures "
+            f"({card.settings['fitted_on']}): calibration error {card.metrics['ece_raw']:.2%} without, "
+            f"{card.metrics['ece']:.2%} with"
         )
     if data["left_out"]:
         lines["Left out"] = f"{len(data['left_out']):,} unreadable pictures, named in model.json"

@@ -135,7 +135,7 @@ def create_job(
         account = load_weights(network, weights.tensors, weights.origin, card.classes, weights.classes)
         card = replace(card, provenance={**card.provenance, "weights_account": dict(account.rows())})
     if recipe.balance and card.task != "classification":
-        raise ValueError(f"balance evens out classes, and {card.task} has none; leave it out")
+        raise ValueError(f"balance evens out single classes, and {card.task} has none; leave it out")
     if recipe.cutmix and card.task == "regression":
         raise ValueError("cutmix would mix numbers by areas, which mean nothing to them; use mixup, or leave it out")
     class_weights = inverse_class_sizes(data.splits["train"].targets) if recipe.balance == "loss" else None
@@ -177,6 +177,7 @@ def create_job(
             card.settings,
             label_smoothing=recipe.label_smoothing,
             class_weights=class_weights,
+            asymmetric=recipe.asymmetric,
         ),
         network=wrapped,
         average=average,

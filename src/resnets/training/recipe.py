@@ -41,6 +41,8 @@ class Recipe(Augmentation):
         gamma: the factor of "step".
         clip_norm: largest norm of the gradient; 0 for no limit.
         label_smoothing: share of each target that is spread over all classes.
+        asymmetric: of pictures with any number of classes, the asymmetric loss (arXiv:2009.14119), which counts the
+            many classes that a picture does not have less than the few that it has.
         ema: decay of the exponential moving average of the weights; 0 for none. Where there is one, it is
             what is evaluated and kept.
         recompute_bn: replace batch norm's running statistics at the end by those of the training pictures without
@@ -78,6 +80,7 @@ class Recipe(Augmentation):
     gamma: float = 0.1
     clip_norm: float = 0.0
     label_smoothing: float = 0.0
+    asymmetric: bool = False
     ema: float = 0.0
     recompute_bn: bool = False
     evaluate_every: int = 1

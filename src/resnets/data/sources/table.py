@@ -10,10 +10,12 @@ from pathlib import Path
 from resnets.data.listing import SPLITS, Listing
 from resnets.data.sources.folder import Files
 
-ACCEPTS = "a .csv, .tsv or .parquet table with the columns path, label or any of numbers, and, optionally, split"
+ACCEPTS = "a .csv, .tsv or .parquet table with the columns path, label (or labels, or any of numbers), perhaps split"
 
 _PATH = ("path", "image", "file", "filename")
 _LABEL = ("label", "class")
+_LABELS = ("labels", "classes")
+SEPARATOR = "|"
 _SPLIT = ("split",)
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 
@@ -27,8 +29,9 @@ def recognises(source: str) -> bool:
 def open(source: str) -> Listing:
     """List the rows of a table; paths are relative to the table's folder.
 
-    Without a column of classes, every column but path and split holds numbers. A row whose file is missing is listed
-    too: it is an unreadable picture.
+    A column `labels` has any number of classes, "cat|dog", or none. Without a column of classes, every column but path
+    and split holds numbers; where there are two or more and all are 0 or 1, they are classes, too. A row whose file is
+    missing is listed as well: it is an unreadable picture.
 
     Raises:
         ValueError: a column is missing or stands twice, or a row has no path, no class, no number or an unknown split.
@@ -39,10 +42,14 @@ def open(source: str) -> Listing:
     columns = _read_parquet(table) if parquet else _read_csv(table, _DELIMITERS[table.suffix.lower()])
     paths = _column(columns, _PATH, source)
     numbers = [name for name in columns if name.strip().lower() not in {*_PATH, *_SPLIT}]
-    has_classes = not numbers or any(name.strip().lower() in _LABEL for name in columns)
-    labels = _column(columns, _LABEL, source) if has_classes else _joined(columns, numbers)
+    has_many = any(name.strip().lower() in _LABELS for name in columns)
+    has_classes = not has_many and (not numbers or any(name.strip().lower() in _LABEL for name in columns))
+    if has_many:
+        labels = _column(columns, (*_LABEL, *_LABELS), source)
+    else:
+        labels = _column(columns, _LABEL, source) if has_classes else _joined(columns, numbers)
     for number, (path, label) in enumerate(zip(paths, labels, strict=True), 1):
-        if not path or not label:
+        if not path or not (label or has_many):
             raise ValueError(f"{source}: row {number} has no {'class' if path else 'path'}")
     splits: list[str | None] = [None] * len(paths)
     if any(name.lower() in _SPLIT for name in columns):
@@ -52,9 +59,13 @@ def open(source: str) -> Listing:
     files = Files(str(table.parent), tuple(names))
     if has_classes:
         return Listing(table.stem, names, labels, splits, sizes, files)
+    if has_many:
+        outputs, values = _indicators(labels, source)
+        return Listing(table.stem, names, labels, splits, sizes, files, outputs, values, many_classes=True)
     values = list(zip(*(_numbers(columns[name], name, source) for name in numbers), strict=True))
     outputs = tuple(name.strip() for name in numbers)
-    return Listing(table.stem, names, labels, splits, sizes, files, outputs, values)
+    zeros_and_ones = len(outputs) > 1 and {number for row in values for number in row} <= {0.0, 1.0}
+    return Listing(table.stem, names, labels, splits, sizes, files, outputs, values, many_classes=zeros_and_ones)
 
 
 def _read_csv(table: Path, delimiter: str) -> dict[str, list[str]]:
@@ -74,8 +85,8 @@ def _read_parquet(table: Path) -> dict[str, list[str]]:
         raise ImportError("a Parquet table needs pyarrow: pip install 'resnets[hub]'") from error
     try:
         names = parquet.read_schema(table).names
-        classes = [name for name in names if name.lower() in {*_PATH, *_LABEL, *_SPLIT}]
-        has_classes = any(name.lower() in _LABEL for name in names)
+        classes = [name for name in names if name.lower() in {*_PATH, *_LABEL, *_LABELS, *_SPLIT}]
+        has_classes = any(name.lower() in (*_LABEL, *_LABELS) for name in names)
         columns = parquet.read_table(table, columns=classes if has_classes else names).to_pydict()
     except ArrowException as error:
         raise ValueError(f"{table} is no Parquet table: {error}") from error
@@ -95,6 +106,21 @@ def _column(columns: dict[str, list[str]], accepted: tuple[str, ...], source: st
 def _joined(columns: dict[str, list[str]], numbers: list[str]) -> list[str]:
     """The numbers of each row as one text, by which a change of the table is noticed."""
     return ["|".join(row) for row in zip(*(columns[name] for name in numbers), strict=True)]
+
+
+def _indicators(labels: list[str], source: str) -> tuple[tuple[str, ...], list[tuple[float, ...]]]:
+    """The classes that any row names, sorted, and for each row 1 where it names one."""
+    rows = [[name.strip() for name in text.split(SEPARATOR)] if text else [] for text in labels]
+    for number, row in enumerate(rows, 1):
+        if "" in row or len(set(row)) < len(row):
+            raise ValueError(
+                f"{source}: row {number} has the labels {labels[number - 1]!r}; expected names with {SEPARATOR} "
+                "between them, each once"
+            )
+    classes = tuple(sorted({name for row in rows for name in row}))
+    if not classes:
+        raise ValueError(f"{source} names no class in its column of labels")
+    return classes, [tuple(float(name in row) for name in classes) for row in rows]
 
 
 def _numbers(column: list[str], name: str, source: str) -> list[float]:

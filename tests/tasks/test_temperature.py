@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from resnets.inference.calibration import fit_temperature
+from resnets.tasks.classification import fit_temperature
 
 
 @pytest.mark.parametrize("true", [0.5, 1.0, 3.0])
