@@ -79,10 +79,11 @@ def test_the_hub_reads_the_readme(tmp_path):
         "accuracy": 0.9125,
         "top5": 1.0,
         "ece": 0.01,
+        "loss": 0.3,
     }
     text = (tmp_path / "repository" / "README.md").read_text()
     assert "| accuracy | 91.25% |" in text
-    assert "`resnet18` tells 3 classes apart; trained on pets (1,600 train, 400 test pictures)." in text
+    assert "`resnet18` for classification: ant, bee, cät; trained on pets (1,600 train, 400 test pictures)." in text
     yaml.safe_load(text.split("---")[1])
 
 

@@ -15,13 +15,11 @@ from resnets.networks.architecture import Architecture
 from resnets.networks.catalogue import CATALOGUE, build, declaration_from_dict
 from resnets.runs.card import Card
 from resnets.runs.run import Run
+from resnets.tasks import task_class
 from resnets.weights.files import write_tensors
 
 FREE = ("num_classes", "in_channels", "drop_path", "dropout", "zero_init_last")
 """Fields of a declaration that may differ from the catalogue's in a network that timm builds by its name."""
-
-LABELS = {"accuracy": "accuracy", "top5": "top-5 accuracy", "ece": "calibration error"}
-"""Metrics that a repository's page shows, all of them shares."""
 
 PIPELINE = "image-classification"
 TEMPLATE = Path(str(resources.files(__package__))) / "readme.md"
@@ -102,25 +100,26 @@ def config(card: Card) -> dict[str, Any]:
 def readme(card: Card, name: str, license: str) -> str:
     """The Hub's model card: its front matter with the metrics, and how to use the network."""
     data, timm = card.data, timm_name(card) is not None
-    metrics = {label: card.metrics[key] for key, label in LABELS.items() if key in card.metrics}
+    formats = task_class(card.task).formats if card.metrics else {}
+    pipeline = {} if card.task == "regression" else {"pipeline_tag": PIPELINE}
     measured = {
         "task": {"type": PIPELINE},
         "dataset": {"name": data.get("name"), "type": data.get("name"), "split": data.get("evaluated_on")},
-        "metrics": [{"type": key, "value": card.metrics[key]} for key in LABELS if key in card.metrics],
+        "metrics": [{"type": key, "value": card.metrics[key]} for key in formats],
     }
     front = {
         "library_name": "timm" if timm else "resnets",
         "license": license,
-        "pipeline_tag": PIPELINE,
+        **pipeline,
         "tags": ["resnets"],
-        "model-index": [{"name": name, "results": [measured] if metrics else []}],
+        "model-index": [{"name": name, "results": [measured] if formats else []}],
     }
     template = Template(TEMPLATE.read_text(encoding="utf-8"), trim_blocks=True, keep_trailing_newline=True)
     return template.render(
         front=yaml.safe_dump(front, sort_keys=False, allow_unicode=True),
         name=name,
         card=card,
-        metrics=metrics,
+        metrics={label: form.format(card.metrics[key]) for key, (label, form) in formats.items()},
         timm=timm,
         license=license,
     )
