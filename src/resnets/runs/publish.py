@@ -21,7 +21,9 @@ from resnets.weights.files import write_tensors
 FREE = ("num_classes", "in_channels", "drop_path", "dropout", "zero_init_last")
 """Fields of a declaration that may differ from the catalogue's in a network that timm builds by its name."""
 
-PIPELINE = "image-classification"
+PIPELINES = {"classification": "image-classification", "multilabel": "image-classification"}
+"""The Hub's names of our tasks, as far as it has them."""
+
 TEMPLATE = Path(str(resources.files(__package__))) / "readme.md"
 
 
@@ -101,16 +103,16 @@ def readme(card: Card, name: str, license: str) -> str:
     """The Hub's model card: its front matter with the metrics, and how to use the network."""
     data, timm = card.data, timm_name(card) is not None
     formats = task_class(card.task).formats if card.metrics else {}
-    pipeline = {} if card.task == "regression" else {"pipeline_tag": PIPELINE}
+    kind = PIPELINES.get(card.task)
     measured = {
-        "task": {"type": PIPELINE},
+        "task": {"type": kind or card.task},
         "dataset": {"name": data.get("name"), "type": data.get("name"), "split": data.get("evaluated_on")},
         "metrics": [{"type": key, "value": card.metrics[key]} for key in formats],
     }
     front = {
         "library_name": "timm" if timm else "resnets",
         "license": license,
-        **pipeline,
+        **({"pipeline_tag": kind} if kind else {}),
         "tags": ["resnets"],
         "model-index": [{"name": name, "results": [measured] if formats else []}],
     }
