@@ -15,6 +15,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import nn
 
 from resnets.data.dataset import open_dataset
+from resnets.data.loading import Loader
+from resnets.data.transforms import Augmentation, prepare
 from resnets.inference.evaluation import evaluate
 from resnets.inference.predictor import load
 from resnets.training.averaging import exponential_average, recompute_statistics
@@ -110,6 +112,21 @@ def test_recomputed_statistics_are_those_of_the_inputs():
     pixels = torch.cat(batches).transpose(0, 1).flatten(1)
     torch.testing.assert_close(network[0].running_mean, pixels.mean(1), rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(network[0].running_var, pixels.var(1), rtol=0.02, atol=0)
+
+
+def test_statistics_are_recomputed_from_pictures_as_training_sees_them(train_digits, monkeypatch):
+    seen = []
+
+    def keep(network, inputs, fabric):
+        seen.extend(inputs)
+
+    monkeypatch.setattr("resnets.training.conclusion.recompute_statistics", keep)
+    run = train_digits(recompute_bn=True, pad=3, mixup=0.5, epochs=2)
+    preprocessing, data = run.card().preprocessing, open_dataset("digits").splits["train"]
+    loader = Loader(data, preprocessing, 256, shuffle=True)
+    crops = Augmentation(pad=3)
+    expected = [prepare(batch, preprocessing, crops, epoch=2).images for batch in loader.epoch(2)]
+    torch.testing.assert_close(torch.cat(seen).contiguous(), torch.cat(expected), rtol=1e-5, atol=1e-5)
 
 
 def test_weights_to_begin_from_are_used(train_digits, tmp_path):

@@ -11,9 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from resnets.data.loading import Loader
 from resnets.data.transforms import prepare
-from resnets.inference.evaluation import EVALUATION_BATCH, evaluate_network, outputs_of
+from resnets.inference.evaluation import evaluate_network, outputs_of
 from resnets.runs.card import Card
 from resnets.tasks import create_task
 from resnets.training.averaging import recompute_statistics
@@ -67,22 +66,18 @@ def fitted(job: Job) -> dict[str, Any]:
 
 
 def training_inputs(job: Job) -> Iterator[Tensor]:
-    """The training pictures as evaluation sees them, batch by batch, this process's share.
+    """The training pictures as one more epoch would see them, unmixed, batch by batch, this process's share.
 
-    They are shuffled, because a batch of one class has other statistics in the deeper layers than the whole.
+    Cropped and flipped as in training: the statistics of whole pictures are not those that the weights have learnt
+    with, and cost a ResNet-20 on CIFAR-10, whose crops have black borders, 2.5 points of accuracy.
     """
-    plain = Loader(
-        job.train.dataset,
-        job.card.preprocessing,
-        EVALUATION_BATCH,
-        shuffle=True,
-        seed=job.recipe.seed,
-        rank=job.fabric.global_rank,
-        world_size=job.fabric.world_size,
-        workers=job.train.workers,
-    )
-    for batch in plain.epoch(0):
-        yield prepare(batch.to(job.fabric.device), job.card.preprocessing, channels_last=True).images
+    epoch = -(-job.total_steps // job.steps_per_epoch)
+    unmixed = replace(job.recipe, mixup=0.0, cutmix=0.0, erasing=0.0)
+    for batch in job.train.epoch(epoch):
+        batch = batch.to(job.fabric.device)
+        yield prepare(
+            batch, job.card.preprocessing, unmixed, seed=job.recipe.seed, epoch=epoch, channels_last=True
+        ).images
 
 
 def facts(card: Card, parameters: int) -> dict[str, str]:

@@ -45,8 +45,8 @@ class Recipe(Augmentation):
             many classes that a picture does not have less than the few that it has.
         ema: decay of the exponential moving average of the weights; 0 for none. Where there is one, it is
             what is evaluated and kept.
-        recompute_bn: replace batch norm's running statistics at the end by those of the training pictures without
-            augmentation, as the paper did.
+        recompute_bn: replace batch norm's running statistics at the end by those of all training pictures, cropped
+            and flipped as in training.
         evaluate_every: epochs from one evaluation to the next; the last epoch is always evaluated.
         patience: epochs without a lower validation loss after which training stops, the best weights being kept; 0 for
             never. It needs a validation split.
