@@ -9,7 +9,6 @@ import pytest
 import timm
 import torch
 import torchvision
-from conftest import disturbed
 from torch import Tensor, nn
 from transformers import ResNetConfig, ResNetForImageClassification
 
@@ -50,7 +49,7 @@ def test_an_average_over_training_is_preferred(theirs, images):
 @pytest.mark.parametrize(
     ("name", "layers"), [("resnet18", "basic"), ("resnet50", "bottleneck")], ids=["basic", "bottleneck"]
 )
-def test_transformers(images, name, layers):
+def test_transformers(disturbed, images, name, layers):
     depths = [2, 2, 2, 2] if layers == "basic" else [3, 4, 6, 3]
     widths = [64, 128, 256, 512] if layers == "basic" else [256, 512, 1024, 2048]
     config = ResNetConfig(depths=depths, hidden_sizes=widths, layer_type=layers, num_labels=5)
@@ -66,7 +65,7 @@ def test_transformers(images, name, layers):
     ("ours", "name", "side"),
     [("vgg11", "vgg11", 224), ("preresnet18", "resnetv2_18", 64), ("resnet50d", "resnet50d", 64)],
 )
-def test_timm(ours, name, side):
+def test_timm(disturbed, ours, name, side):
     network = disturbed(timm.create_model(name, num_classes=3)).eval()
     images = torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
@@ -124,7 +123,7 @@ def test_common_cifar_checkpoints(theirs, images, rename, layout):
 
 @pytest.mark.parametrize(("rename", "layout"), [(detectron2, "detectron2"), (caffe2, "Caffe2")])
 @pytest.mark.parametrize("model", ["resnet18", "resnet50"])
-def test_networks_that_read_blue_first(rename, layout, model):
+def test_networks_that_read_blue_first(disturbed, rename, layout, model):
     reads_bgr = disturbed(torchvision.models.get_model(model, num_classes=4)).eval()
     tensors = renamed(reads_bgr, rename)
     assert recognise(tensors, reads_bgr.state_dict()).layout == layout
