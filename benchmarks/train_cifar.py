@@ -120,7 +120,7 @@ def main() -> None:
     flags.add_argument("--data", default=default if default.exists() else "cifar10", help="CIFAR-10 in any form")
     flags.add_argument("--workers", type=int, default=2, help="worker processes of the plain loop")
     asked = flags.parse_args()
-    steps, rounds = (40, 5) if asked.quick else (150, 9)
+    steps, rounds = (40, 3) if asked.quick else (150, 9)
     with TemporaryDirectory() as folder:
         contenders = {
             "plain loop, float32": in_own_process(plain_loop, str(asked.data), steps, asked.workers),
