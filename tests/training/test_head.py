@@ -54,6 +54,16 @@ def test_only_the_classifier_learns_and_learns_well(train_digits, kind, model):
     assert len(features) == len(open_dataset("digits").splits["train"])
 
 
+def test_a_classifier_fitted_first_is_where_training_begins(train_digits):
+    first = train_digits("first", epochs=4)
+    options = {"weights": first.folder, "model": first.card().model}
+    alone = train_digits("alone", head_only="logistic", **options)
+    begun = train_digits("begun", head_first=True, lr=1e-12, epochs=1, freeze="all", **options)
+    expected, found = (read_tensors(run.weights_path)["fc.weight"] for run in (alone, begun))
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+    assert not (begun.folder / "features.safetensors").exists()
+
+
 def test_features_that_are_kept_are_not_computed_again(train_digits, monkeypatch):
     run = train_digits("run", head_only="logistic")
     card = run.card()

@@ -22,6 +22,13 @@ def test_the_rate_found_trains_and_is_written_down(train_digits):
     assert resume(run.folder).card().recipe == recipe
 
 
+def test_a_rate_is_found_for_a_network_whose_classifier_fits_already(train_digits):
+    first = train_digits("first", epochs=8)
+    run = train_digits("second", weights=first.folder, recipe="finetune", epochs=1)
+    assert 1e-4 < run.card().recipe["lr"] < 0.1
+    assert run.card().metrics["accuracy"] > 0.9
+
+
 def test_rates_grow_by_one_factor():
     assert rate_of(0) == pytest.approx(1e-6)
     assert rate_of(99) == pytest.approx(10)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import pytest
 import torch
 from torch import nn
@@ -72,7 +74,7 @@ def test_what_a_recipe_refuses(values, message):
 
 
 def test_an_unknown_recipe_names_the_known_ones():
-    with pytest.raises(ValueError, match="there is no recipe 'slow'; give paper-cifar"):
+    with pytest.raises(ValueError, match="there is no recipe 'slow'; give finetune, paper-cifar"):
         load_recipe("slow")
 
 
@@ -95,10 +97,39 @@ def test_biases_and_norms_are_spared_from_decay_where_asked():
 def test_what_auto_chooses():
     digits = Preprocessing((16, 16), 1, (0.5,), (0.5,))
     photographs = Preprocessing((224, 224), 3, (0.5,) * 3, (0.5,) * 3, 0.875)
-    assert (choose_model(digits), choose_model(photographs)) == ("resnet20", "resnet18")
-    recipe = choose_recipe(digits, 1438)
+    assert (choose_model(digits)[0], choose_model(photographs)[0]) == ("resnet20", "resnet18")
+    recipe = choose_recipe(digits, torch.arange(1438) % 10).recipe
     assert not recipe.flip
     assert recipe.batch_size == 64
     assert recipe.epochs * (1438 // recipe.batch_size) >= 1400
-    assert choose_recipe(photographs, 245).scale[0] < 1
-    assert choose_recipe(photographs, 1_281_167) == load_recipe("paper-imagenet")
+    assert choose_recipe(photographs, torch.arange(245) % 2).recipe.scale[0] < 1
+    assert choose_recipe(photographs, torch.zeros(1_281_167)).recipe == load_recipe("paper-imagenet")
+
+
+@pytest.mark.parametrize(
+    ("sizes", "chosen"),
+    [
+        ((50, 50), {"freeze": "", "head_first": True, "batch_size": 16, "epochs": 80}),
+        ((10, 50), {"freeze": "all-but-last", "head_first": True}),
+        ((1, 50), {"freeze": "all-but-last", "head_first": False}),
+        ((3000, 3000), {"freeze": "", "head_first": False, "batch_size": 128, "epochs": 20}),
+    ],
+)
+def test_what_auto_chooses_for_fine_tuning(sizes, chosen):
+    small = Preprocessing((32, 32), 3, (0.5,) * 3, (0.5,) * 3)
+    targets = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
+    choice = choose_recipe(small, targets, fine_tuned=True)
+    assert {name: getattr(choice.recipe, name) for name in chosen} == chosen
+    assert choice.recipe.find_lr
+    assert not choose_recipe(small, targets, fine_tuned=True, classes_kept=1).recipe.head_first
+    assert not choose_recipe(small, targets, fine_tuned=True, classes_kept=2).recipe.find_lr
+    unlike = {name for name, value in asdict(choice.recipe).items() if value != asdict(load_recipe("finetune"))[name]}
+    assert unlike - {"lr"} <= set(choice.reasons)
+
+
+def test_numbers_and_many_labels_have_no_classifier_to_fit():
+    small = Preprocessing((32, 32), 3, (0.5,) * 3, (0.5,) * 3)
+    for task in ("regression", "multilabel"):
+        recipe = choose_recipe(small, torch.rand(100, 2), task, fine_tuned=True).recipe
+        assert not recipe.head_first
+        assert recipe.find_lr

@@ -58,13 +58,15 @@ def test_a_folder_that_is_taken_is_not_touched(train_digits, tmp_path):
 
 def test_early_stopping_keeps_the_best_weights(train_digits):
     run = train_digits(epochs=30, val_share=0.2, patience=2, evaluate_every=1, lr=1.0, batch_size=128)
-    losses = [row["val_loss"] for row in run.history()]
-    assert len(losses) < 30
-    assert len(losses) - 1 - losses.index(min(losses)) == 2
+    ranks = [(row["val_accuracy"], -row["val_loss"]) for row in run.history()]
+    assert len(ranks) < 30
+    assert len(ranks) - 1 - ranks.index(max(ranks)) == 2
+    accuracy, loss = max(ranks)[0], -max(ranks)[1]
     calibrated = evaluate(run.folder, split="val").metrics["loss"]
     run.write_card(replace(run.card(), settings={}))
-    assert evaluate(run.folder, split="val").metrics["loss"] == pytest.approx(min(losses), rel=1e-3)
-    assert calibrated < min(losses)
+    metrics = evaluate(run.folder, split="val").metrics
+    assert (metrics["accuracy"], metrics["loss"]) == pytest.approx((accuracy, loss), rel=1e-3)
+    assert calibrated < loss
 
 
 def test_early_stopping_needs_a_validation_split(train_digits):

@@ -48,7 +48,8 @@ def train(
             name such as digits or cifar10.
         run: the folder to write; by default runs/DATA-MODEL, numbered where that is taken.
         model: a name that `resnets models` lists; auto takes resnet20 for small pictures, resnet18 for larger ones.
-        recipe: paper-cifar, paper-imagenet, quick, photographs, a YAML file, or auto, which picks by the data.
+        recipe: finetune, paper-cifar, paper-imagenet, photographs, quick, a YAML file, or auto, which picks
+            by the data.
         task: classification, multilabel or regression; auto does what the data's targets ask for.
         size: side of the network's input in pixels; by default what suits the pictures.
         val_share: share of the training pictures to hold out for validation where the data has no such split.

@@ -44,7 +44,8 @@ def preprocessing_for(
 
     With the preprocessing `like` of a network whose weights are the beginning, channels, mean, standard deviation and
     interpolation are its own. So are size and crop where both see photographs, or both small pictures of which those of
-    the weights are the larger.
+    the weights are the larger. Photographs are brought to half the usual size for weights of small pictures, because
+    such networks keep a picture's size in their first stages.
     """
     train = data.splits["train"]
     order = permutation(0, 0, len(train))
@@ -61,6 +62,8 @@ def preprocessing_for(
     if like is not None:
         both_photographs = min(max(shape), max(like.size)) > SMALL
         both_small = max(*shape, *like.size) <= SMALL
+        if size is None and max(like.size) <= SMALL < max(shape):
+            shape = (shape[0] // 2, shape[1] // 2)
         if not whole and (both_photographs or (both_small and max(shape) < max(like.size))):
             shape, crop = wanted or like.size, like.crop
         return replace(like, size=shape, crop=crop)

@@ -41,12 +41,15 @@ class Task(Protocol):
         formats: by the name of a metric, in the order in which they are shown, what it is called and how it is
             written.
         score: the metric that is counted during training, too.
+        aim: the metric by which one epoch's weights are better than another's, and 1 if more of it is better, -1 if
+            less is.
         options: of the loss, keyword arguments of the class.
     """
 
     name: ClassVar[str]
     formats: ClassVar[dict[str, tuple[str, str]]]
     score: ClassVar[str]
+    aim: ClassVar[tuple[str, int]]
     options: ClassVar[tuple[str, ...]]
 
     @staticmethod

@@ -79,6 +79,7 @@ class Classification:
         "loss": ("loss", "{:.4f}"),
     }
     score = "accuracy"
+    aim: ClassVar[tuple[str, int]] = ("accuracy", 1)
     options: ClassVar[tuple[str, ...]] = ("label_smoothing", "class_weights")
 
     def __init__(

@@ -105,6 +105,7 @@ class Multilabel:
         "loss": ("loss", "{:.4f}"),
     }
     score = "exact"
+    aim: ClassVar[tuple[str, int]] = ("map", 1)
     options: ClassVar[tuple[str, ...]] = ("asymmetric",)
 
     def __init__(self, classes: Sequence[str], settings: Mapping[str, Any], *, asymmetric: bool = False) -> None:

@@ -69,6 +69,7 @@ class Regression:
         "loss": ("loss", "{:.4f}"),
     }
     score = "mae"
+    aim: ClassVar[tuple[str, int]] = ("rmse", -1)
     options: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, classes: Sequence[str], settings: Mapping[str, Any]) -> None:

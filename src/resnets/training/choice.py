@@ -1,58 +1,130 @@
-"""What `auto` chooses: a network and a recipe by what the pictures are."""
+"""What `auto` chooses, a network and a recipe by what the pictures are, and why."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+
+from torch import Tensor
 
 from resnets.data.statistics import SMALL
+from resnets.training.freezing import ALL_BUT_LAST
 from resnets.training.recipe import Recipe, load_recipe
 from resnets.types import Preprocessing
 
 ENOUGH_STEPS = 1_500
 """Optimiser steps that a small set is given at least, as far as `MOST_EPOCHS` allows."""
 
+ENOUGH_STEPS_OF_FINE_TUNING = 500
+"""The same, from weights that somebody trained; the rule of arXiv:1912.11370, section 3.3, for sets of up to 20,000."""
+
 MOST_EPOCHS = 200
 PHOTOGRAPHS_OF_A_LARGE_SET = 100_000
+FEW_OF_A_CLASS = 20
+LARGEST_BATCH_OF_PHOTOGRAPHS = 32
+MOST_FOR_LOGISTIC_REGRESSION = 2_000
 
 
-def choose_model(preprocessing: Preprocessing) -> str:
-    """CIFAR's ResNet-20 for pictures of up to 64 pixels a side, ResNet-18 for larger ones."""
-    return "resnet20" if max(preprocessing.size) <= SMALL else "resnet18"
+@dataclass(frozen=True)
+class Choice:
+    """A recipe, and a reason for each of its fields that the data decided, by the field's name."""
+
+    recipe: Recipe
+    reasons: dict[str, str] = field(default_factory=dict)
+
+    def but(self, reason: str, **changes: object) -> Choice:
+        """The same with fields changed for a reason; nothing if they have these values already."""
+        recipe = replace(self.recipe, **changes)  # type: ignore[arg-type]
+        if recipe == self.recipe:
+            return self
+        return Choice(recipe, self.reasons | {next(iter(changes)): reason})
 
 
-def choose_recipe(preprocessing: Preprocessing, pictures: int, task: str = "classification") -> Recipe:
-    """`quick` for small pictures, `photographs` for larger ones, `paper-imagenet` for a large set of those.
+def choose_model(preprocessing: Preprocessing) -> tuple[str, str]:
+    """CIFAR's ResNet-20 for pictures of up to 64 pixels a side, ResNet-18 for larger ones; and the reason."""
+    if max(preprocessing.size) <= SMALL:
+        return "resnet20", f"pictures of at most {SMALL} pixels a side"
+    return "resnet18", f"pictures of more than {SMALL} pixels a side"
 
-    In a small set the batch is at most a twentieth of the pictures, the learning rate in proportion, targets are
-    smoothed by 0.1, and there are so many epochs that 1,500 steps are taken, 200 epochs at most. Crops shift by an
-    eighth of a small picture's side.
-    Grey pictures are not mirrored, because most of them are of signs that have a direction, such as digits.
 
-    For numbers all of a picture is seen, because a part of it may not have the same. Only single classes are smoothed.
+def choose_recipe(
+    preprocessing: Preprocessing,
+    targets: Tensor,
+    task: str = "classification",
+    fine_tuned: bool = False,
+    classes_kept: int = 0,
+) -> Choice:
+    """`quick` for small pictures, `photographs` for larger ones, `finetune` from weights that somebody trained.
+
+    In a small set the batch is at most a twentieth of the pictures, the learning rate in proportion, and there are so
+    many epochs that 1,500 steps are taken (500 in fine-tuning), 200 epochs at most. Crops shift by an eighth of a small
+    picture's side. Grey pictures are not mirrored, because most of them are of signs that have a direction, such as
+    digits. For numbers all of a picture is seen, because a part of it may not have the same.
+
+    From random weights, `paper-imagenet` takes the place of `photographs` in a large set, and single classes are
+    smoothed by 0.1 in a small one. From given weights, all stages but the last stay as they are where a class has fewer
+    than 20 pictures.
 
     Args:
         preprocessing: the network's input.
-        pictures: how many there are to train on.
+        targets: of the training pictures.
         task: what is asked of the network.
+        fine_tuned: whether it begins from weights that somebody trained.
+        classes_kept: how many of the classes those weights know already.
     """
+    pictures, classes = len(targets), task == "classification"
     small = max(preprocessing.size) <= SMALL
-    if task == "classification" and not small and pictures >= PHOTOGRAPHS_OF_A_LARGE_SET:
-        return load_recipe("paper-imagenet")
-    recipe = load_recipe("quick" if small else "photographs")
-    few = pictures // 20 < recipe.batch_size
-    batch_size = min(recipe.batch_size, max(16, 1 << (pictures // 20).bit_length() - 1))
-    epochs = max(recipe.epochs, min(MOST_EPOCHS, -(-ENOUGH_STEPS * batch_size // pictures)))
-    if task != "classification":
-        recipe, few = replace(recipe, label_smoothing=0.0), False
+    kind = "pictures of at most 64 pixels a side" if small else "photographs"
+    if fine_tuned:
+        choice = Choice(load_recipe("finetune"), {"recipe": "finetune, because there are weights to begin from"})
+        if not small:
+            choice = choice.but(f"{kind}: crops that differ in size", scale=(0.5, 1.0), pad=0)
+    elif classes and not small and pictures >= PHOTOGRAPHS_OF_A_LARGE_SET:
+        return Choice(load_recipe("paper-imagenet"), {"recipe": f"paper-imagenet, for {pictures:,} photographs"})
+    else:
+        name = "quick" if small else "photographs"
+        choice = Choice(load_recipe(name), {"recipe": f"{name}, for {kind}"})
+        if classes and pictures // 20 < choice.recipe.batch_size:
+            choice = choice.but(f"{pictures:,} pictures are easily learnt by heart", label_smoothing=0.1)
+    choice = sized(choice, pictures, small, fine_tuned)
+    if small:
+        choice = choice.but("an eighth of the side", pad=max(1, min(preprocessing.size) // 8))
+    if preprocessing.channels != 3:
+        choice = choice.but("grey pictures are mostly of signs, which have a direction", flip=False)
     if task == "regression":
-        recipe = replace(recipe, scale=(1.0, 1.0))
-    return replace(
-        recipe,
-        batch_size=batch_size,
-        lr=recipe.lr * batch_size / recipe.batch_size,
-        epochs=epochs,
-        evaluate_every=max(recipe.evaluate_every, epochs // 20),
-        label_smoothing=max(recipe.label_smoothing, 0.1) if few else recipe.label_smoothing,
-        pad=max(1, min(preprocessing.size) // 8) if small else 0,
-        flip=recipe.flip and preprocessing.channels == 3,
-    )
+        choice = choice.but("a part of a picture may not have the number of the whole", scale=(1.0, 1.0))
+    if not classes:
+        choice = choice.but(f"{task} has no single class to fit or smooth", head_first=False, label_smoothing=0.0)
+    return suited_to_classes(choice, targets, classes_kept) if fine_tuned and classes else choice
+
+
+def sized(choice: Choice, pictures: int, small: bool, fine_tuned: bool) -> Choice:
+    """Batch, rate and epochs by the number of pictures."""
+    recipe = choice.recipe
+    largest = recipe.batch_size if small else min(recipe.batch_size, LARGEST_BATCH_OF_PHOTOGRAPHS)
+    batch_size = min(largest, max(16, 1 << (pictures // 20).bit_length() - 1))
+    reason = f"{pictures:,} pictures" if small else f"{pictures:,} photographs"
+    reason += "" if recipe.find_lr else ", with a rate in proportion"
+    choice = choice.but(reason, batch_size=batch_size, lr=recipe.lr * batch_size / recipe.batch_size)
+    steps = ENOUGH_STEPS_OF_FINE_TUNING if fine_tuned else ENOUGH_STEPS
+    epochs = max(recipe.epochs, min(MOST_EPOCHS, -(-steps * batch_size // pictures)))
+    choice = choice.but(f"enough for {steps:,} steps, {MOST_EPOCHS} at most", epochs=epochs)
+    return choice.but("twenty times in all", evaluate_every=max(recipe.evaluate_every, epochs // 20))
+
+
+def suited_to_classes(choice: Choice, targets: Tensor, classes_kept: int) -> Choice:
+    """What fine-tuning can afford with so many pictures of the smallest class."""
+    sizes = targets.bincount()
+    sizes = sizes[sizes > 0]
+    fewest = int(sizes.min())
+    if classes_kept:
+        choice = choice.but(f"the weights know {classes_kept} of {len(sizes)} classes", head_first=False)
+    if classes_kept >= len(sizes):
+        choice = choice.but("no rate lowers the loss of a classifier that fits already", find_lr=False)
+    if fewest < FEW_OF_A_CLASS:
+        reason = f"a class has {fewest} pictures: the stages before the last stay, which is as accurate and faster"
+        choice = choice.but(reason, freeze=ALL_BUT_LAST)
+    if fewest < 2:
+        choice = choice.but("a class has one picture, and logistic regression needs two", head_first=False)
+    if len(targets) > MOST_FOR_LOGISTIC_REGRESSION:
+        choice = choice.but(f"logistic regression of {len(targets):,} pictures would take long", head_first=False)
+    return choice

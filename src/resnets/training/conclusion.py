@@ -16,6 +16,7 @@ from resnets.inference.evaluation import evaluate_network, outputs_of
 from resnets.runs.card import Card
 from resnets.tasks import create_task
 from resnets.training.averaging import recompute_statistics
+from resnets.training.display import recipe_reasons
 from resnets.training.job import Job
 from resnets.weights.files import read_tensors
 from resnets.weights.loading import load_tensors
@@ -98,6 +99,8 @@ def facts(card: Card, parameters: int) -> dict[str, str]:
         "Versions": ", ".join(f"{name} {provenance['versions'][name]}" for name in ("resnets", "torch", "torchvision")),
         "Command": provenance["command"],
     }
+    if reasons := recipe_reasons(card):
+        lines["Chosen"] = "; ".join(f"{name}: {reason}" for name, reason in reasons)
     if temperature := card.settings.get("temperature"):
         lines["Calibration"] = (
             f"temperature {temperature:.2f}, fitted on {card.settings['pictures']:,} pictures "

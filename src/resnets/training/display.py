@@ -9,6 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from resnets.runs.card import Card
 from resnets.tasks import Task
 from resnets.training.freezing import frozen_stages
 from resnets.training.job import Job
@@ -94,6 +95,12 @@ def class_sizes(job: Job) -> tuple[int, int]:
     return int(counts.min()), int(counts.max())
 
 
+def recipe_reasons(card: Card) -> list[tuple[str, str]]:
+    """What `auto` chose, such as "epochs 30", and why."""
+    recipe, reasons = card.recipe, card.recipe.get("reasons", {})
+    return [(f"{name} {recipe[name]}" if name in recipe else name, reason) for name, reason in reasons.items()]
+
+
 def print_plan(console: Console, job: Job) -> None:
     """What is about to run, in a few lines, and what became of the weights that it begins from."""
     card, recipe = job.card, job.recipe
@@ -105,6 +112,8 @@ def print_plan(console: Console, job: Job) -> None:
         f"{card.provenance['precision']}, channels last; run {job.run.folder}",
         highlight=False,
     )
+    for name, reason in recipe_reasons(card):
+        console.print(f"  {name}: {reason}", style="dim", highlight=False)
     smallest, largest = class_sizes(job)
     if largest >= IMBALANCED * smallest:
         advice = "" if recipe.balance else "; --balance sampling or loss would even them out"

@@ -148,11 +148,17 @@ def end_epoch(job: Job, epoch: int) -> dict[str, float]:
 
 
 def watch_validation(job: Job, row: dict[str, float]) -> None:
-    """Keep the weights of the lowest validation loss, where early stopping wants them."""
+    """Keep the weights that serve the task's aim best, where early stopping wants them.
+
+    A classifier's loss rises with its overconfidence while it still learns to be right; the temperature undoes the one
+    and not the other. So the loss only decides between equals.
+    """
     if not job.recipe.patience or "val_loss" not in row:
         return
-    if row["val_loss"] < job.state.best_loss:
-        job.state.best_loss, job.state.epochs_since_best = row["val_loss"], 0
+    aim, sign = job.task.aim
+    rank = (sign * row[f"val_{aim}"], -row["val_loss"])
+    if rank > job.state.best:
+        job.state.best, job.state.epochs_since_best = rank, 0
         if job.fabric.is_global_zero:
             job.run.write_network(job.network_to_use)
     else:

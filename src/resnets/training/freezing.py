@@ -15,6 +15,9 @@ from resnets.training.recipe import Recipe
 ALL = "all"
 """The name for all stages, so that only the classifier learns."""
 
+ALL_BUT_LAST = "all-but-last"
+"""The name for all stages but the last."""
+
 
 def frozen_stages(network: Network, recipe: Recipe, epoch: int = 0) -> tuple[str, ...]:
     """The names of the stages that stay in an epoch: those up to `freeze`, less one every `unfreeze_every` epochs.
@@ -27,9 +30,13 @@ def frozen_stages(network: Network, recipe: Recipe, epoch: int = 0) -> tuple[str
         return tuple(names)
     if not recipe.freeze:
         return ()
-    if recipe.freeze not in (*names, ALL):
-        raise ValueError(f"there is no stage {recipe.freeze!r} to freeze up to; there are {', '.join(names)} and {ALL}")
-    count = len(names) if recipe.freeze == ALL else names.index(recipe.freeze) + 1
+    if recipe.freeze not in (*names, ALL, ALL_BUT_LAST):
+        raise ValueError(
+            f"there is no stage {recipe.freeze!r} to freeze up to; "
+            f"there are {', '.join(names)}, {ALL_BUT_LAST} and {ALL}"
+        )
+    last = {ALL: names[-1], ALL_BUT_LAST: names[-2]}.get(recipe.freeze, recipe.freeze)
+    count = names.index(last) + 1
     released = epoch // recipe.unfreeze_every if recipe.unfreeze_every else 0
     return tuple(names[: max(count - released, 0)])
 

@@ -1,4 +1,4 @@
-"""Training the classifier alone: the stages before it are run once, and what they give is kept.
+"""Training the classifier alone, or first: the stages before it are run once, and what they give is kept.
 
 Legend: N pictures, C channels of what the classifier reads, K classes.
 """
@@ -16,6 +16,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 from resnets.data.loading import Loader
@@ -64,6 +65,12 @@ def fit_head(job: Job, display: Display) -> None:
         display.epoch(end_epoch(job, epoch))
 
 
+def fit_head_first(job: Job) -> None:
+    """Give a network that is about to be trained a classifier that fits its features, by logistic regression."""
+    features = features_of(job)
+    fit_logistic(logits_layer(job.bare_network), features, job.train.dataset.targets, job.recipe.seed)
+
+
 def count(job: Job, layer: nn.Linear | nn.Conv2d, batch: Batch) -> Tensor:
     """Add a batch to the epoch's sums as the loop does, and give its loss."""
     batch = batch.to(job.fabric.device)
@@ -76,17 +83,27 @@ def count(job: Job, layer: nn.Linear | nn.Conv2d, batch: Batch) -> Tensor:
 def kept_features(job: Job) -> tuple[Tensor, Tensor]:
     """What the classifier reads for every training picture, (N, C) float32, and the targets; from the run if there."""
     path = job.run.folder / "features.safetensors"
-    train = job.train.dataset
     if not path.is_file():
-        loader = Loader(train, job.card.preprocessing, EVALUATION_BATCH, shuffle=False, workers=job.train.workers)
-        with without_classifier(job.bare_network):
-            features = outputs_of(
-                job.bare_network, loader, job.card.preprocessing, job.fabric.device, job.fabric.autocast
-            )
         temporary = path.with_suffix(".tmp")
-        save_file({"features": features.flatten(1).contiguous()}, temporary)
+        save_file({"features": features_of(job)}, temporary)
         temporary.replace(path)
-    return load_file(path)["features"], train.targets
+    return load_file(path)["features"], job.train.dataset.targets
+
+
+def features_of(job: Job) -> Tensor:
+    """What the classifier reads for every training picture as evaluation sees it, (N, C) float32, in every process."""
+    loader = Loader(
+        job.train.dataset,
+        job.card.preprocessing,
+        EVALUATION_BATCH,
+        shuffle=False,
+        rank=job.fabric.global_rank,
+        world_size=job.fabric.world_size,
+        workers=job.train.workers,
+    )
+    with without_classifier(job.bare_network):
+        features = outputs_of(job.bare_network, loader, job.card.preprocessing, job.fabric.device, job.fabric.autocast)
+    return features.flatten(1).contiguous()
 
 
 @contextmanager
@@ -129,7 +146,8 @@ def fit_logistic(layer: nn.Linear | nn.Conv2d, features: Tensor, targets: Tensor
     folds = StratifiedKFold(min(FOLDS, fewest), shuffle=True, random_state=seed)
     choice = {"logisticregression__C": STRENGTHS}
     search = GridSearchCV(make_pipeline(scaler, regression), choice, cv=folds, scoring="neg_log_loss")
-    scaler, regression = (step for _, step in search.fit(values, labels).best_estimator_.steps)
+    with threadpool_limits(1):  # matrices so small that threads cost a factor of ten
+        scaler, regression = (step for _, step in search.fit(values, labels).best_estimator_.steps)
     weight, bias = regression.coef_, regression.intercept_
     if len(weight) == 1:  # of two classes scikit-learn gives one logit
         weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2

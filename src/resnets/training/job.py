@@ -100,7 +100,7 @@ class Job:
         self.state.load_state_dict(parts["state"])
 
     def evaluate(self) -> dict[str, float]:
-        """Loss and accuracy of the network to use on the watched split, such as `val_loss`."""
+        """Loss, score and aim of the network to use on the watched split, such as `val_loss`."""
         if self.watched is None:
             return {}
         evaluation = evaluate_network(
@@ -111,7 +111,8 @@ class Job:
             self.fabric.device,
             self.fabric.autocast,
         )
-        return {f"{evaluation.split}_{name}": evaluation.metrics[name] for name in ("loss", self.task.score)}
+        names = dict.fromkeys(("loss", self.task.score, self.task.aim[0]))
+        return {f"{evaluation.split}_{name}": evaluation.metrics[name] for name in names}
 
     def _parts(self) -> dict[str, Any]:
         """What a checkpoint holds; Fabric fills modules and optimisers in place, and replaces all else."""

@@ -17,7 +17,7 @@ from resnets.data.statistics import preprocessing_for
 from resnets.networks.catalogue import architecture, declaration_from_dict
 from resnets.runs.card import Card
 from resnets.tasks import task_class
-from resnets.training.choice import choose_model, choose_recipe
+from resnets.training.choice import Choice, choose_model, choose_recipe
 from resnets.training.recipe import Recipe, load_recipe
 from resnets.weights.sources import Weights, find_weights
 
@@ -48,16 +48,28 @@ def plan(
     """
     preprocessing = preprocessing_for(data, size, like=None if weights is None else weights.preprocessing)
     known = weights.model if weights is not None else None
-    name = (known or choose_model(preprocessing)) if model == AUTO else model
+    reasons: dict[str, str] = {}
+    if model != AUTO:
+        name = model
+    elif known is not None:
+        name, reasons["model"] = known, "the network of the weights"
+    else:
+        name, reasons["model"] = choose_model(preprocessing)
     like = weights.architecture if weights is not None and name == known else None
     declaration = replace(
         architecture(name) if like is None else declaration_from_dict(like),
         num_classes=len(data.classes),
         in_channels=preprocessing.channels,
     )
-    pictures = len(data.splits["train"])
-    base = choose_recipe(preprocessing, pictures, data.task) if recipe == AUTO else load_recipe(recipe)
-    chosen = changed(base, changes or {})
+    targets = data.splits["train"].targets
+    if recipe == AUTO:
+        kept = len(set(data.classes) & set(weights.classes or ())) if weights is not None else 0
+        choice = choose_recipe(preprocessing, targets, data.task, weights is not None, kept)
+        reasons |= choice.reasons
+    else:
+        choice = Choice(load_recipe(recipe))
+    chosen = changed(choice.recipe, changes or {})
+    reasons = {name: reason for name, reason in reasons.items() if name not in (changes or {})}
     if chosen.patience and "val" not in data.splits:
         raise ValueError(
             "early stopping (--patience) chooses by a validation split, and this data has none; "
@@ -68,9 +80,9 @@ def plan(
         task=data.task,
         architecture=declaration.to_dict(),
         classes=data.classes,
-        settings=task_class(data.task).settings_of(data.splits["train"].targets),
+        settings=task_class(data.task).settings_of(targets),
         preprocessing=preprocessing,
-        recipe=asdict(chosen) | {"name": recipe},
+        recipe=asdict(chosen) | {"name": recipe, "reasons": reasons},
         data={
             "source": data.source,
             "name": data.name,
@@ -120,7 +132,8 @@ def recipe_of(card: Card) -> Recipe:
 def changed(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
     """The recipe with other values for some fields.
 
-    What contradicts a new value gives way unless it is given too: `steps` to `epochs`, `nesterov` to another optimiser.
+    What contradicts a new value gives way unless it is given too: `steps` to `epochs`, `find_lr` to `lr`, `nesterov` to
+    another optimiser; `head_first`, `find_lr` and `freeze` to `head_only`.
 
     Raises:
         ValueError: if a name is no field of a recipe, or a value does not fit.
@@ -128,6 +141,11 @@ def changed(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
     values = dict(changes)
     if "epochs" in values:
         values.setdefault("steps", 0)
+    if "lr" in values:
+        values.setdefault("find_lr", False)
+    if values.get("head_only"):
+        for name in ("head_first", "find_lr", "freeze"):
+            values.setdefault(name, type(getattr(recipe, name))())
     if values.get("optimizer", "sgd") != "sgd":
         values.setdefault("nesterov", False)
     return Recipe.from_dict(asdict(recipe) | values, origin="the recipe")

@@ -7,6 +7,7 @@ from copy import deepcopy
 from itertools import chain, count, islice
 
 from resnets.training.fit import train_step
+from resnets.training.head import logits_layer
 from resnets.training.job import Job
 from resnets.training.state import State
 
@@ -27,11 +28,16 @@ SAFETY = 10.0
 def find_rate(job: Job) -> float:
     """A learning rate for a training that has not begun, which is left as it was.
 
+    A classifier that is to be fitted before the first step is drawn at random for the test: from a fitted one, the loss
+    rises at every rate.
+
     Raises:
         FloatingPointError: if the loss falls at no rate.
     """
     parts = {"network": job.bare_network, "optimiser": job.optimiser, "average": job.average}
     before = {name: deepcopy(part.state_dict()) for name, part in parts.items() if part is not None}
+    if job.recipe.head_first:
+        logits_layer(job.bare_network).reset_parameters()
     losses = smoothed(range_test(job))
     for name, state in before.items():
         parts[name].load_state_dict(state)  # type: ignore[union-attr]

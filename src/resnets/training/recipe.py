@@ -48,16 +48,18 @@ class Recipe(Augmentation):
         recompute_bn: replace batch norm's running statistics at the end by those of all training pictures, cropped
             and flipped as in training.
         evaluate_every: epochs from one evaluation to the next; the last epoch is always evaluated.
-        patience: epochs without a lower validation loss after which training stops, the best weights being kept; 0 for
-            never. It needs a validation split.
+        patience: epochs without better validation (accuracy, mean average precision or squared error, and among equals
+            the loss) after which training stops, the best weights being kept; 0 for never. It needs a validation split.
         balance: "sampling" takes equally many pictures of each class in every epoch, repeating those of small classes;
             "loss" counts each picture in inverse proportion to its class's size; "" takes all alike.
         freeze: the last stage that keeps its weights and batch-norm statistics, such as "layer2"; "all" for every
-            stage, so that the classifier alone learns; "" for none.
+            stage, so that the classifier alone learns; "all-but-last"; "" for none.
         unfreeze_every: epochs after which one frozen stage more, the last first, begins to learn; 0 for never.
         head_only: train the classifier alone, on what all stages give once for each training picture as evaluation sees
             it, without augmentation: "sgd" by this recipe, "logistic" by cross-validated logistic regression; "" for
             the usual training of the whole network.
+        head_first: before the first step, fit the classifier by logistic regression on what the stages give, so that
+            the first gradients do not come from a random one (arXiv:2202.10054).
         freeze_norm: keep all batch norm as it is: statistics, scales and biases.
         backbone_lr: the rate of the last stage as a share of the classifier's.
         layer_decay: the rate of each stage as a share of the next one's.
@@ -89,6 +91,7 @@ class Recipe(Augmentation):
     freeze: str = ""
     unfreeze_every: int = 0
     head_only: HeadOnly = ""
+    head_first: bool = False
     freeze_norm: bool = False
     backbone_lr: float = 1.0
     layer_decay: float = 1.0

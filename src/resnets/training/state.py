@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,7 +21,7 @@ class State:
         totals: (3,) float64: of the present epoch, pictures seen, the sum of their losses, and that of their scores.
         seconds: spent on the steps of the present epoch.
         trained_seconds: spent on all steps before the present epoch.
-        best_loss: the lowest validation loss so far.
+        best: of the best validation so far, the task's aim (the more the better) and the loss, negated.
         epochs_since_best: evaluations since then, in epochs.
     """
 
@@ -29,7 +30,7 @@ class State:
     totals: Tensor = field(default_factory=lambda: torch.zeros(3, dtype=torch.float64))
     seconds: float = 0.0
     trained_seconds: float = 0.0
-    best_loss: float = float("inf")
+    best: tuple[float, float] = (-math.inf, -math.inf)
     epochs_since_best: int = 0
 
     def count(self, loss: Tensor, score: Tensor, pictures: int) -> None:

@@ -20,7 +20,7 @@ from resnets.training.conclusion import conclude
 from resnets.training.display import TrainingDisplay, print_plan
 from resnets.training.engine import create_engine, engine_facts, logger_class
 from resnets.training.fit import fit
-from resnets.training.head import fit_head
+from resnets.training.head import fit_head, fit_head_first
 from resnets.training.job import Job, create_job
 from resnets.training.plan import check_request, initial_weights, plan
 from resnets.training.rate_finder import find_rate
@@ -147,6 +147,8 @@ def execute(job: Job, console: Console) -> Run:
     if job.recipe.find_lr and job.state.step == 0:
         job.set_rate(find_rate(job))
         console.print(f"learning rate {job.recipe.lr:g}, by a range test", highlight=False)
+    if job.recipe.head_first and job.state.step == 0:
+        fit_head_first(job)
     with TrainingDisplay(console, job.task, job.total_steps, job.steps_per_epoch, job.state.step) as display:
         (fit_head if job.recipe.head_only else fit)(job, display)
     if job.logger is not None:
