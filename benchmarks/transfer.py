@@ -109,9 +109,7 @@ def main() -> None:
     spread = f" (standard deviation {stdev(gains):.1%})" if len(gains) > 1 else ""
     console.print(f"fine-tuning gains {mean(gains):.1%}{spread} over training from scratch", highlight=False)
     if asked.json is not None:
-        ratios = {
-            "epochs": mean(row["epochs to that of scratch"] / row["epochs to its best"] for row in rows)
-        }
+        ratios = {"epochs": mean(row["epochs to that of scratch"] / row["epochs to its best"] for row in rows)}
         asked.json.write_text(json.dumps({"figures": rows, "gain": mean(gains), "ratios": ratios}, indent=2) + "\n")
 
 
