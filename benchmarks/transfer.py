@@ -29,6 +29,7 @@ from resnets.runs.run import Run
 
 FIRST = ("airplane", "bird", "deer", "frog", "ship")
 PER_CLASS = 50
+ACCURACIES = ("scratch", "fine-tuned", "scratch's best")
 QUIET = Console(quiet=True)
 
 
@@ -89,11 +90,9 @@ def main() -> None:
                     "seed": seed,
                     "scratch": scratch.card().metrics["accuracy"],
                     "fine-tuned": tuned.card().metrics["accuracy"],
-                    "scratch, best epoch": best(scratch),
-                    "epochs of scratch": len(scratch.history()),
-                    "epochs to its best": epochs_to(scratch, best(scratch)),
-                    "epochs of fine-tuning": len(tuned.history()),
-                    "epochs to that of scratch": epochs_to(tuned, best(scratch)),
+                    "scratch's best": best(scratch),
+                    "in epoch": epochs_to(scratch, best(scratch)),
+                    "fine-tuned in": epochs_to(tuned, best(scratch)),
                 }
             )
     table = Table(title="50 pictures of each of five classes", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
@@ -101,7 +100,7 @@ def main() -> None:
         table.add_column(heading, justify="right")
     for row in rows:
         table.add_row(
-            *(f"{value:.2%}" if isinstance(value, float) and value <= 1 else f"{value:,.0f}" for value in row.values())
+            *(f"{value:.2%}" if name in ACCURACIES else f"{value:,.0f}" for name, value in row.items()),
         )
     gains = [row["fine-tuned"] - row["scratch"] for row in rows]
     console = Console()
@@ -109,7 +108,7 @@ def main() -> None:
     spread = f" (standard deviation {stdev(gains):.1%})" if len(gains) > 1 else ""
     console.print(f"fine-tuning gains {mean(gains):.1%}{spread} over training from scratch", highlight=False)
     if asked.json is not None:
-        ratios = {"epochs": mean(row["epochs to that of scratch"] / row["epochs to its best"] for row in rows)}
+        ratios = {"epochs": mean(row["fine-tuned in"] / row["in epoch"] for row in rows)}
         asked.json.write_text(json.dumps({"figures": rows, "gain": mean(gains), "ratios": ratios}, indent=2) + "\n")
 
 

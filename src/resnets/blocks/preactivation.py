@@ -43,7 +43,7 @@ class Preactivation(Residual):
         self.check_paths()
         activated = self.preactivate(x)
         shortcut = self.downsample(activated if self.projects else x) if self.use_shortcut else x.new_zeros(())
-        residual = self.drop_path(self.convolve(activated)) if self.use_residual else x.new_zeros(())
+        residual = self.scaled(self.convolve(activated)) if self.use_residual else x.new_zeros(())
         return shortcut + residual
 
 

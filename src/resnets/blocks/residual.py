@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
@@ -30,6 +31,7 @@ class BlockPlan:
     Attributes:
         in_channels, inner_channels, out_channels: of its input, between its convolutions, and of its output.
         stride: of the 3x3, or of the first 1x1 where `stride_first` is set.
+        scale: where F(x) is multiplied by a number that is learnt, what that begins at.
         dilations: of the first 3x3 and of the second, if there is one; they differ where dilation sets in.
     """
 
@@ -46,6 +48,7 @@ class BlockPlan:
     squeeze_excitation: bool = False
     dropout: float = 0.0
     drop_path: float = 0.0
+    scale: float | None = None
 
 
 class Residual(nn.Module):
@@ -64,6 +67,7 @@ class Residual(nn.Module):
         self.activation = plan.activation()
         self.dropout = nn.Dropout(plan.dropout)
         self.drop_path = StochasticDepth(plan.drop_path, "row")
+        self.scale = None if plan.scale is None else nn.Parameter(torch.tensor(plan.scale))
         self.use_shortcut = plan.shortcut != "none"
         self.use_residual = True
 
@@ -79,8 +83,16 @@ class Residual(nn.Module):
         """activation(shortcut(x) + F(x))."""
         self.check_paths()
         shortcut = self.shortcut(x) if self.use_shortcut else x.new_zeros(())
-        residual = self.drop_path(self.residual(x)) if self.use_residual else x.new_zeros(())
+        residual = self.scaled(self.residual(x)) if self.use_residual else x.new_zeros(())
         return self.activation(shortcut + residual)
+
+    def scaled(self, residual: Tensor) -> Tensor:
+        """F(x) as it enters the sum: times its scale, if there is one, and dropped for some pictures in training."""
+        return self.drop_path(residual if self.scale is None else self.scale * residual)
+
+    def convolutions(self) -> list[nn.Conv2d]:
+        """Those of F(x), in order."""
+        return [module for name, module in self.named_children() if name.startswith("conv")]  # type: ignore[misc]
 
     def check_paths(self) -> None:
         """Raise ValueError where neither path is left."""

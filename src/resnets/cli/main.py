@@ -93,7 +93,8 @@ def arguments_of(command: Callable[..., None]) -> Iterator[Argument]:
     helps = helps_of(command)
     for name, parameter in inspect.signature(command).parameters.items():
         if parameter.kind is parameter.VAR_KEYWORD:
-            yield from fields_of(get_args(kinds[name])[1])
+            for declaration in get_args(kinds[name])[1:]:
+                yield from fields_of(declaration)
         elif parameter.kind is parameter.VAR_POSITIONAL:
             yield Argument(name, kinds[name], helps.get(name, ""), [], positional=True, nargs="*")
         elif parameter.default is parameter.empty:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from rich.console import Console
 
 from resnets.data.dataset import open_dataset
+from resnets.networks.architecture import Architecture
 from resnets.training import train as training
 from resnets.training.folds import cross_validate
 from resnets.training.plan import initial_weights, plan
@@ -36,12 +37,12 @@ def train(
     workers: int | None = None,
     logger: str | None = None,
     print_config: bool = False,
-    **changes: Annotated[Any, Recipe],
+    **changes: Annotated[Any, Recipe, Architecture],
 ) -> None:
     """Train a network on a data set and write weights, card, metrics and report into a run's folder.
 
     Ctrl-C stops between two steps; `--resume RUN` goes on exactly there. The flags after `--print-config` are the
-    recipe's: each changes one field of it.
+    recipe's and the network's: each changes one field.
 
     Args:
         data: a folder of class folders, a tar or zip of one, a CSV or Parquet table, hf:OWNER/NAME, or a built-in
@@ -68,7 +69,7 @@ def train(
         workers: processes that decode pictures; by default one a processor.
         logger: tensorboard, or the full name of a Lightning logger class; metrics.csv is always written.
         print_config: print the card of what would run, and stop.
-        changes: fields of the recipe that take other values.
+        changes: fields of the recipe and of the network that take other values.
     """
     machine: dict[str, Any] = {
         "accelerator": accelerator,

@@ -6,10 +6,11 @@ import math
 from collections.abc import Callable
 from typing import Literal
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torchvision.ops import FrozenBatchNorm2d
 
-Norm = Literal["batch", "group", "frozen"]
+Norm = Literal["batch", "group", "frozen", "none"]
 Activation = Literal["relu", "leaky_relu", "elu", "gelu", "silu"]
 
 MakeNorm = Callable[[int], nn.Module]
@@ -21,7 +22,24 @@ def group_norm(channels: int) -> nn.GroupNorm:
     return nn.GroupNorm(math.gcd(32, max(channels // 2, 1)), channels)
 
 
-NORMS: dict[Norm, MakeNorm] = {"batch": nn.BatchNorm2d, "group": group_norm, "frozen": FrozenBatchNorm2d}
+class Shift(nn.Module):
+    """What is left of a normalisation that does not normalise: (N, C, H, W) + bias (C)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The map with the channels' biases added."""
+        return x + self.bias[:, None, None]
+
+
+NORMS: dict[Norm, MakeNorm] = {
+    "batch": nn.BatchNorm2d,
+    "group": group_norm,
+    "frozen": FrozenBatchNorm2d,
+    "none": Shift,
+}
 
 # In place for ReLU alone, whose derivative needs only its output. Each activation follows a normalisation or
 # a sum, and those do not need their own output to differentiate.

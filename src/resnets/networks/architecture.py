@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal, Self, get_args
 from resnets.blocks.stems import Stem
 from resnets.layers.normalisation import Activation, Norm
 from resnets.layers.shortcuts import Shortcut
+from resnets.networks.initialisation import SCALES, Init
 
 Block = Literal["basic", "bottleneck"]
 StrideAt = Literal["3x3", "1x1"]
@@ -78,13 +79,16 @@ class Architecture(Declaration):
         groups, width_per_group: a bottleneck's 3x3 has width * width_per_group / 64 channels in each of so
             many groups (arXiv:1611.05431); 128 in one group is twice as wide (arXiv:1605.07146).
         squeeze_excitation: weigh the channels of F(x) by what the whole map holds (arXiv:1709.01507).
-        norm: "batch", "group", or "frozen" (batch norm whose statistics, weights and biases stay).
+        norm: "batch", "group", "frozen" (batch norm whose statistics, weights and biases stay), or "none" (a bias for
+            each channel, and nothing normalised).
         activation: "relu", "leaky_relu", "elu", "gelu" or "silu".
         output_stride: 8 or 16 to have dilation in place of later strides (arXiv:1606.00915), or None.
         drop_path: the rate at which a picture skips the last block's F(x); it rises linearly from the first
             block (stochastic depth, arXiv:1603.09382, equation 4).
         dropout: the rate before the last convolution of each block (arXiv:1605.07146, section 2.4).
         zero_init_last: let each block begin as F(x) = 0, by its last scale (arXiv:1706.02677, section 5.1).
+        init: of the convolutions, "he" or "glorot"; without normalisation also "fixup" (arXiv:1901.09321) or "skipinit"
+            (arXiv:2002.10444), which keep the sum of many blocks in bounds.
 
     Raises:
         ValueError: for a value out of range, and for options that contradict each other or would do nothing.
@@ -108,6 +112,7 @@ class Architecture(Declaration):
     drop_path: float = 0.0
     dropout: float = 0.0
     zero_init_last: bool = False
+    init: Init = "he"
 
     @property
     def channels(self) -> tuple[int, ...]:
@@ -118,6 +123,11 @@ class Architecture(Declaration):
     def inner_channels(self) -> tuple[int, ...]:
         """Channels between the convolutions of each stage's blocks."""
         return tuple(width * self.width_per_group // 64 * self.groups for width in self.widths)
+
+    @property
+    def begins_with_zeros(self) -> bool:
+        """Whether some convolutions begin as zeros."""
+        return self.init == "fixup" or (self.zero_init_last and self.preactivation)
 
     @property
     def stem_stride(self) -> int:
@@ -161,6 +171,7 @@ class Architecture(Declaration):
             "preactivation": (False, True),
             "squeeze_excitation": (False, True),
             "zero_init_last": (False, True),
+            "init": get_args(Init),
         }
         for name, allowed in choices.items():
             value = getattr(self, name)
@@ -193,6 +204,12 @@ class Architecture(Declaration):
             raise ValueError("stride_at='1x1' is the paper's first version; pre-activation networks have '3x3'")
         if self.norm == "frozen" and self.zero_init_last and not self.preactivation:
             raise ValueError("zero_init_last with norm='frozen' would keep F(x) at 0 for ever; choose one of them")
+        if self.norm == "none" and self.zero_init_last and not self.preactivation:
+            raise ValueError("zero_init_last needs the scale of a normalisation; with norm='none' use init='skipinit'")
+        if self.init in SCALES and self.norm != "none":
+            raise ValueError(f"init={self.init!r} takes the place of a normalisation; it needs norm='none'")
+        if self.init in SCALES and self.shortcut == "none":
+            raise ValueError(f"init={self.init!r} lets F(x) begin at 0, which a plain network would pass on for ever")
         for width in self.widths:
             if width * self.width_per_group % 64:
                 raise ValueError(f"width {width} times width_per_group {self.width_per_group} is no multiple of 64")

@@ -20,6 +20,7 @@ from resnets.blocks.stems import stem_convolutions, stem_pool
 from resnets.layers.normalisation import ACTIVATIONS, NORMS
 from resnets.layers.pooling import global_average
 from resnets.networks.architecture import Architecture
+from resnets.networks.initialisation import SCALES, draw_weights
 from resnets.types import Stage
 
 BLOCKS = {
@@ -155,6 +156,7 @@ def build_blocks(a: Architecture) -> Iterator[list[Residual]]:
                 squeeze_excitation=a.squeeze_excitation,
                 dropout=a.dropout,
                 drop_path=a.drop_path * block / sum(a.depths),
+                scale=SCALES.get(a.init),
             )
             blocks.append(BLOCKS[a.block, a.preactivation](plan))
             channels, dilation_before = out, dilation
@@ -162,15 +164,15 @@ def build_blocks(a: Architecture) -> Iterator[list[Residual]]:
 
 
 def initialise(network: ResidualNetwork) -> None:
-    """He's normal initialisation by fan-out (arXiv:1502.01852, equation 14); norms begin as identities.
+    """Draw the weights as the declaration says; norms begin as identities, the classifier as PyTorch has it.
 
-    With `zero_init_last`, each block's last scale begins at zero. The classifier begins as PyTorch has it.
+    With `zero_init_last`, each block's last scale begins at zero.
     """
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d) and module.bias is None:
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-    if network.architecture.zero_init_last:
-        for block in network.blocks().values():
+    a, blocks = network.architecture, network.blocks()
+    branches = [block.convolutions() for block in blocks.values()]
+    draw_weights(network, a.init, branches, network.get_submodule(network.logits_layer))
+    if a.zero_init_last:
+        for block in blocks.values():
             nn.init.zeros_(block.get_parameter(f"{block.last}.weight"))
 
 

@@ -102,8 +102,7 @@ def sized(choice: Choice, pictures: int, small: bool, fine_tuned: bool) -> Choic
     recipe = choice.recipe
     largest = recipe.batch_size if small else min(recipe.batch_size, LARGEST_BATCH_OF_PHOTOGRAPHS)
     batch_size = min(largest, max(16, 1 << (pictures // 20).bit_length() - 1))
-    reason = f"{pictures:,} pictures" if small else f"{pictures:,} photographs"
-    reason += "" if recipe.find_lr else ", with a rate in proportion"
+    reason = f"{pictures:,} {'pictures' if small else 'photographs'}, with a rate in proportion"
     choice = choice.but(reason, batch_size=batch_size, lr=recipe.lr * batch_size / recipe.batch_size)
     steps = ENOUGH_STEPS_OF_FINE_TUNING if fine_tuned else ENOUGH_STEPS
     epochs = max(recipe.epochs, min(MOST_EPOCHS, -(-steps * batch_size // pictures)))
@@ -114,12 +113,9 @@ def sized(choice: Choice, pictures: int, small: bool, fine_tuned: bool) -> Choic
 def suited_to_classes(choice: Choice, targets: Tensor, classes_kept: int) -> Choice:
     """What fine-tuning can afford with so many pictures of the smallest class."""
     sizes = targets.bincount()
-    sizes = sizes[sizes > 0]
-    fewest = int(sizes.min())
+    fewest = int(sizes[sizes > 0].min())
     if classes_kept:
-        choice = choice.but(f"the weights know {classes_kept} of {len(sizes)} classes", head_first=False)
-    if classes_kept >= len(sizes):
-        choice = choice.but("no rate lowers the loss of a classifier that fits already", find_lr=False)
+        choice = choice.but(f"the weights know {classes_kept} of the classes", head_first=False)
     if fewest < FEW_OF_A_CLASS:
         reason = f"a class has {fewest} pictures: the stages before the last stay, which is as accurate and faster"
         choice = choice.but(reason, freeze=ALL_BUT_LAST)

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from itertools import islice
 from typing import Protocol
 
@@ -47,7 +48,7 @@ class Display(Protocol):
         """After each epoch."""
 
 
-def fit(job: Job, display: Display) -> None:
+def fit(job: Job, display: Display, watch: Callable[[Job], None] | None = None) -> None:
     """Train until all steps are taken or validation gets no better.
 
     Raises:
@@ -77,6 +78,8 @@ def fit(job: Job, display: Display) -> None:
                             f"`resnets train --resume {job.run.folder}`"
                         )
             display.epoch(end_epoch(job, epoch))
+            if watch is not None:
+                watch(job)
 
 
 def any_process(job: Job, wish: bool) -> bool:

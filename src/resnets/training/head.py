@@ -6,7 +6,7 @@ Legend: N pictures, C channels of what the classifier reads, K classes.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -36,7 +36,7 @@ FOLDS = 5
 """Of the cross-validation that chooses."""
 
 
-def fit_head(job: Job, display: Display) -> None:
+def fit_head(job: Job, display: Display, watch: Callable[[Job], None] | None = None) -> None:
     """Train the classifier on what the frozen stages give for the training pictures, as evaluation sees them.
 
     Raises:
@@ -63,6 +63,8 @@ def fit_head(job: Job, display: Display) -> None:
             count(job, layer, everything)
         state.seconds = time.perf_counter() - started
         display.epoch(end_epoch(job, epoch))
+        if watch is not None:
+            watch(job)
 
 
 def fit_head_first(job: Job) -> None:

@@ -42,7 +42,9 @@ class Muon(SGD):
         super().__init__(groups, lr, momentum=momentum, nesterov=True)
         for group in self.param_groups:
             if group["orthogonal"] and not all(weight.any() for weight in group["params"]):
-                raise ValueError("muon keeps the length of every convolution's weight, so none may begin as zeros")
+                raise ValueError(
+                    "muon keeps the length of every convolution's weight, so none may begin as zeros; use sgd"
+                )
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]

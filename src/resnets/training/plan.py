@@ -14,7 +14,9 @@ from typing import Any
 
 from resnets.data.dataset import Data
 from resnets.data.statistics import preprocessing_for
+from resnets.networks.architecture import Architecture, Declaration
 from resnets.networks.catalogue import architecture, declaration_from_dict
+from resnets.networks.vgg import VGGArchitecture
 from resnets.runs.card import Card
 from resnets.tasks import task_class
 from resnets.training.choice import Choice, choose_model, choose_recipe
@@ -22,6 +24,9 @@ from resnets.training.recipe import Recipe, load_recipe
 from resnets.weights.sources import Weights, find_weights
 
 AUTO = "auto"
+
+BY_DATA = ("num_classes", "in_channels", "source")
+"""Fields of a network's declaration that are not for the user to change in a training."""
 
 
 def plan(
@@ -41,7 +46,7 @@ def plan(
         recipe: a name of the package, a YAML file, or "auto".
         size: side of the network's input in pixels; by default what suits the pictures, and the weights.
         weights: to begin from.
-        changes: fields of the recipe that take other values.
+        changes: fields of the recipe or of the network's declaration that take other values.
 
     Raises:
         ValueError: for an unknown name or field, or a recipe that cannot be followed with this data.
@@ -55,21 +60,29 @@ def plan(
         name, reasons["model"] = known, "the network of the weights"
     else:
         name, reasons["model"] = choose_model(preprocessing)
+    if size is None and weights is not None and weights.preprocessing is not None:
+        like_weights = preprocessing.size == weights.preprocessing.size
+        reason = "as the weights have seen" if like_weights else "by the pictures; the weights have seen others"
+        reasons["size"] = f"{preprocessing.size[0]} x {preprocessing.size[1]}, {reason}"
+    shape, changes = split_changes(changes or {})
     like = weights.architecture if weights is not None and name == known else None
     declaration = replace(
         architecture(name) if like is None else declaration_from_dict(like),
         num_classes=len(data.classes),
         in_channels=preprocessing.channels,
     )
+    declaration = reshaped(declaration, name, shape)
     targets = data.splits["train"].targets
     if recipe == AUTO:
         kept = len(set(data.classes) & set(weights.classes or ())) if weights is not None else 0
         choice = choose_recipe(preprocessing, targets, data.task, weights is not None, kept)
+        if isinstance(declaration, Architecture) and declaration.begins_with_zeros:
+            choice = choice.but("Muon cannot turn weights of zero", optimizer="sgd", lr=0.1, momentum=0.9)
         reasons |= choice.reasons
     else:
         choice = Choice(load_recipe(recipe))
-    chosen = changed(choice.recipe, changes or {})
-    reasons = {name: reason for name, reason in reasons.items() if name not in (changes or {})}
+    chosen = changed(choice.recipe, changes)
+    reasons = {name: reason for name, reason in reasons.items() if name not in changes}
     if chosen.patience and "val" not in data.splits:
         raise ValueError(
             "early stopping (--patience) chooses by a validation split, and this data has none; "
@@ -118,9 +131,31 @@ def initial_weights(source: str | Path | None, model: str) -> Weights | None:
 
 def check_request(model: str, recipe: str, changes: Mapping[str, Any]) -> None:
     """Raise ValueError for what `plan` would refuse whatever the data is, before any of it is read."""
+    shape, changes = split_changes(changes)
     if model != AUTO:
-        architecture(model)
+        reshaped(architecture(model), model, shape)
     changed(Recipe() if recipe == AUTO else load_recipe(recipe), changes)
+
+
+def split_changes(changes: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What is to change of the network's declaration, and what of all else, the recipe."""
+    of_network = {field.name for field in fields(Architecture)} | {field.name for field in fields(VGGArchitecture)}
+    shape = {name: value for name, value in changes.items() if name in of_network}
+    return shape, {name: value for name, value in changes.items() if name not in of_network}
+
+
+def reshaped(declaration: Declaration, name: str, shape: Mapping[str, Any]) -> Declaration:
+    """The declaration with other values for some fields.
+
+    Raises:
+        ValueError: for a field that it does not have, or that the data decides.
+    """
+    free = [field.name for field in fields(declaration) if field.name not in BY_DATA]
+    if fixed := sorted(set(shape) & set(BY_DATA)):
+        raise ValueError(f"{', '.join(fixed)} is decided by the data; leave it out")
+    if unknown := sorted(set(shape) - set(free)):
+        raise ValueError(f"{name} has no {', '.join(unknown)} to change; there are {', '.join(free)}")
+    return replace(declaration, **shape)
 
 
 def recipe_of(card: Card) -> Recipe:

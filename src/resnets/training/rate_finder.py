@@ -21,8 +21,11 @@ SMOOTHING = 0.9
 HOPELESS = 4.0
 """The test ends where the loss is so many times its lowest."""
 
-SAFETY = 10.0
-"""The rate is so many times below the one at which the loss was lowest."""
+TOO_HIGH = 1.2
+"""The rate is too high where the loss has risen to so many times its lowest. Where exactly it was lowest is chance."""
+
+SAFETY = 8.0
+"""The rate is so many times below the one that is too high."""
 
 
 def find_rate(job: Job) -> float:
@@ -45,7 +48,8 @@ def find_rate(job: Job) -> float:
     lowest = min(range(len(losses)), key=losses.__getitem__)
     if lowest == 0:
         raise FloatingPointError("the loss falls at no learning rate; check the data's labels, or set --lr yourself")
-    return float(f"{rate_of(lowest) / SAFETY:.2g}")
+    risen = (step for step in range(lowest, len(losses)) if losses[step] > TOO_HIGH * losses[lowest])
+    return float(f"{rate_of(next(risen, len(losses) - 1)) / SAFETY:.2g}")
 
 
 def range_test(job: Job) -> list[float]:

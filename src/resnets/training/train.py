@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import chain, count
 from pathlib import Path
@@ -47,6 +48,7 @@ def train(
     workers: int | None = None,
     logger: str | None = None,
     console: Console | None = None,
+    watch: Callable[[Job], None] | None = None,
     **changes: Any,
 ) -> Run:
     """Train a network on a data set and write all there is about it into a run's folder.
@@ -69,7 +71,9 @@ def train(
         workers: processes that decode pictures; by default one a processor.
         logger: tensorboard, or the full name of a Lightning logger class; `metrics.csv` is always written.
         console: where to print; by default the terminal.
-        changes: fields of the recipe that take other values, such as `epochs=5`.
+        watch: is called after each epoch with the training as it stands, and must leave it so.
+        changes: fields of the recipe or of the network's declaration that take other values, such as `epochs=5` or
+            `shortcut="C"`.
 
     Returns:
         The finished run.
@@ -100,7 +104,7 @@ def train(
     )
     card = replace(card, provenance={**card.provenance, **engine_facts(fabric), "logger": logger})
     folder = fabric.broadcast(claim_folder(run, card, overwrite) if fabric.is_global_zero else Path())
-    return execute(create_job(fabric, Run(folder), card, data, workers, initial), console)
+    return execute(create_job(fabric, Run(folder), card, data, workers, initial), console, watch)
 
 
 def resume(
@@ -112,6 +116,7 @@ def resume(
     strategy: str = "auto",
     workers: int | None = None,
     console: Console | None = None,
+    watch: Callable[[Job], None] | None = None,
 ) -> Run:
     """Go on with a training where its last checkpoint stands, as if it had never stopped.
 
@@ -138,10 +143,10 @@ def resume(
     job = create_job(fabric, stopped, card, without_unreadable(data, 1.0, console), workers, initial)
     if begun:
         job.load()
-    return execute(job, console)
+    return execute(job, console, watch)
 
 
-def execute(job: Job, console: Console) -> Run:
+def execute(job: Job, console: Console, watch: Callable[[Job], None] | None = None) -> Run:
     """Train to the end, and write what is kept of it."""
     print_plan(console, job)
     if job.recipe.find_lr and job.state.step == 0:
@@ -150,7 +155,7 @@ def execute(job: Job, console: Console) -> Run:
     if job.recipe.head_first and job.state.step == 0:
         fit_head_first(job)
     with TrainingDisplay(console, job.task, job.total_steps, job.steps_per_epoch, job.state.step) as display:
-        (fit_head if job.recipe.head_only else fit)(job, display)
+        (fit_head if job.recipe.head_only else fit)(job, display, watch)
     if job.logger is not None:
         job.logger.finalize("success")
     conclude(job, console)

@@ -1,0 +1,54 @@
+"""`resnets study`: an experiment over many networks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+
+from resnets.studies import find_study, list_studies
+from resnets.studies.study import Study, write_findings
+
+
+def study(
+    name: str | None = None,
+    /,
+    data: str = "digits",
+    depths: str = "",
+    epochs: int = 30,
+    seeds: int = 1,
+    run: Path | None = None,
+) -> None:
+    """Put a claim about residual networks to the test, and write a page with figures, tables and what they say.
+
+    Called again with the same options it goes on where it stopped. Without a name it lists the studies.
+
+    Args:
+        name: of the study.
+        data: the pictures to train on, in any form that `resnets train` takes.
+        depths: layers of the networks, such as 20,56,110; by default what shows the claim on small pictures.
+        epochs: of each training.
+        seeds: trainings of each kind.
+        run: the folder to write; by default runs/study-NAME-DATA.
+    """
+    console = Console()
+    if name is None:
+        for known in list_studies():
+            question = (find_study(known).__doc__ or "").splitlines()[0]
+            console.print(f"[bold]{known:14}[/] {question}", highlight=False)
+        return
+    module = find_study(name)
+    try:
+        layers = tuple(int(depth) for depth in depths.split(",")) if depths else module.DEPTHS
+    except ValueError:
+        raise ValueError(f"--depths are whole numbers such as 20,56,110, not {depths!r}") from None
+    if epochs < 1 or seeds < 1:
+        raise ValueError("--epochs and --seeds must be at least 1")
+    folder = run or Path("runs") / f"study-{name}-{Path(data).stem}"
+    asked = Study(data, layers, epochs, seeds, folder, console)
+    asked.begin(name)
+    findings = module.conduct(asked)
+    page = write_findings(asked, (module.__doc__ or "").splitlines()[0], module.SOURCE, findings)
+    for sentence in findings.sentences:
+        console.print(sentence, highlight=False)
+    console.print(f"page {page}", highlight=False)

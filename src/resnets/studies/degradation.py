@@ -1,0 +1,105 @@
+"""Do deeper plain networks get worse, in training as well as on test pictures, and residual ones not?
+
+Plain and residual twins are trained at several depths by one recipe. A deeper network could copy a shallower one and
+be no worse; where its training error is higher, it is not overfitting that holds it back (arXiv:1512.03385, section 1).
+"""
+
+from __future__ import annotations
+
+from statistics import mean, stdev
+
+from markupsafe import Markup
+
+from resnets.report.comparison import PLAIN, RESIDUAL, Line, Panel, charts, strengths, table
+from resnets.report.page import Number, Section
+from resnets.runs.run import Run
+from resnets.studies.study import Findings, Study, mean_curve, test_error, training_error
+
+SOURCE = "arXiv:1512.03385, figures 1, 4 and 6, table 2"
+DEPTHS = (8, 20, 56)
+
+KINDS = {"plain": PLAIN, "resnet": RESIDUAL}
+
+
+def conduct(study: Study) -> Findings:
+    """Train both kinds at each depth and compare their errors."""
+    runs = {kind: {depth: study.trained_often(f"{kind}{depth}") for depth in study.depths} for kind in KINDS}
+    training, test = (
+        {
+            kind: {depth: mean(error(run) for run in found) for depth, found in of_kind.items()}
+            for kind, of_kind in runs.items()
+        }
+        for error in (training_error, test_error)
+    )
+    shallow, deep = min(study.depths), max(study.depths)
+    numbers = {
+        f"{kind}{depth}": {
+            "training_error": [training_error(run) for run in found],
+            "test_error": [test_error(run) for run in found],
+        }
+        for kind, of_kind in runs.items()
+        for depth, found in of_kind.items()
+    }
+    changes = {kind: training[kind][deep] - training[kind][shallow] for kind in KINDS}
+    return Findings(
+        title="Degradation: depth without shortcuts",
+        sentences=tuple(sentence(kind, shallow, deep, training[kind], test[kind]) for kind in KINDS),
+        headline=tuple(
+            Number(
+                f"{name}, {shallow} to {deep} layers",
+                f"{100 * changes[kind]:+.2f} points",
+                "change of the training error",
+            )
+            for kind, name in (("plain", "Plain"), ("resnet", "Residual"))
+        ),
+        sections=(
+            Section("curves", "Errors by epoch", curves(runs)),
+            Section("errors", "Errors at the end", rows(runs)),
+        ),
+        numbers=numbers,
+    )
+
+
+def sentence(kind: str, shallow: int, deep: int, training: dict[int, float], test: dict[int, float]) -> str:
+    """What depth does to one kind of network."""
+    name = {"plain": "plain", "resnet": "residual"}[kind]
+    errors = f"{training[shallow]:.2%} with {shallow} layers, {training[deep]:.2%} with {deep}"
+    tested = f"the test error goes from {test[shallow]:.2%} to {test[deep]:.2%}"
+    if training[deep] > training[shallow]:
+        cause = "Depth makes the {} network worse on the pictures it is trained on: {}; {}. That is no overfitting."
+    else:
+        cause = "Depth does the {} network no harm in training: {}; {}."
+    return cause.format(name, errors, tested)
+
+
+def curves(runs: dict[str, dict[int, list[Run]]]) -> Markup:
+    """Training errors dashed, test errors in full, as in figure 6 of the paper."""
+    panels, highest = [], 0.0
+    for kind, of_kind in runs.items():
+        lines = []
+        for (depth, found), strength in zip(sorted(of_kind.items()), strengths(len(of_kind)), strict=True):
+            for column, dashes, what in (("train_accuracy", "--", "training"), ("test_accuracy", "-", "test")):
+                epochs, accuracies = mean_curve(found, column)
+                errors = [100 * (1 - accuracy) for accuracy in accuracies]
+                highest = max(highest, sorted(errors)[len(errors) // 2])
+                lines.append(Line(f"{depth} layers, {what}", epochs, errors, KINDS[kind], dashes, strength))
+        title = {"plain": "Plain networks", "resnet": "Residual networks"}[kind]
+        panels.append(Panel(title, lines, "epoch", "error, %"))
+    top = min(100.0, 1.6 * highest)
+    panels = [Panel(panel.title, panel.lines, panel.x_label, panel.y_label, top=top) for panel in panels]
+    return charts(panels, "Dashed: training pictures, as training saw them. In full: test pictures.")
+
+
+def rows(runs: dict[str, dict[int, list[Run]]]) -> Markup:
+    """A row for each network."""
+    cells = [
+        (f"{kind}{depth}", spread([training_error(run) for run in found]), spread([test_error(run) for run in found]))
+        for kind, of_kind in runs.items()
+        for depth, found in of_kind.items()
+    ]
+    return table(("Network", "Training error", "Test error"), cells)
+
+
+def spread(values: list[float]) -> str:
+    """The mean as a percentage, with the standard deviation where there are several values."""
+    return f"{mean(values):.2%}" + (f" \u00b1 {100 * stdev(values):.2f}" if len(values) > 1 else "")

@@ -1,0 +1,206 @@
+"""What all studies do alike: train networks one by one, go on where they stopped, and write down what was found."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from rich.console import Console
+from torch import Tensor
+
+from resnets.data.dataset import open_dataset
+from resnets.data.loading import Loader
+from resnets.data.order import permutation
+from resnets.data.statistics import preprocessing_for
+from resnets.data.transforms import prepare
+from resnets.report.page import Number, Section, render, write_page
+from resnets.runs.run import Run, write_whole
+from resnets.training.job import Job
+from resnets.training.train import resume, train
+
+PAGE, NUMBERS, ASKED = "study.html", "numbers.json", "asked.json"
+
+PAPER: dict[str, Any] = {
+    "optimizer": "sgd",
+    "lr": 0.1,
+    "momentum": 0.9,
+    "nesterov": False,
+    "weight_decay": 1e-4,
+    "decay_all": True,
+    "schedule": "step",
+    "milestones": (0.5, 0.75),
+    "warmup": 0.05,
+    "label_smoothing": 0.0,
+    "evaluate_every": 1,
+}
+"""The paper's recipe (arXiv:1512.03385, section 4.2) at any length, batch and augmentation as the pictures ask for; a
+short warm-up for all depths takes the place of the paper's for 110 layers."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """What is asked of a study.
+
+    Attributes:
+        data: as `train` takes it.
+        depths: layers of the networks.
+        epochs: of each training.
+        seeds: trainings of each kind, which differ in all random choices.
+        folder: of the study; each training is a run in it.
+        console: where progress is told.
+    """
+
+    data: str
+    depths: tuple[int, ...]
+    epochs: int
+    seeds: int
+    folder: Path
+    console: Console
+
+    def begin(self, name: str) -> None:
+        """Make the folder, or find that it was begun with the same request.
+
+        Raises:
+            FileExistsError: if it holds something else.
+        """
+        asked = {
+            "study": name,
+            "data": self.data,
+            "depths": list(self.depths),
+            "epochs": self.epochs,
+            "seeds": self.seeds,
+        }
+        path = self.folder / ASKED
+        if path.is_file():
+            if json.loads(path.read_text(encoding="utf-8")) != asked:
+                raise FileExistsError(f"{self.folder} was begun with other options; choose another --run")
+        elif self.folder.exists() and any(self.folder.iterdir()):
+            raise FileExistsError(f"{self.folder} is there already and holds no study; choose another --run")
+        else:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_whole(path, json.dumps(asked, indent=2) + "\n")
+
+    def trained(
+        self, model: str, seed: int = 0, label: str = "", watch: Callable[[Job], None] | None = None, **changes: Any
+    ) -> Run:
+        """A network trained by `PAPER`, begun, gone on with, or finished before.
+
+        Args:
+            model: its name in the catalogue.
+            seed: of the training.
+            label: what distinguishes it from others of that name.
+            watch: sees the training after each epoch.
+            changes: of the recipe or the network.
+        """
+        run = Run(self.folder / f"{label or model}-seed{seed}")
+        quiet = Console(quiet=True)
+        if not run.card_path.is_file():
+            self.console.print(f"training {label or model}, seed {seed}", highlight=False)
+            options = {**PAPER, "epochs": self.epochs, **changes}
+            train(self.data, run=run.folder, model=model, seed=seed, console=quiet, watch=watch, **options)
+        elif not run.card().metrics:
+            self.console.print(f"going on with {label or model}, seed {seed}", highlight=False)
+            resume(run.folder, console=quiet, watch=watch)
+        last = run.history()[-1]
+        self.console.print(
+            f"  {label or model}: training error {1 - last['train_accuracy']:.2%}, "
+            f"test error {1 - run.card().metrics['accuracy']:.2%}",
+            highlight=False,
+        )
+        return run
+
+    def trained_often(self, model: str, label: str = "", **changes: Any) -> list[Run]:
+        """One run for each seed."""
+        return [self.trained(model, seed, label, **changes) for seed in range(self.seeds)]
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a study found.
+
+    Attributes:
+        title: of the page.
+        sentences: what the numbers say, made from them.
+        headline: the most telling numbers.
+        sections: figures and tables.
+        numbers: all of them, as JSON takes them.
+    """
+
+    title: str
+    sentences: tuple[str, ...]
+    headline: tuple[Number, ...]
+    sections: tuple[Section, ...]
+    numbers: Mapping[str, Any] = field(default_factory=dict)
+
+
+def write_findings(study: Study, question: str, source: str, findings: Findings) -> Path:
+    """Write the page and the numbers into the study's folder, and give the page's path."""
+    said = Section("findings", "What was found", render("studies/sentences.html", sentences=findings.sentences))
+    facts = {
+        "Data": study.data,
+        "Trainings": f"{study.epochs} epochs each, {study.seeds} seed{'s' * (study.seeds > 1)}",
+        "Claim": source,
+        "Versions": ", ".join(f"{package} {version(package)}" for package in ("resnets", "torch")),
+        "Command": shlex.join(["resnets", *sys.argv[1:]]),
+    }
+    path = study.folder / PAGE
+    write_page(
+        path,
+        title=findings.title,
+        subtitle=question,
+        numbers=findings.headline,
+        facts=facts,
+        sections=(said, *findings.sections),
+    )
+    content = {"sentences": findings.sentences, "numbers": findings.numbers}
+    write_whole(study.folder / NUMBERS, json.dumps(content, indent=2) + "\n")
+    return path
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Some pictures as a network takes them, (N, C, H, W), their classes (N,), and how many classes there are."""
+
+    images: Tensor
+    targets: Tensor
+    classes: int
+
+
+def sample(data: str, split: str, count: int) -> Sample:
+    """The same pictures of a split each time, as evaluation sees them; all of them where there are fewer.
+
+    Raises:
+        ValueError: if there is no such split.
+    """
+    opened = open_dataset(data)
+    if split not in opened.splits:
+        raise ValueError(f"{data} has no {split} pictures")
+    pictures = opened.splits[split]
+    chosen = pictures.subset(permutation(0, 0, len(pictures))[:count])
+    preprocessing = preprocessing_for(opened)
+    batch = next(iter(Loader(chosen, preprocessing, len(chosen), shuffle=False).epoch(0)))
+    return Sample(prepare(batch, preprocessing).images, chosen.targets, len(opened.classes))
+
+
+def training_error(run: Run) -> float:
+    """The share of training pictures, as training saw them, that the last epoch got wrong."""
+    return 1 - run.history()[-1]["train_accuracy"]
+
+
+def test_error(run: Run) -> float:
+    """The share of test pictures that the finished network gets wrong."""
+    return 1 - run.card().metrics["accuracy"]
+
+
+def mean_curve(runs: list[Run], column: str) -> tuple[list[float], list[float]]:
+    """Epochs, and the mean of a column over runs of one kind."""
+    histories = [[row for row in run.history() if column in row] for run in runs]
+    epochs = [row["epoch"] for row in histories[0]]
+    return epochs, [mean(rows[index][column] for rows in histories) for index in range(len(epochs))]
