@@ -12,7 +12,7 @@ from resnets.data.transforms import Augmentation, crop, flip, normalise, prepare
 from resnets.types import Batch, Preprocessing
 
 CIFAR = Preprocessing((32, 32), 3, (0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616))
-EVERYTHING = Augmentation(flip=True, pad=4, mixup=0.2, cutmix=1.0, erasing=0.5)
+EVERYTHING = Augmentation(flip=True, flip_vertical=True, pad=4, mixup=0.2, cutmix=1.0, erasing=0.5)
 
 
 def pictures(n: int = 16, channels: int = 3, size: tuple[int, int] = (32, 32)) -> Tensor:
@@ -39,6 +39,18 @@ def test_flip_is_torchvisions() -> None:
     assert torch.equal(flipped[0], tv.horizontal_flip(images[0]))
     assert torch.equal(flipped[1:3], images[1:3])
     assert torch.equal(flipped[3], tv.horizontal_flip(images[3]))
+    assert torch.equal(flip(images, torch.ones(4, dtype=torch.bool), dimension=2), tv.vertical_flip(images))
+
+
+def test_all_four_mirror_images_occur_alike() -> None:
+    n = 4000
+    image = pictures(1, channels=1)
+    grey = Preprocessing((32, 32), 1, (0.0,), (1 / 255,))
+    given = Batch(image.expand(n, 1, 32, 32), torch.zeros(n, dtype=torch.int64), torch.arange(n))
+    images = prepare(given, grey, Augmentation(flip=True, flip_vertical=True)).images
+    for expected in (image, image.flip(3), image.flip(2), image.flip(2, 3)):
+        share = (images == expected.float()).flatten(1).all(1).double().mean().item()
+        assert abs(share - 0.25) < 4 * (0.25 * 0.75 / n) ** 0.5
 
 
 @pytest.mark.parametrize("channels_last", [False, True])

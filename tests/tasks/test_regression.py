@@ -60,6 +60,15 @@ def test_targets_are_standardised_and_turned_back(numbers):
     assert Regression.settings_of(torch.full((3, 1), 7.0)) == {"mean": [7.0], "std": [1.0]}
 
 
+def test_hubers_loss_grows_in_proportion_beyond_its_threshold():
+    task = Regression(("x",), {"mean": [0.0], "std": [2.0]}, huber=0.5)
+    batch = Batch(torch.empty(2), torch.tensor([[8.0], [0.4]]), torch.arange(2))  # 4 and 0.2 standard deviations
+    expected = (0.5 * (4 - 0.25) + 0.2**2 / 2) / 2
+    assert task.loss(torch.zeros(2, 1), batch).item() == pytest.approx(expected)
+    with pytest.raises(ValueError, match="classification has no use for huber"):
+        create_task("classification", ("a", "b"), huber=0.5)
+
+
 def test_what_is_of_classes_is_refused(numbers):
     settings = Regression.settings_of(numbers[0])
     with pytest.raises(ValueError, match="regression has no use for label_smoothing; leave it out"):

@@ -26,6 +26,8 @@ class Augmentation:
 
     Attributes:
         flip: mirror pictures left to right, with probability 1/2.
+        flip_vertical: mirror them top to bottom, too, with probability 1/2; for pictures without an up and a down, as
+            through a microscope or from above.
         pad: crop at random after padding each side with so many black pixels; 4 for CIFAR (arXiv:1512.03385,
             sec. 4.2).
         scale: range of the share of a picture's area that a random crop takes before it is resized to the
@@ -40,6 +42,7 @@ class Augmentation:
     """
 
     flip: bool = False
+    flip_vertical: bool = False
     pad: int = 0
     scale: tuple[float, float] = (1.0, 1.0)
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
@@ -75,9 +78,9 @@ def crop(images: Tensor, offsets: Tensor, pad: int) -> Tensor:
     return windows[torch.arange(len(images), device=images.device), :, offsets[:, 0], offsets[:, 1]]
 
 
-def flip(images: Tensor, mask: Tensor) -> Tensor:
-    """Mirror left to right those of (N, C, H, W) where `mask` (N,) is true."""
-    return torch.where(mask[:, None, None, None], images.flip(3), images)
+def flip(images: Tensor, mask: Tensor, dimension: int = 3) -> Tensor:
+    """Mirror those of (N, C, H, W) where `mask` (N,) is true: left to right, or top to bottom along dimension 2."""
+    return torch.where(mask[:, None, None, None], images.flip(dimension), images)
 
 
 def normalise(
@@ -124,6 +127,8 @@ def prepare(
         images = crop(images, offsets, choices.pad)
     if choices.flip:
         images = flip(images, random("flip")[:, 0] < 0.5)
+    if choices.flip_vertical:
+        images = flip(images, random("vertical flip")[:, 0] < 0.5, dimension=2)
     images = normalise(images, preprocessing, dtype, channels_last)
     if choices.mixes:
         if num_classes is None:

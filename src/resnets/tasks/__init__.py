@@ -95,6 +95,7 @@ def create_task(
     label_smoothing: float = 0.0,
     class_weights: Tensor | None = None,
     asymmetric: bool = False,
+    huber: float = 0.0,
 ) -> Task:
     """A task for networks whose outputs are `classes`.
 
@@ -104,11 +105,17 @@ def create_task(
         settings: what `settings_of` gave for the training targets, and `fit` for the validation split.
         label_smoothing, class_weights: of a loss over single classes.
         asymmetric: of a loss over any number of classes.
+        huber: of a loss over numbers.
 
     Raises:
         ValueError: if there is no such task, or it has no use for an argument.
     """
-    options = {"label_smoothing": label_smoothing, "class_weights": class_weights, "asymmetric": asymmetric}
+    options = {
+        "label_smoothing": label_smoothing,
+        "class_weights": class_weights,
+        "asymmetric": asymmetric,
+        "huber": huber,
+    }
     asked = {option: value for option, value in options.items() if isinstance(value, Tensor) or value}
     kind = task_class(name)
     if unknown := sorted(set(asked) - set(kind.options)):

@@ -179,6 +179,7 @@ def create_job(
             label_smoothing=recipe.label_smoothing,
             class_weights=class_weights,
             asymmetric=recipe.asymmetric,
+            huber=recipe.huber,
         ),
         network=wrapped,
         average=average,

@@ -43,6 +43,8 @@ class Recipe(Augmentation):
         label_smoothing: share of each target that is spread over all classes.
         asymmetric: of pictures with any number of classes, the asymmetric loss (arXiv:2009.14119), which counts the
             many classes that a picture does not have less than the few that it has.
+        huber: of numbers, Huber's loss, linear beyond so many standard deviations of the training targets, so that a
+            few wrong ones do not rule; 0.5 is a start, 0 for squared errors.
         ema: decay of the exponential moving average of the weights; 0 for none. Where there is one, it is
             what is evaluated and kept.
         recompute_bn: replace batch norm's running statistics at the end by those of all training pictures, cropped
@@ -83,6 +85,7 @@ class Recipe(Augmentation):
     clip_norm: float = 0.0
     label_smoothing: float = 0.0
     asymmetric: bool = False
+    huber: float = 0.0
     ema: float = 0.0
     recompute_bn: bool = False
     evaluate_every: int = 1
@@ -110,7 +113,7 @@ class Recipe(Augmentation):
         for name in ("epochs", "batch_size", "evaluate_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("steps", "weight_decay", "clip_norm", "patience", "unfreeze_every", "seed"):
+        for name in ("steps", "weight_decay", "clip_norm", "huber", "patience", "unfreeze_every", "seed"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, it is {getattr(self, name)}")
         for name in ("momentum", "label_smoothing", "ema", "warmup"):
