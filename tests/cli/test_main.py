@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import fields
 from importlib import import_module
 
 import pytest
 
 from resnets.cli.main import arguments_of, main
+from resnets.networks.architecture import Architecture
+from resnets.training.plan import BY_DATA
 from resnets.training.recipe import Recipe
 
-COMMANDS = ("check", "evaluate", "models", "predict", "profile", "publish", "train")
+COMMANDS = ("check", "evaluate", "models", "predict", "profile", "publish", "study", "train")
 
 
 def status_and_output(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
@@ -39,6 +42,20 @@ def test_every_field_of_a_recipe_is_a_flag(capsys):
     _, out, _ = status_and_output(capsys, "train", "--help")
     for field in fields(Recipe):
         assert f"--{field.name.replace('_', '-')}" in out
+
+
+def test_every_field_of_a_network_that_the_data_does_not_decide_is_a_flag(capsys):
+    _, out, _ = status_and_output(capsys, "train", "--help")
+    for field in fields(Architecture):
+        assert (f"--{field.name.replace('_', '-')}" in re.split(r"[\s,\]]+", out.replace("[", ""))) == (
+            field.name not in BY_DATA
+        )
+    status, out, _ = status_and_output(capsys, "train", "digits", "--print-config", "--norm", "none", "--init", "fixup")
+    card = json.loads(out)
+    assert (card["architecture"]["norm"], card["architecture"]["init"]) == ("none", "fixup")
+    status, _, error = status_and_output(capsys, "train", "digits", "--init", "fixup")
+    assert status == 1
+    assert "needs norm='none'" in error
 
 
 def test_print_config_shows_what_would_run(capsys):

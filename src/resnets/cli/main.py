@@ -1,8 +1,9 @@
 """`resnets COMMAND`: every other module of this package is a command, its function's signature the flags.
 
 A parameter without a default or before a `/` is a positional argument, `*names` any number of them; every other
-parameter is a flag. `**changes: Annotated[Any, Recipe]` is a flag for each field of that dataclass, which changes
-nothing unless given. What a flag does is read from the docstrings.
+parameter is a flag. `**changes: Annotated[Any, Recipe]` is a flag for each field of that dataclass, or of several,
+which changes nothing unless given; a tuple among them names fields that are no flags. What a flag does is read from the
+docstrings.
 """
 
 from __future__ import annotations
@@ -93,8 +94,10 @@ def arguments_of(command: Callable[..., None]) -> Iterator[Argument]:
     helps = helps_of(command)
     for name, parameter in inspect.signature(command).parameters.items():
         if parameter.kind is parameter.VAR_KEYWORD:
-            for declaration in get_args(kinds[name])[1:]:
-                yield from fields_of(declaration)
+            declared = get_args(kinds[name])[1:]
+            hidden = [field for names in declared if isinstance(names, tuple) for field in names]
+            for declaration in (each for each in declared if isinstance(each, type)):
+                yield from (argument for argument in fields_of(declaration) if argument.name not in hidden)
         elif parameter.kind is parameter.VAR_POSITIONAL:
             yield Argument(name, kinds[name], helps.get(name, ""), [], positional=True, nargs="*")
         elif parameter.default is parameter.empty:
