@@ -14,7 +14,7 @@ from resnets.studies import find_study, list_studies
 def test_a_study_from_the_command_line(tmp_path, capsys, name):
     command = ["study", name, "--data", "digits", "--depths", "8,14", "--epochs", "1", "--run", str(tmp_path / "run")]
     assert main(command) == 0
-    written = json.loads((tmp_path / "run" / "numbers.json").read_text())
+    written = json.loads((tmp_path / "run" / f"{name}.json").read_text())
     assert written["sentences"]
     assert written["numbers"]
     page = (tmp_path / "run" / "study.html").read_text()
@@ -25,19 +25,19 @@ def test_a_study_from_the_command_line(tmp_path, capsys, name):
     capsys.readouterr()
     assert main(command) == 0
     assert "training resnet" not in capsys.readouterr().out
-    assert json.loads((tmp_path / "run" / "numbers.json").read_text()) == written
+    assert json.loads((tmp_path / "run" / f"{name}.json").read_text()) == written
 
 
 def test_an_interrupted_study_goes_on(tmp_path, monkeypatch):
     command = ["study", "degradation", "--depths", "8", "--epochs", "2", "--run", str(tmp_path / "run")]
     assert main([*command]) == 0
-    whole = json.loads((tmp_path / "run" / "numbers.json").read_text())
+    whole = json.loads((tmp_path / "run" / f"{name}.json").read_text())
     card = tmp_path / "run" / "resnet8-seed0" / "model.json"
     unfinished = json.loads(card.read_text()) | {"metrics": {}}
     card.write_text(json.dumps(unfinished))
     (tmp_path / "run" / "resnet8-seed0" / "checkpoint.pt").unlink()
     assert main([*command]) == 0
-    assert json.loads((tmp_path / "run" / "numbers.json").read_text()) == whole
+    assert json.loads((tmp_path / "run" / f"{name}.json").read_text()) == whole
 
 
 def test_what_a_study_refuses(tmp_path, capsys):

@@ -21,7 +21,8 @@ def study(
 ) -> None:
     """Put a claim about residual networks to the test, and write a page with figures, tables and what they say.
 
-    Called again with the same options it goes on where it stopped. Without a name it lists the studies.
+    Called again it goes on where it stopped, and studies of the same data share the networks that they train. Without
+    a name it lists the studies.
 
     Args:
         name: of the study.
@@ -29,7 +30,7 @@ def study(
         depths: layers of the networks, such as 20,56,110; by default what shows the claim on small pictures.
         epochs: of each training.
         seeds: trainings of each kind.
-        run: the folder to write; by default runs/study-NAME-DATA.
+        run: the folder to write, for all studies of the same data; by default runs/study-DATA.
     """
     console = Console()
     if name is None:
@@ -44,11 +45,10 @@ def study(
         raise ValueError(f"--depths are whole numbers such as 20,56,110, not {depths!r}") from None
     if epochs < 1 or seeds < 1:
         raise ValueError("--epochs and --seeds must be at least 1")
-    folder = run or Path("runs") / f"study-{name}-{Path(data).stem}"
+    folder = run or Path("runs") / f"study-{Path(data).stem}"
     asked = Study(data, layers, epochs, seeds, folder, console)
-    asked.begin(name)
     findings = module.conduct(asked)
-    page = write_findings(asked, (module.__doc__ or "").splitlines()[0], module.SOURCE, findings)
+    page = write_findings(asked, name, (module.__doc__ or "").splitlines()[0], module.SOURCE, findings)
     for sentence in findings.sentences:
         console.print(sentence, highlight=False)
     console.print(f"page {page}", highlight=False)

@@ -12,6 +12,7 @@ from typing import overload
 from torch import Tensor, nn
 
 from resnets.blocks.residual import Residual
+from resnets.blocks.sequence import Blocks
 from resnets.blocks.stems import stem_convolutions, stem_pool
 from resnets.layers.normalisation import ACTIVATIONS, NORMS
 from resnets.layers.pooling import global_average
@@ -30,7 +31,7 @@ class Stages(nn.Module, Sequence[Stage]):
         super().__init__()
         self.planned = planned
         for index, blocks in enumerate(stages):
-            self.add_module(str(index), nn.Sequential(OrderedDict(blocks=nn.Sequential(*blocks))))
+            self.add_module(str(index), nn.Sequential(OrderedDict(blocks=Blocks(*blocks))))
 
     @overload
     def __getitem__(self, index: int) -> Stage: ...

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from resnets.blocks.preactivation import PreactivationBasic, PreactivationBottleneck
 from resnets.blocks.residual import Basic, BlockPlan, Bottleneck, Residual
+from resnets.blocks.sequence import Blocks
 from resnets.blocks.stems import stem_convolutions, stem_pool
 from resnets.layers.normalisation import ACTIVATIONS, NORMS
 from resnets.layers.pooling import global_average
@@ -106,7 +107,7 @@ class ResNet(ResidualNetwork):
         self.activation = activation()
         self.maxpool = stem_pool(a.stem)
         for index, blocks in enumerate(build_blocks(a), start=1):
-            self.add_module(f"layer{index}", nn.Sequential(*blocks))
+            self.add_module(f"layer{index}", Blocks(*blocks))
         self.add_classifier(a.channels[-1], a.num_classes)
         self.stages = plan_stages(a)
         initialise(self)

@@ -41,7 +41,7 @@ within such a factor."""
 
 def conduct(study: Study) -> Findings:
     """Measure all kinds before training, and those with batch norm in training."""
-    batch = sample(study.data, "train", PICTURES)
+    batch = sample(study.opened, "train", PICTURES)
     initial = {
         (kind, depth, *setting): measured(kind, depth, setting, batch)
         for kind, depth, setting in product(KINDS, study.depths, SETTINGS)

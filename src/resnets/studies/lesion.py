@@ -34,7 +34,7 @@ DRAWS = 5
 
 def conduct(study: Study) -> Findings:
     """Train twins of the greatest depth and injure them."""
-    depth, pictures = max(study.depths), sample(study.data, "test", PICTURES)
+    depth, pictures = max(study.depths), sample(study.opened, "test", PICTURES)
     found = {kind: injured(study, f"{kind}{depth}", pictures) for kind in KINDS}
     chance = 1 - 1 / pictures.classes
     costs = {kind: [error - injuries.whole for error in injuries.alone.values()] for kind, injuries in found.items()}

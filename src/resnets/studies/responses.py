@@ -25,7 +25,7 @@ PICTURES = 512
 
 def conduct(study: Study) -> Findings:
     """Train both kinds at each depth and measure their responses on test pictures."""
-    pictures = sample(study.data, "test", PICTURES)
+    pictures = sample(study.opened, "test", PICTURES)
     found = {
         (kind, depth): responses(study.trained(f"{kind}{depth}"), pictures) for kind in KINDS for depth in study.depths
     }

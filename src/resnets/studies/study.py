@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shlex
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from statistics import mean
@@ -15,7 +17,7 @@ from typing import Any
 from rich.console import Console
 from torch import Tensor
 
-from resnets.data.dataset import open_dataset
+from resnets.data.dataset import Data, open_dataset
 from resnets.data.loading import Loader
 from resnets.data.order import permutation
 from resnets.data.statistics import preprocessing_for
@@ -25,7 +27,7 @@ from resnets.runs.run import Run, write_whole
 from resnets.training.job import Job
 from resnets.training.train import resume, train
 
-PAGE, NUMBERS, ASKED = "study.html", "numbers.json", "asked.json"
+TRAININGS = "trainings"
 
 PAPER: dict[str, Any] = {
     "optimizer": "sgd",
@@ -53,7 +55,8 @@ class Study:
         depths: layers of the networks.
         epochs: of each training.
         seeds: trainings of each kind, which differ in all random choices.
-        folder: of the study; each training is a run in it.
+        folder: of all studies of this data: their pages, and in `trainings` a run for each network, which every study
+            that needs it finds there.
         console: where progress is told.
     """
 
@@ -64,28 +67,10 @@ class Study:
     folder: Path
     console: Console
 
-    def begin(self, name: str) -> None:
-        """Make the folder, or find that it was begun with the same request.
-
-        Raises:
-            FileExistsError: if it holds something else.
-        """
-        asked = {
-            "study": name,
-            "data": self.data,
-            "depths": list(self.depths),
-            "epochs": self.epochs,
-            "seeds": self.seeds,
-        }
-        path = self.folder / ASKED
-        if path.is_file():
-            if json.loads(path.read_text(encoding="utf-8")) != asked:
-                raise FileExistsError(f"{self.folder} was begun with other options; choose another --run")
-        elif self.folder.exists() and any(self.folder.iterdir()):
-            raise FileExistsError(f"{self.folder} is there already and holds no study; choose another --run")
-        else:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            write_whole(path, json.dumps(asked, indent=2) + "\n")
+    @cached_property
+    def opened(self) -> Data:
+        """The data set."""
+        return open_dataset(self.data)
 
     def trained(
         self, model: str, seed: int = 0, label: str = "", watch: Callable[[Job], None] | None = None, **changes: Any
@@ -95,24 +80,33 @@ class Study:
         Args:
             model: its name in the catalogue.
             seed: of the training.
-            label: what distinguishes it from others of that name.
-            watch: sees the training after each epoch.
+            label: what it is called, where the changes set it apart from others of that name.
+            watch: sees the training after each epoch; a network that nobody watched is another one.
             changes: of the recipe or the network.
+
+        Raises:
+            FloatingPointError: if the training diverges, or did before.
         """
-        run = Run(self.folder / f"{label or model}-seed{seed}")
-        quiet = Console(quiet=True)
-        if not run.card_path.is_file():
-            self.console.print(f"training {label or model}, seed {seed}", highlight=False)
-            options = {**PAPER, "epochs": self.epochs, **changes}
-            train(self.data, run=run.folder, model=model, seed=seed, console=quiet, watch=watch, **options)
-        elif not run.card().metrics:
-            self.console.print(f"going on with {label or model}, seed {seed}", highlight=False)
-            resume(run.folder, console=quiet, watch=watch)
-        last = run.history()[-1]
+        label, quiet = label or model, Console(quiet=True)
+        options = {**PAPER, "epochs": self.epochs, "seed": seed, **changes}
+        known = json.dumps([self.opened.fingerprint, model, options, watch and watch.__qualname__], sort_keys=True)
+        name = f"{label.replace(' ', '-').lower()}-{hashlib.sha256(known.encode()).hexdigest()[:8]}"
+        run = Run(self.folder / TRAININGS / name)
+        diverged = run.folder / "diverged.txt"
+        if diverged.is_file():
+            raise FloatingPointError(diverged.read_text(encoding="utf-8"))
+        try:
+            if not run.card_path.is_file():
+                self.console.print(f"training {label}, seed {seed}", highlight=False)
+                train(self.data, run=run.folder, model=model, console=quiet, watch=watch, **options)
+            elif not run.card().metrics:
+                self.console.print(f"going on with {label}, seed {seed}", highlight=False)
+                resume(run.folder, console=quiet, watch=watch)
+        except FloatingPointError as error:
+            write_whole(diverged, str(error))
+            raise
         self.console.print(
-            f"  {label or model}: training error {1 - last['train_accuracy']:.2%}, "
-            f"test error {1 - run.card().metrics['accuracy']:.2%}",
-            highlight=False,
+            f"  {label}: training error {training_error(run):.2%}, test error {test_error(run):.2%}", highlight=False
         )
         return run
 
@@ -140,17 +134,17 @@ class Findings:
     numbers: Mapping[str, Any] = field(default_factory=dict)
 
 
-def write_findings(study: Study, question: str, source: str, findings: Findings) -> Path:
-    """Write the page and the numbers into the study's folder, and give the page's path."""
+def write_findings(study: Study, name: str, question: str, source: str, findings: Findings) -> Path:
+    """Write the page and the numbers into the study's folder, under the study's name, and give the page's path."""
     said = Section("findings", "What was found", render("studies/sentences.html", sentences=findings.sentences))
     facts = {
-        "Data": study.data,
+        "Data": study.opened.name,
         "Trainings": f"{study.epochs} epochs each, {study.seeds} seed{'s' * (study.seeds > 1)}",
         "Claim": source,
         "Versions": ", ".join(f"{package} {version(package)}" for package in ("resnets", "torch")),
         "Command": shlex.join(["resnets", *sys.argv[1:]]),
     }
-    path = study.folder / PAGE
+    path = study.folder / f"{name}.html"
     write_page(
         path,
         title=findings.title,
@@ -160,7 +154,7 @@ def write_findings(study: Study, question: str, source: str, findings: Findings)
         sections=(said, *findings.sections),
     )
     content = {"sentences": findings.sentences, "numbers": findings.numbers}
-    write_whole(study.folder / NUMBERS, json.dumps(content, indent=2) + "\n")
+    write_whole(study.folder / f"{name}.json", json.dumps(content, indent=2) + "\n")
     return path
 
 
@@ -173,20 +167,19 @@ class Sample:
     classes: int
 
 
-def sample(data: str, split: str, count: int) -> Sample:
+def sample(data: Data, split: str, count: int) -> Sample:
     """The same pictures of a split each time, as evaluation sees them; all of them where there are fewer.
 
     Raises:
         ValueError: if there is no such split.
     """
-    opened = open_dataset(data)
-    if split not in opened.splits:
-        raise ValueError(f"{data} has no {split} pictures")
-    pictures = opened.splits[split]
+    if split not in data.splits:
+        raise ValueError(f"{data.source} has no {split} pictures")
+    pictures = data.splits[split]
     chosen = pictures.subset(permutation(0, 0, len(pictures))[:count])
-    preprocessing = preprocessing_for(opened)
+    preprocessing = preprocessing_for(data)
     batch = next(iter(Loader(chosen, preprocessing, len(chosen), shuffle=False).epoch(0)))
-    return Sample(prepare(batch, preprocessing).images, chosen.targets, len(opened.classes))
+    return Sample(prepare(batch, preprocessing).images, chosen.targets, len(data.classes))
 
 
 def training_error(run: Run) -> float:

@@ -23,6 +23,7 @@ from resnets.tasks import Task, create_task
 from resnets.training.averaging import exponential_average
 from resnets.training.engine import create_logger
 from resnets.training.freezing import freeze, frozen_stages, rate_scales
+from resnets.training.memory import compute_again
 from resnets.training.optimisers import create_optimiser
 from resnets.training.plan import recipe_of
 from resnets.training.recipe import Recipe
@@ -141,6 +142,8 @@ def create_job(
         raise ValueError("cutmix would mix numbers by areas, which mean nothing to them; use mixup, or leave it out")
     class_weights = inverse_class_sizes(data.splits["train"].targets) if recipe.balance == "loss" else None
     logger = card.provenance["logger"] if fabric.is_global_zero else None
+    if card.provenance.get("memory") == "low":
+        compute_again(network)
     average = exponential_average(network, recipe.ema).to(fabric.device) if recipe.ema else None
     frozen = frozen_stages(network, recipe)
     if recipe.unfreeze_every and fabric.world_size > 1:

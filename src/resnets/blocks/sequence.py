@@ -1,0 +1,64 @@
+"""A stage's blocks one after another, whose maps training may keep or compute again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
+
+
+class Blocks(nn.Sequential):
+    """Blocks in a row.
+
+    Attributes:
+        segment: in training, keep for the backward pass only the input of every so-many-th block, and compute the maps
+            from there to the next anew when their derivatives are due (arXiv:1604.06174, section 4.1); 0 to keep all.
+            Gradients, batch norm's statistics and random choices are the same either way.
+    """
+
+    segment = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The last block's map."""
+        if not (self.segment and self.training and torch.is_grad_enabled()):
+            return super().forward(x)
+        blocks = list(self)
+        for start in range(0, len(blocks), self.segment):
+            part = blocks[start : start + self.segment]
+            x = checkpoint(
+                _run, part, x, use_reentrant=False, context_fn=lambda part=part: (nullcontext(), _again(part))
+            )
+        return x
+
+
+def _run(blocks: Sequence[nn.Module], x: Tensor) -> Tensor:
+    for block in blocks:
+        x = block(x)
+    return x
+
+
+def _again(blocks: Sequence[nn.Module]) -> AbstractContextManager[None]:
+    """While the maps are computed a second time, batch norm must not count the batch a second time."""
+    norms = [
+        module
+        for block in blocks
+        for module in block.modules()
+        if isinstance(module, _BatchNorm) and module.track_running_stats and module.training
+    ]
+
+    @contextmanager
+    def counted_already() -> Iterator[None]:
+        before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
+        for norm in norms:
+            norm.momentum, norm.num_batches_tracked = 0.0, None
+        try:
+            yield
+        finally:
+            for norm, (momentum, count) in zip(norms, before, strict=True):
+                norm.momentum, norm.num_batches_tracked = momentum, count
+
+    return counted_already()

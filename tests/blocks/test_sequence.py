@@ -1,0 +1,70 @@
+"""Blocks that compute their maps twice, against the same blocks that keep them."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+
+import pytest
+import torch
+from torch import nn
+from torch.autograd.graph import saved_tensors_hooks
+
+from resnets.blocks.sequence import Blocks
+from resnets.weights.models import create_model
+
+IMAGES = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+
+
+def stepped(network: nn.Module, segment: int) -> dict[str, torch.Tensor]:
+    """All that a step leaves behind, in bfloat16 and with random choices in it."""
+    for module in network.modules():
+        if isinstance(module, Blocks):
+            module.segment = segment
+    torch.manual_seed(1)
+    network.train()
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = network(IMAGES).square().mean()
+    loss.backward()
+    gradients = {name: parameter.grad for name, parameter in network.named_parameters()}
+    return {"loss": loss.detach(), **gradients, **dict(network.named_buffers())}
+
+
+@pytest.mark.parametrize("segment", [1, 2, 5])
+@pytest.mark.parametrize("name", ["resnet20", "preresnet29", "plain20"])
+def test_nothing_changes_to_the_bit(name, segment):
+    torch.manual_seed(0)
+    network = create_model(name, 10, drop_path=0.0 if name == "plain20" else 0.5, dropout=0.1)
+    kept, again = stepped(deepcopy(network), 0), stepped(network, segment)
+    assert kept.keys() == again.keys()
+    for key, value in kept.items():
+        assert torch.equal(value, again[key]), key
+
+
+def test_little_is_kept():
+    network, kept = create_model("resnet110", 10).train(), []
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        kept.append(tensor.nbytes)
+        return tensor
+
+    def bytes_kept(segment: int) -> int:
+        kept.clear()
+        for module in network.modules():
+            if isinstance(module, Blocks):
+                module.segment = segment
+        with saved_tensors_hooks(pack, lambda tensor: tensor):
+            network(IMAGES)
+        return sum(kept)
+
+    everything = bytes_kept(0)
+    assert bytes_kept(1) < everything / 4
+    assert bytes_kept(3) < everything / 10
+
+
+def test_evaluation_knows_nothing_of_it():
+    network = create_model("resnet20", 10).eval()
+    expected = network(IMAGES)
+    for module in network.modules():
+        if isinstance(module, Blocks):
+            module.segment = 1
+    assert torch.equal(network(IMAGES), expected)
