@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
+from rich.console import Console
 
 from resnets.cli.main import main
 from resnets.studies import find_study, list_studies
+from resnets.studies.study import Study
 
 
 @pytest.mark.parametrize("name", list_studies())
@@ -17,10 +19,10 @@ def test_a_study_from_the_command_line(tmp_path, capsys, name):
     written = json.loads((tmp_path / "run" / f"{name}.json").read_text())
     assert written["sentences"]
     assert written["numbers"]
-    page = (tmp_path / "run" / "study.html").read_text()
+    page = (tmp_path / "run" / f"{name}.html").read_text()
     assert "<svg" in page
     assert "mathdefault" not in page
-    for run in (tmp_path / "run").glob("*-seed0"):
+    for run in (tmp_path / "run" / "trainings").iterdir():
         (run / "checkpoint.pt").unlink()  # what is finished is not trained again
     capsys.readouterr()
     assert main(command) == 0
@@ -28,16 +30,33 @@ def test_a_study_from_the_command_line(tmp_path, capsys, name):
     assert json.loads((tmp_path / "run" / f"{name}.json").read_text()) == written
 
 
-def test_an_interrupted_study_goes_on(tmp_path, monkeypatch):
+def test_an_interrupted_study_goes_on(tmp_path):
     command = ["study", "degradation", "--depths", "8", "--epochs", "2", "--run", str(tmp_path / "run")]
     assert main([*command]) == 0
-    whole = json.loads((tmp_path / "run" / f"{name}.json").read_text())
-    card = tmp_path / "run" / "resnet8-seed0" / "model.json"
-    unfinished = json.loads(card.read_text()) | {"metrics": {}}
-    card.write_text(json.dumps(unfinished))
-    (tmp_path / "run" / "resnet8-seed0" / "checkpoint.pt").unlink()
+    whole = json.loads((tmp_path / "run" / "degradation.json").read_text())
+    (folder,) = (tmp_path / "run" / "trainings").glob("resnet8-*")
+    unfinished = json.loads((folder / "model.json").read_text()) | {"metrics": {}}
+    (folder / "model.json").write_text(json.dumps(unfinished))
+    (folder / "checkpoint.pt").unlink()
     assert main([*command]) == 0
-    assert json.loads((tmp_path / "run" / f"{name}.json").read_text()) == whole
+    assert json.loads((tmp_path / "run" / "degradation.json").read_text()) == whole
+
+
+def test_studies_share_their_networks_and_others_are_trained_anew(tmp_path):
+    options = ["--depths", "8", "--run", str(tmp_path)]
+    assert main(["study", "degradation", "--epochs", "1", *options]) == 0
+    assert main(["study", "responses", "--epochs", "1", *options]) == 0
+    assert len(list((tmp_path / "trainings").iterdir())) == 2
+    assert main(["study", "responses", "--epochs", "2", *options]) == 0
+    assert len(list((tmp_path / "trainings").iterdir())) == 4
+
+
+def test_a_training_that_diverged_is_not_begun_again(tmp_path, capsys):
+    study = Study("digits", (8,), 1, 1, tmp_path, Console())
+    for _ in range(2):
+        with pytest.raises(FloatingPointError, match="the training has diverged"):
+            study.trained("resnet8", lr=1e30, warmup=0.0, norm="none")
+    assert capsys.readouterr().out.count("training resnet8") == 1
 
 
 def test_what_a_study_refuses(tmp_path, capsys):
@@ -48,8 +67,6 @@ def test_what_a_study_refuses(tmp_path, capsys):
     assert "--depths are whole numbers" in capsys.readouterr().err
     assert main(["study", "degradation", "--depths", "9", "--epochs", "1", "--run", folder]) == 1
     assert "plain9" in capsys.readouterr().err
-    assert main(["study", "degradation", "--depths", "8", "--epochs", "1", "--run", folder]) == 1
-    assert "begun with other options" in capsys.readouterr().err
 
 
 def test_every_study_says_where_its_claim_is_from(capsys):

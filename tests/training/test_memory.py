@@ -6,7 +6,6 @@ import pytest
 import torch
 
 
-
 def test_the_same_weights_to_the_bit(train_digits):
     options = {"model": "resnet8", "steps": 3, "recompute_bn": False}
     kept, again = train_digits("high", **options), train_digits("low", memory="low", **options)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -29,9 +30,7 @@ class Blocks(nn.Sequential):
         blocks = list(self)
         for start in range(0, len(blocks), self.segment):
             part = blocks[start : start + self.segment]
-            x = checkpoint(
-                _run, part, x, use_reentrant=False, context_fn=lambda part=part: (nullcontext(), _again(part))
-            )
+            x = checkpoint(_run, part, x, use_reentrant=False, context_fn=partial(_contexts, part))
         return x
 
 
@@ -41,24 +40,25 @@ def _run(blocks: Sequence[nn.Module], x: Tensor) -> Tensor:
     return x
 
 
-def _again(blocks: Sequence[nn.Module]) -> AbstractContextManager[None]:
-    """While the maps are computed a second time, batch norm must not count the batch a second time."""
+def _contexts(blocks: Sequence[nn.Module]) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """What surrounds the first computation, and the second."""
+    return nullcontext(), _counted_already(blocks)
+
+
+@contextmanager
+def _counted_already(blocks: Sequence[nn.Module]) -> Iterator[None]:
+    """Batch norm must not count a batch into its statistics a second time."""
     norms = [
         module
         for block in blocks
         for module in block.modules()
         if isinstance(module, _BatchNorm) and module.track_running_stats and module.training
     ]
-
-    @contextmanager
-    def counted_already() -> Iterator[None]:
-        before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
-        for norm in norms:
-            norm.momentum, norm.num_batches_tracked = 0.0, None
-        try:
-            yield
-        finally:
-            for norm, (momentum, count) in zip(norms, before, strict=True):
-                norm.momentum, norm.num_batches_tracked = momentum, count
-
-    return counted_already()
+    before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
+    for norm in norms:
+        norm.momentum, norm.num_batches_tracked = 0.0, None
+    try:
+        yield
+    finally:
+        for norm, (momentum, count) in zip(norms, before, strict=True):
+            norm.momentum, norm.num_batches_tracked = momentum, count

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
+import numpy as np
 from markupsafe import Markup
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from numpy.typing import NDArray
 
 from resnets.report import figures
 from resnets.report.page import render
@@ -58,6 +61,23 @@ class Panel:
     top: float | None = None
 
 
+@dataclass(frozen=True)
+class Surface:
+    """A positive quantity over a plane, drawn on a logarithmic scale.
+
+    Attributes:
+        title: its heading.
+        steps: the values of both coordinates.
+        values: one row for each value of the first coordinate.
+        colour: one of `report.figures`.
+    """
+
+    title: str
+    steps: Sequence[float]
+    values: Sequence[Sequence[float]]
+    colour: str
+
+
 def strengths(count: int) -> list[float]:
     """Opacities for so many curves of one colour, the last in full."""
     return [1.0 if count == 1 else 0.35 + 0.65 * index / (count - 1) for index in range(count)]
@@ -72,6 +92,48 @@ def charts(panels: Sequence[Panel], remark: str = "") -> Markup:
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]], remark: str = "") -> Markup:
     """A table whose first column says what the row is about."""
     return render("studies/table.html", headings=headings, rows=rows, remark=remark)
+
+
+def surfaces(drawn: Sequence[Surface], remark: str = "") -> Markup:
+    """Each as a net and as contours, with one scale for all, under a remark on how to read them."""
+    heights = [np.log10(np.maximum(surface.values, 1e-12)) for surface in drawn]
+    low, high = min(height.min() for height in heights), max(height.max() for height in heights)
+    pictures = []
+    for number, (surface, height) in enumerate(zip(drawn, heights, strict=True)):
+        for kind, paint in (("net", _net), ("contours", _contours)):
+            described = f"{surface.title}, {kind}: from {10 ** height.min():.3g} to {10 ** height.max():.3g}"
+            painter = partial(paint, surface=surface, height=height, limits=(low, high))
+            name = f"surface{number}-{kind}"
+            pictures.append(
+                (surface.title, figures.draw(painter, name=name, description=described, width=420, height=330))
+            )
+    return render("studies/charts.html", charts=pictures, remark=remark)
+
+
+def _net(figure: Figure, surface: Surface, height: NDArray[np.float64], limits: tuple[float, float]) -> None:
+    axes = figure.add_subplot(projection="3d")
+    b, a = np.meshgrid(surface.steps, surface.steps)
+    axes.plot_wireframe(a, b, height, color=surface.colour, linewidth=0.8)
+    axes.set(zlim=limits, xlabel="first direction", ylabel="second direction")
+    axes.zaxis.set_major_formatter(FuncFormatter(_power))
+    axes.locator_params(nbins=5)
+    for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
+        axis.pane.set_visible(False)
+
+
+def _contours(figure: Figure, surface: Surface, height: NDArray[np.float64], limits: tuple[float, float]) -> None:
+    axes = figure.subplots()
+    levels = np.linspace(*limits, 13)
+    lines = axes.contour(
+        surface.steps, surface.steps, height, levels, colors=surface.colour, linestyles="-", linewidths=1.2
+    )
+    axes.clabel(lines, lines.levels[::2], fontsize=9, fmt=lambda level: _power(level))
+    axes.set(xlabel="second direction", ylabel="first direction", aspect="equal")
+    axes.plot([0], [0], color=figures.INK, marker="+", markersize=9)
+
+
+def _power(exponent: float, _: object = None) -> str:
+    return f"{10**exponent:.2g}"
 
 
 def _draw(panel: Panel, name: str) -> Markup:

@@ -24,9 +24,13 @@ class Conducted(Protocol):
         """Train and measure what the question needs."""
 
 
+SHARED = ("study", "variants")
+"""Modules that are no studies."""
+
+
 def list_studies() -> tuple[str, ...]:
     """The names of all studies."""
-    return tuple(module.name for module in pkgutil.iter_modules(__path__) if module.name != "study")
+    return tuple(module.name for module in pkgutil.iter_modules(__path__) if module.name not in SHARED)
 
 
 def find_study(name: str) -> Conducted:

@@ -6,7 +6,7 @@ be no worse; where its training error is higher, it is not overfitting that hold
 
 from __future__ import annotations
 
-from statistics import mean, stdev
+from statistics import mean
 
 from markupsafe import Markup
 
@@ -14,6 +14,7 @@ from resnets.report.comparison import PLAIN, RESIDUAL, Line, Panel, charts, stre
 from resnets.report.page import Number, Section
 from resnets.runs.run import Run
 from resnets.studies.study import Findings, Study, mean_curve, test_error, training_error
+from resnets.studies.variants import spread
 
 SOURCE = "arXiv:1512.03385, figures 1, 4 and 6, table 2"
 DEPTHS = (8, 20, 56)
@@ -98,8 +99,3 @@ def rows(runs: dict[str, dict[int, list[Run]]]) -> Markup:
         for depth, found in of_kind.items()
     ]
     return table(("Network", "Training error", "Test error"), cells)
-
-
-def spread(values: list[float]) -> str:
-    """The mean as a percentage, with the standard deviation where there are several values."""
-    return f"{mean(values):.2%}" + (f" \u00b1 {100 * stdev(values):.2f}" if len(values) > 1 else "")

@@ -6,7 +6,7 @@ import hashlib
 import json
 import shlex
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import version
@@ -192,7 +192,7 @@ def test_error(run: Run) -> float:
     return 1 - run.card().metrics["accuracy"]
 
 
-def mean_curve(runs: list[Run], column: str) -> tuple[list[float], list[float]]:
+def mean_curve(runs: Sequence[Run], column: str) -> tuple[list[float], list[float]]:
     """Epochs, and the mean of a column over runs of one kind."""
     histories = [[row for row in run.history() if column in row] for run in runs]
     epochs = [row["epoch"] for row in histories[0]]

@@ -1,0 +1,75 @@
+"""Is batch norm needed to train a deep residual network?
+
+One network is trained with batch norm, with group norm, and with none: from He's weights, by Fixup and by SkipInit.
+Each is trained at several rates, and the one with the lowest training error stands for it. Without normalisation,
+Fixup's authors train networks of 10,000 layers (arXiv:1901.09321).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from resnets.report.comparison import OTHER, PLAIN, RESIDUAL
+from resnets.report.page import Number, Section
+from resnets.studies.study import Findings, Study
+from resnets.studies.variants import Trained, Variant, error_curves, error_table, numbers, percent, train_variants
+
+SOURCE = "arXiv:1901.09321, section 4; arXiv:1502.03167; arXiv:2002.10444"
+DEPTHS = (56,)
+
+RATES = (0.1, 0.01)
+KINDS: dict[str, tuple[dict[str, Any], str, float]] = {
+    "batch norm": ({"norm": "batch"}, RESIDUAL, 1.0),
+    "group norm": ({"norm": "group"}, RESIDUAL, 0.5),
+    "none, He": ({"norm": "none", "init": "he"}, PLAIN, 1.0),
+    "none, Fixup": ({"norm": "none", "init": "fixup"}, OTHER, 1.0),
+    "none, SkipInit": ({"norm": "none", "init": "skipinit"}, OTHER, 0.5),
+}
+
+
+def conduct(study: Study) -> Findings:
+    """Train every kind at the greatest depth and at every rate."""
+    depth = max(study.depths)
+    trained = {
+        kind: train_variants(
+            study,
+            [
+                Variant(f"{kind}, rate {rate:g}", f"resnet{depth}", {**changes, "lr": rate}, colour, strength=strength)
+                for rate in RATES
+            ],
+            may_diverge=True,
+        )
+        for kind, (changes, colour, strength) in KINDS.items()
+    }
+    best = {kind: min(tried, key=ascending) for kind, tried in trained.items()}
+    every = [each for tried in trained.values() for each in tried]
+    without = min((best[kind] for kind in KINDS if kind.startswith("none")), key=ascending)
+    behind = 100 * (without.test - best["batch norm"].test)
+    return Findings(
+        title="Normalisation: with it and without",
+        sentences=(
+            f"With {depth} layers and the better of the rates {' and '.join(f'{rate:g}' for rate in RATES)}, the test "
+            "error is " + ", ".join(f"{percent(each.test)} ({kind})" for kind, each in best.items()) + ".",
+            f"Without any normalisation the best is {without.variant.label}: {abs(behind):.2f} points "
+            f"{'behind' if behind > 0 else 'ahead of'} batch norm. "
+            + (
+                "Batch norm is not required, but it helps."
+                if 0 < behind < 5
+                else "Batch norm is not required."
+                if behind <= 0
+                else "In a training of this length nothing here takes its place."
+            ),
+            *(f"{kind} diverged at every rate." for kind, each in best.items() if not each.runs),
+        ),
+        headline=tuple(Number(kind.capitalize(), percent(each.test), "test error") for kind, each in best.items()),
+        sections=(
+            Section("curves", "Errors by epoch", error_curves(list(best.values()), f"{depth} layers")),
+            Section("errors", "Cost and errors at every rate", error_table(every, "Normalisation")),
+        ),
+        numbers=numbers(every),
+    )
+
+
+def ascending(trained: Trained) -> float:
+    """The training error, endless where it diverged."""
+    return trained.training if trained.runs else float("inf")
