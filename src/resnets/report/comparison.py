@@ -124,10 +124,9 @@ def _net(figure: Figure, surface: Surface, height: NDArray[np.float64], limits: 
 def _contours(figure: Figure, surface: Surface, height: NDArray[np.float64], limits: tuple[float, float]) -> None:
     axes = figure.subplots()
     levels = np.linspace(*limits, 13)
-    lines = axes.contour(
-        surface.steps, surface.steps, height, levels, colors=surface.colour, linestyles="-", linewidths=1.2
-    )
-    axes.clabel(lines, lines.levels[::2], fontsize=9, fmt=lambda level: _power(level))
+    steps = surface.steps
+    lines = axes.contour(steps, steps, height, levels, colors=surface.colour, linestyles="-", linewidths=1.2)
+    axes.clabel(lines, levels[::2], fontsize=9, fmt=_power)
     axes.set(xlabel="second direction", ylabel="first direction", aspect="equal")
     axes.plot([0], [0], color=figures.INK, marker="+", markersize=9)
 

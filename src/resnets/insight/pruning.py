@@ -1,0 +1,240 @@
+"""A smaller network from a trained one: without the blocks that it can do without.
+
+    while a block can go:
+        take the block whose absence costs the least loss on held-out pictures
+        train on for a while if too much accuracy is lost
+        stop if that does not bring it back
+
+What a block adds to its input is small where a network is deep, and some add almost nothing (arXiv:1605.06431).
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from rich.console import Console
+
+from resnets.data.dataset import Data, Dataset, open_dataset
+from resnets.data.loading import Loader
+from resnets.data.order import permutation
+from resnets.inference.evaluation import EVALUATION_BATCH, evaluate_network
+from resnets.insight.lesions import removable, without
+from resnets.networks.catalogue import build
+from resnets.networks.resnet import ResidualNetwork
+from resnets.runs.card import Card
+from resnets.runs.run import Run
+from resnets.tasks import create_task
+from resnets.training.plan import recipe_of
+from resnets.training.train import check_free, resume, train
+
+HELD_OUT = 0.1
+"""The share of the training pictures by which blocks are chosen, where the data has no validation split."""
+
+COMPARED = 2000
+"""Held-out pictures on which the absence of each block is tried."""
+
+FINE_TUNING: dict[str, Any] = {
+    "steps": 0,
+    "schedule": "cosine",
+    "warmup": 0.0,
+    "find_lr": False,
+    "patience": 0,
+    "head_only": "",
+    "head_first": False,
+    "freeze": "",
+    "unfreeze_every": 0,
+}
+"""What training on changes of the recipe by which the network was trained, beside epochs and rate."""
+
+
+def left_out(network: ResidualNetwork, name: str) -> ResidualNetwork:
+    """A network without one of its blocks; all others keep their weights.
+
+    Args:
+        network: is left as it is.
+        name: of a block that keeps the shape, as `network.blocks()` has it.
+
+    Raises:
+        ValueError: if that is no such block, or the last of its stage.
+    """
+    if name not in removable(network):
+        raise ValueError(f"{name} cannot be taken out; {', '.join(removable(network))} can")
+    stage, _, index = name.rpartition(".")
+    depths = list(network.architecture.depths)
+    number = list(dict.fromkeys(block.rpartition(".")[0] for block in network.blocks())).index(stage)
+    if depths[number] == 1:
+        raise ValueError(f"{name} is the only block of its stage and has to stay")
+    depths[number] -= 1
+    smaller = build(replace(network.architecture, depths=tuple(depths)))
+    tensors = {}
+    for key, value in network.state_dict().items():
+        if key.startswith(f"{stage}."):
+            position, _, rest = key[len(stage) + 1 :].partition(".")
+            if position == index:
+                continue
+            key = f"{stage}.{int(position) - (int(position) > int(index))}.{rest}"
+        tensors[key] = value
+    smaller.load_state_dict(tensors)
+    return cast(ResidualNetwork, smaller.train(network.training))
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """What pruning came to.
+
+    Attributes:
+        run: the smaller network's.
+        blocks: that went, by the names that they had in the whole network, in that order.
+        before, after: accuracy on the held-out pictures.
+    """
+
+    run: Run
+    blocks: tuple[str, ...]
+    before: float
+    after: float
+
+
+@dataclass(frozen=True)
+class _State:
+    """A network on the way: the names that its blocks had at first, and the accuracy on held-out pictures."""
+
+    network: ResidualNetwork
+    names: tuple[str, ...]
+    accuracy: float
+    run: Run | None  # where it has been trained on
+
+
+def prune(
+    run: Run,
+    source: str | Path,
+    folder: Path,
+    *,
+    keep_accuracy: float = 0.5,
+    epochs: int = 2,
+    lr: float = 0.1,
+    overwrite: bool = False,
+    console: Console | None = None,
+) -> Pruned:
+    """Take blocks out of a run's network, one at a time, as long as its accuracy stays, and train it on.
+
+    Blocks are chosen, and accuracy is kept, by the data's validation split, or by a tenth of the training pictures that
+    training on then leaves out; never by test pictures. Called again after an interruption it goes on where it stopped.
+
+    Args:
+        run: of a classifier.
+        source: the pictures, in any form that `train` takes, of the run's classes.
+        folder: for the smaller network's run.
+        keep_accuracy: points of accuracy that may be lost.
+        epochs: of training on, each time that more is lost.
+        lr: the rate of training on, as a share of that of the run's recipe.
+        overwrite: replace the folder if it is a finished run.
+        console: where progress is told.
+
+    Raises:
+        ValueError: for a run that is no classifier with residual blocks, data of other classes, and where no block can
+            go.
+        FileExistsError: if the folder is taken.
+    """
+    card, console = run.card(), console or Console()
+    if card.task != "classification":
+        raise ValueError(f"pruning keeps accuracy, and {run.folder} is for {card.task}; it needs a classifier")
+    whole = run.network()
+    if not isinstance(whole, ResidualNetwork) or not removable(whole):
+        raise ValueError(f"{card.model} has no residual block that could go")
+    data = held_out(open_dataset(source), source)
+    if data.classes != card.classes:
+        raise ValueError(f"the classes of {source} are not those of {run.folder}; prune with data of its own")
+    if Run(folder).card_path.is_file():
+        check_free(folder, overwrite)
+        shutil.rmtree(folder)
+    fine_tuning = {
+        **{name: value for name, value in asdict(recipe_of(card)).items() if name in card.recipe},
+        **FINE_TUNING,
+        "epochs": epochs,
+        "lr": lr * card.recipe["lr"],
+    }
+    pictures = data.splits["val"]
+    state = _State(whole, tuple(whole.blocks()), accuracy(whole, card, pictures), None)
+    before = state.accuracy
+    gone: list[str] = []
+    while choices := droppable(state.network):
+        block = least_missed(state.network, card, pictures, choices)
+        name = state.names[list(state.network.blocks()).index(block)]
+        rest = tuple(other for other in state.names if other != name)
+        network = left_out(state.network, block)
+        following = _State(network, rest, accuracy(network, card, pictures), None)
+        if 100 * (before - following.accuracy) > keep_accuracy:
+            following = trained_on(following, card, data, folder / "rounds" / f"{len(gone) + 1}", fine_tuning)
+        lost = 100 * (before - following.accuracy)
+        trained = f" after {epochs} epochs" if following.run else ""
+        console.print(f"without {name}: {-lost:+.2f} points{trained}", highlight=False)
+        if lost > keep_accuracy:
+            break
+        state, gone = following, [*gone, name]
+    if not gone:
+        raise ValueError(f"no block of {run.folder} can go without losing more than {keep_accuracy:g} points")
+    if state.run is None:
+        state = trained_on(state, card, data, folder / "rounds" / f"{len(gone)}-final", fine_tuning)
+    assert state.run is not None
+    finish(state.run, folder, run, gone)
+    return Pruned(Run(folder), tuple(gone), before, state.accuracy)
+
+
+def held_out(data: Data, source: str | Path) -> Data:
+    """The data with a validation split, made of training pictures where there is none."""
+    return data if "val" in data.splits else open_dataset(source, val_share=HELD_OUT)
+
+
+def accuracy(network: ResidualNetwork, card: Card, pictures: Dataset, metric: str = "accuracy") -> float:
+    """The network's accuracy, or another metric."""
+    loader = Loader(pictures, card.preprocessing, EVALUATION_BATCH, shuffle=False)
+    task = create_task(card.task, card.classes, card.settings)
+    return evaluate_network(network, task, loader, card.preprocessing, torch.device("cpu")).metrics[metric]
+
+
+def droppable(network: ResidualNetwork) -> list[str]:
+    """The blocks that keep the shape and are not alone in their stage."""
+    stages = [name.rpartition(".")[0] for name in network.blocks()]
+    return [name for name in removable(network) if stages.count(name.rpartition(".")[0]) > 1]
+
+
+def least_missed(network: ResidualNetwork, card: Card, pictures: Dataset, names: Sequence[str]) -> str:
+    """The block whose absence costs the least loss."""
+    some = pictures.subset(permutation(0, 0, len(pictures))[:COMPARED])
+    losses = {}
+    for name in names:
+        with without(network, [name]):
+            losses[name] = accuracy(network, card, some, "loss")
+    return min(losses, key=losses.__getitem__)
+
+
+def trained_on(state: _State, card: Card, data: Data, folder: Path, recipe: dict[str, Any]) -> _State:
+    """The network after some more epochs, begun, gone on with, or finished before."""
+    run, begun = Run(folder / "trained"), Run(folder / "begun")
+    quiet = Console(quiet=True)
+    if not run.card_path.is_file():
+        begun.write_card(replace(card, architecture=state.network.architecture.to_dict(), metrics={}))
+        begun.write_network(state.network)
+        share = None if "val" not in data.splits_made else HELD_OUT
+        size = card.preprocessing.size[0]
+        train(data.source, run=run.folder, weights=begun.folder, size=size, val_share=share, console=quiet, **recipe)
+    elif not run.card().metrics:
+        resume(run.folder, console=quiet)
+    network = cast(ResidualNetwork, run.network())
+    return _State(network, state.names, accuracy(network, card, data.splits["val"]), run)
+
+
+def finish(trained: Run, folder: Path, whole: Run, gone: Sequence[str]) -> None:
+    """Make the last training the run of the folder, and say on its card where it comes from."""
+    for path in trained.folder.iterdir():
+        if path.is_file() and path != trained.checkpoint_path:
+            shutil.copy2(path, folder / path.name)
+    card = trained.card()
+    pruned = {"from": str(whole.folder), "blocks": list(gone)}
+    Run(folder).write_card(replace(card, provenance={**card.provenance, "pruned": pruned}))
+    shutil.rmtree(folder / "rounds")
