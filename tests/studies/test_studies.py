@@ -62,7 +62,7 @@ def test_a_training_that_diverged_is_not_begun_again(tmp_path, capsys):
 def test_what_a_study_refuses(tmp_path, capsys):
     folder = str(tmp_path / "run")
     assert main(["study", "alchemy"]) == 1
-    assert "there is no study 'alchemy'; there is degradation" in capsys.readouterr().err
+    assert "there is no study 'alchemy'; there is bottleneck, degradation" in capsys.readouterr().err
     assert main(["study", "degradation", "--depths", "deep"]) == 1
     assert "--depths are whole numbers" in capsys.readouterr().err
     assert main(["study", "degradation", "--depths", "9", "--epochs", "1", "--run", folder]) == 1

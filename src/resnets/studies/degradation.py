@@ -6,6 +6,7 @@ be no worse; where its training error is higher, it is not overfitting that hold
 
 from __future__ import annotations
 
+from math import sqrt
 from statistics import mean
 
 from markupsafe import Markup
@@ -33,6 +34,7 @@ def conduct(study: Study) -> Findings:
         for error in (training_error, test_error)
     )
     shallow, deep = min(study.depths), max(study.depths)
+    pictures = len(study.opened.splits["train"])
     numbers = {
         f"{kind}{depth}": {
             "training_error": [training_error(run) for run in found],
@@ -44,7 +46,9 @@ def conduct(study: Study) -> Findings:
     changes = {kind: training[kind][deep] - training[kind][shallow] for kind in KINDS}
     return Findings(
         title="Degradation: depth without shortcuts",
-        sentences=tuple(sentence(kind, shallow, deep, training[kind], test[kind]) for kind in KINDS),
+        sentences=tuple(
+            sentence(kind, shallow, deep, training[kind], test[kind], study.seeds * pictures) for kind in KINDS
+        ),
         headline=tuple(
             Number(
                 f"{name}, {shallow} to {deep} layers",
@@ -61,12 +65,16 @@ def conduct(study: Study) -> Findings:
     )
 
 
-def sentence(kind: str, shallow: int, deep: int, training: dict[int, float], test: dict[int, float]) -> str:
-    """What depth does to one kind of network."""
+def sentence(
+    kind: str, shallow: int, deep: int, training: dict[int, float], test: dict[int, float], pictures: int
+) -> str:
+    """What depth does to one kind of network, as far as so many training pictures can tell."""
     name = {"plain": "plain", "resnet": "residual"}[kind]
     errors = f"{training[shallow]:.2%} with {shallow} layers, {training[deep]:.2%} with {deep}"
     tested = f"the test error goes from {test[shallow]:.2%} to {test[deep]:.2%}"
-    if training[deep] > training[shallow]:
+    middle = (training[shallow] + training[deep]) / 2
+    by_chance = 1.96 * sqrt(2 * middle * (1 - middle) / pictures)  # two shares of as many pictures, 95 times of 100
+    if training[deep] - training[shallow] > by_chance:
         cause = "Depth makes the {} network worse on the pictures it is trained on: {}; {}. That is no overfitting."
     else:
         cause = "Depth does the {} network no harm in training: {}; {}."

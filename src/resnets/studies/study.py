@@ -42,8 +42,11 @@ PAPER: dict[str, Any] = {
     "label_smoothing": 0.0,
     "evaluate_every": 1,
 }
-"""The paper's recipe (arXiv:1512.03385, section 4.2) at any length, batch and augmentation as the pictures ask for; a
-short warm-up for all depths takes the place of the paper's for 110 layers."""
+"""The paper's recipe (arXiv:1512.03385, section 4.2) at any length, augmentation as the pictures ask for; a short
+warm-up for all depths takes the place of the paper's for 110 layers."""
+
+BATCH, BATCH_OF_FEW, FEW = 128, 32, 10_000
+"""Pictures a step: the paper's, and where there are few in all, so that they give enough steps."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,14 @@ class Study:
             FloatingPointError: if the training diverges, or did before.
         """
         label, quiet = label or model, Console(quiet=True)
-        options = {**PAPER, "epochs": self.epochs, "seed": seed, **changes}
+        few = len(self.opened.splits["train"]) < FEW
+        options = {
+            **PAPER,
+            "batch_size": BATCH_OF_FEW if few else BATCH,
+            "epochs": self.epochs,
+            "seed": seed,
+            **changes,
+        }
         known = json.dumps([self.opened.fingerprint, model, options, watch and watch.__qualname__], sort_keys=True)
         name = f"{label.replace(' ', '-').lower()}-{hashlib.sha256(known.encode()).hexdigest()[:8]}"
         run = Run(self.folder / TRAININGS / name)
