@@ -7,7 +7,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import get_model_weights
 
-from resnets.insight.profile import Profile, profile, published_size, totals
+from resnets.insight.profile import Profile, profile, totals
 from resnets.networks.catalogue import CATALOGUE, build
 from resnets.weights.models import create_model
 
@@ -66,7 +66,7 @@ def test_activations_are_those_of_designing_network_design_spaces() -> None:
 @pytest.mark.parametrize("name", sorted(set(CATALOGUE) - {"resnet1202", "preresnet1001"}))
 def test_totals_are_those_of_pytorchs_counter(name: str) -> None:
     declaration = CATALOGUE[name]
-    size = published_size(declaration)
+    size = declaration.published_size
     with torch.device("meta"):
         network = build(declaration).eval()
         images = torch.empty(1, 3, *size)

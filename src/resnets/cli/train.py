@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from rich.console import Console
 
 from resnets.data.dataset import open_dataset
-from resnets.networks.architecture import Architecture
+from resnets.networks.catalogue import FAMILIES
 from resnets.training import train as training
 from resnets.training.folds import cross_validate
 from resnets.training.memory import Memory
@@ -39,7 +39,7 @@ def train(
     workers: int | None = None,
     logger: str | None = None,
     print_config: bool = False,
-    **changes: Annotated[Any, Recipe, Architecture, BY_DATA],
+    **changes: Annotated[Any, Recipe, *FAMILIES, BY_DATA],
 ) -> None:
     """Train a network on a data set and write weights, card, metrics and report into a run's folder.
 

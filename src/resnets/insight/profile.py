@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,12 +19,9 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from resnets.networks.architecture import Architecture, Declaration
 from resnets.networks.catalogue import build
-from resnets.networks.resnet import ResidualNetwork
-from resnets.networks.vgg import VGG
-
-Network = ResidualNetwork | VGG
+from resnets.networks.declaration import Declaration
+from resnets.networks.network import Network
 
 aten = torch.ops.aten
 
@@ -122,22 +119,19 @@ def profile(network: Network, size: tuple[int, int]) -> Profile:
     return Profile(size, shape[0], tuple(stages))
 
 
-def published_size(declaration: Declaration) -> tuple[int, int]:
-    """Height and width of the pictures that it was published for: CIFAR's 32x32 or ImageNet's 224x224."""
-    small = isinstance(declaration, Architecture) and declaration.stem == "cifar"
-    return (32, 32) if small else (224, 224)
-
-
 def totals(declaration: Declaration, size: tuple[int, int]) -> tuple[int, int]:
     """Parameters and multiply-adds, the same as in the network's profile but soon found for any depth.
 
-    From the second on, all blocks of a stage (in VGG, all convolutions) cost the same. So networks of one in each
+    Where all blocks of a stage (in VGG, all convolutions) cost the same from the second on, networks of one in each
     stage, and of one more in a single stage, tell it.
     """
-    shallow = replace(declaration, depths=(1,) * len(declaration.depths), source="")
+    depths, network = declaration.repeated, cast(Any, declaration)
+    if not depths:
+        return _totals(declaration, size)
+    shallow = replace(network, depths=(1,) * len(depths), source="")
     parameters, multiply_adds = base = _totals(shallow, size)
-    for stage, depth in enumerate(declaration.depths):
-        deeper = replace(shallow, depths=tuple(2 if i == stage else 1 for i in range(len(declaration.depths))))
+    for stage, depth in enumerate(depths):
+        deeper = replace(shallow, depths=tuple(2 if i == stage else 1 for i in range(len(depths))))
         more = _totals(deeper, size)
         parameters += (depth - 1) * (more[0] - base[0])
         multiply_adds += (depth - 1) * (more[1] - base[1])

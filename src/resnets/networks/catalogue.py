@@ -1,7 +1,7 @@
 """Names of networks, each with its declaration and where it was published.
 
 To add a variant, add a line to `CATALOGUE`: tests, listing and profile go through it. CIFAR's families stand
-there with the depths of their papers; `architecture` understands their other depths too.
+there with depths of their papers; `architecture` understands all others, too.
 """
 
 from __future__ import annotations
@@ -13,12 +13,28 @@ from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import Any
 
-from resnets.networks.architecture import Architecture, Declaration
+from resnets.networks.architecture import Architecture
+from resnets.networks.declaration import Declaration
+from resnets.networks.densenet import DenseNet, DenseNetArchitecture
+from resnets.networks.efficientnet import EfficientNet, EfficientNetArchitecture
+from resnets.networks.network import Network
 from resnets.networks.preresnet import PreactivationResNet
 from resnets.networks.resnet import ResidualNetwork, ResNet
 from resnets.networks.vgg import VGG, VGGArchitecture
 
-Network = ResidualNetwork | VGG
+
+def residual(declaration: Architecture) -> ResidualNetwork:
+    """A network of post- or of pre-activation blocks."""
+    return PreactivationResNet(declaration) if declaration.preactivation else ResNet(declaration)
+
+
+FAMILIES: dict[type[Declaration], Callable[[Any], Network]] = {
+    Architecture: residual,
+    VGGArchitecture: VGG,
+    DenseNetArchitecture: DenseNet,
+    EfficientNetArchitecture: EfficientNet,
+}
+"""The declaration of each family, and what builds a network from it."""
 
 RESNET = "arXiv:1512.03385"
 PREACTIVATION = "arXiv:1603.05027"
@@ -27,6 +43,8 @@ WIDE = "arXiv:1605.07146"
 SE = "arXiv:1709.01507"
 RESNET_D = "arXiv:1812.01187"
 VGG_PAPER = "arXiv:1409.1556"
+DENSE = "arXiv:1608.06993"
+EFFICIENT = "arXiv:1905.11946"
 
 R18 = Architecture(depths=(2, 2, 2, 2), block="basic", source=RESNET)
 R34 = replace(R18, depths=(3, 4, 6, 3))
@@ -38,6 +56,8 @@ VGG11 = VGGArchitecture(depths=(1, 1, 2, 2, 2), source=VGG_PAPER)
 VGG13 = replace(VGG11, depths=(2, 2, 2, 2, 2))
 VGG16 = replace(VGG11, depths=(2, 2, 3, 3, 3))
 VGG19 = replace(VGG11, depths=(2, 2, 4, 4, 4))
+DENSE121 = DenseNetArchitecture(depths=(6, 12, 24, 16), source=DENSE)
+B0 = EfficientNetArchitecture(source=EFFICIENT)
 
 
 def preactivated(network: Architecture) -> Architecture:
@@ -74,6 +94,26 @@ def wide(depth: int, factor: int) -> Architecture:
     """WRN-{6n+4}-{factor} of arXiv:1605.07146, table 1: `factor` times the channels of CIFAR's ResNet."""
     depths, widths = (_blocks(depth, 6, 4),) * 3, (16 * factor, 32 * factor, 64 * factor)
     return replace(preactivated(cifar(20)), depths=depths, widths=widths, shortcut="B", source=WIDE)
+
+
+def cifar_dense(depth: int, growth: int) -> DenseNetArchitecture:
+    """DenseNet-{3n+4} of arXiv:1608.06993, section 3: three blocks of n layers, each one 3x3."""
+    return DenseNetArchitecture(
+        depths=(_blocks(depth, 3, 4),) * 3,
+        growth=growth,
+        stem="cifar",
+        stem_width=16,
+        bottleneck=0,
+        compression=1.0,
+        num_classes=10,
+        source=DENSE,
+    )
+
+
+def cifar_dense_bc(depth: int, growth: int) -> DenseNetArchitecture:
+    """DenseNet-BC-{6n+4}: with bottlenecks, and half the channels between the blocks."""
+    depths = (_blocks(depth, 6, 4),) * 3
+    return replace(cifar_dense(40, growth), depths=depths, stem_width=2 * growth, bottleneck=4, compression=0.5)
 
 
 def _blocks(depth: int, layers: int, others: int) -> int:
@@ -133,19 +173,32 @@ CATALOGUE: dict[str, Declaration] = {
     "vgg13_bn": replace(VGG13, norm="batch"),
     "vgg16_bn": replace(VGG16, norm="batch"),
     "vgg19_bn": replace(VGG19, norm="batch"),
+    "densenet121": DENSE121,
+    "densenet161": replace(DENSE121, depths=(6, 12, 36, 24), growth=48, stem_width=96),
+    "densenet169": replace(DENSE121, depths=(6, 12, 32, 32)),
+    "densenet201": replace(DENSE121, depths=(6, 12, 48, 32)),
+    "densenet40_12": cifar_dense(40, 12),
+    "densenetbc100_12": cifar_dense_bc(100, 12),
+    "efficientnet_b0": B0,
+    "efficientnet_b1": replace(B0, depth=1.1),
+    "efficientnet_b2": replace(B0, width=1.1, depth=1.2, dropout=0.3),
+    "efficientnet_b3": replace(B0, width=1.2, depth=1.4, dropout=0.3),
+    "efficientnet_b4": replace(B0, width=1.4, depth=1.8, dropout=0.4),
 }
 
-PATTERNS: dict[re.Pattern[str], Callable[..., Architecture]] = {
-    re.compile(r"resnet(\d+)"): cifar,
-    re.compile(r"plain(\d+)"): cifar_plain,
-    re.compile(r"preresnet(\d+)"): cifar_preactivation,
-    re.compile(r"wrn(\d+)_(\d+)"): wide,
+PATTERNS: dict[str, Callable[..., Declaration]] = {
+    "resnet{6n+2}": cifar,
+    "plain{6n+2}": cifar_plain,
+    "preresnet{9n+2}": cifar_preactivation,
+    "wrn{6n+4}_{k}": wide,
+    "densenet{3n+4}_{k}": cifar_dense,
+    "densenetbc{6n+4}_{k}": cifar_dense_bc,
 }
 """CIFAR's networks of any depth. The catalogue goes first: resnet50 is ImageNet's, though 50 = 6 * 8 + 2."""
 
 
 def architecture(name: str) -> Declaration:
-    """The declaration of a name: the catalogue's, resnet{6n+2}, plain{6n+2}, preresnet{9n+2}, wrn{6n+4}_{k}.
+    """The declaration of a name: the catalogue's, or one that fits one of the `PATTERNS`.
 
     Raises:
         ValueError: for any other name, with the nearest.
@@ -153,7 +206,7 @@ def architecture(name: str) -> Declaration:
     if name in CATALOGUE:
         return CATALOGUE[name]
     for pattern, declare in PATTERNS.items():
-        if match := pattern.fullmatch(name):
+        if match := re.fullmatch(re.sub(r"\{.+?\}", r"(\\d+)", pattern), name):
             try:
                 return declare(*map(int, match.groups()))
             except ValueError as error:
@@ -171,11 +224,7 @@ def list_models(pattern: str = "*") -> list[str]:
 
 def build(declaration: Declaration) -> Network:
     """The network that a declaration describes, freshly initialised from PyTorch's random numbers."""
-    if isinstance(declaration, Architecture):
-        return PreactivationResNet(declaration) if declaration.preactivation else ResNet(declaration)
-    if isinstance(declaration, VGGArchitecture):
-        return VGG(declaration)
-    raise TypeError(f"no network is built from a {type(declaration).__name__}")
+    return FAMILIES[type(declaration)](declaration)
 
 
 def declaration_from_dict(values: Mapping[str, Any]) -> Declaration:
@@ -184,7 +233,7 @@ def declaration_from_dict(values: Mapping[str, Any]) -> Declaration:
     Raises:
         ValueError: for an unknown family or field, or values that the declaration refuses.
     """
-    families = {kind.family: kind for kind in (Architecture, VGGArchitecture)}
+    families = {kind.family: kind for kind in FAMILIES}
     if (family := values.get("family")) not in families:
         raise ValueError(f"there is no family of networks {family!r}; there are {', '.join(families)}")
     return families[family].from_dict(values)

@@ -16,7 +16,8 @@ from torch.optim.swa_utils import AveragedModel
 from resnets.data.dataset import Data
 from resnets.data.loading import Loader
 from resnets.inference.evaluation import EVALUATION_BATCH, evaluate_network
-from resnets.networks.catalogue import Network, build, declaration_from_dict
+from resnets.networks.catalogue import build, declaration_from_dict
+from resnets.networks.network import Network
 from resnets.runs.card import Card
 from resnets.runs.run import Run
 from resnets.tasks import Task, create_task

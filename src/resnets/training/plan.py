@@ -14,9 +14,8 @@ from typing import Any
 
 from resnets.data.dataset import Data
 from resnets.data.statistics import preprocessing_for
-from resnets.networks.architecture import Architecture, Declaration
-from resnets.networks.catalogue import architecture, declaration_from_dict
-from resnets.networks.vgg import VGGArchitecture
+from resnets.networks.catalogue import FAMILIES, architecture, declaration_from_dict
+from resnets.networks.declaration import Declaration
 from resnets.runs.card import Card
 from resnets.tasks import task_class
 from resnets.training.choice import Choice, choose_model, choose_recipe
@@ -76,7 +75,7 @@ def plan(
     if recipe == AUTO:
         kept = len(set(data.classes) & set(weights.classes or ())) if weights is not None else 0
         choice = choose_recipe(preprocessing, targets, data.task, weights is not None, kept)
-        if isinstance(declaration, Architecture) and declaration.begins_with_zeros:
+        if declaration.begins_with_zeros:
             choice = choice.but("Muon cannot turn weights of zero", optimizer="sgd", lr=0.1, momentum=0.9)
         reasons |= choice.reasons
     else:
@@ -139,7 +138,7 @@ def check_request(model: str, recipe: str, changes: Mapping[str, Any]) -> None:
 
 def split_changes(changes: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """What is to change of the network's declaration, and what of all else, the recipe."""
-    of_network = {field.name for field in fields(Architecture)} | {field.name for field in fields(VGGArchitecture)}
+    of_network = {field.name for family in FAMILIES for field in fields(family)}
     shape = {name: value for name, value in changes.items() if name in of_network}
     return shape, {name: value for name, value in changes.items() if name not in of_network}
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from resnets.networks.catalogue import Network
+from resnets.networks.network import Network
 from resnets.weights.layouts import LAYOUTS, Recognised, recognise
 
 COUNTER = "num_batches_tracked"

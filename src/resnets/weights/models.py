@@ -7,7 +7,8 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from resnets.networks.catalogue import Network, architecture, build
+from resnets.networks.catalogue import architecture, build
+from resnets.networks.network import Network
 from resnets.weights.layouts import recognise
 from resnets.weights.loading import load_weights, needed
 from resnets.weights.sources import Weights, find_weights
@@ -28,7 +29,7 @@ def create_model(
     classes, names without a place) is told in a warning.
 
     Args:
-        name: one of `list_models()`, or CIFAR's resnet{6n+2}, plain{6n+2}, preresnet{9n+2}, wrn{6n+4}_{k}.
+        name: one of `list_models()`, or CIFAR's resnet{6n+2}, densenet{3n+4}_{k}...: see `networks.catalogue.PATTERNS`.
         num_classes: outputs of the classifier; 0 for none, so that the network gives pooled features; by default as
             many as the weights have, or 1000 without weights.
         in_channels: channels of the pictures.
