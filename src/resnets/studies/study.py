@@ -26,6 +26,7 @@ from resnets.report.page import Number, Section, render, write_page
 from resnets.runs.run import Run, write_whole
 from resnets.training.job import Job
 from resnets.training.train import resume, train
+from resnets.types import Preprocessing
 
 TRAININGS = "trainings"
 
@@ -74,6 +75,11 @@ class Study:
     def opened(self) -> Data:
         """The data set."""
         return open_dataset(self.data)
+
+    @cached_property
+    def preprocessing(self) -> Preprocessing:
+        """What its pictures go through."""
+        return preprocessing_for(self.opened)
 
     def trained(
         self, model: str, seed: int = 0, label: str = "", watch: Callable[[Job], None] | None = None, **changes: Any
