@@ -97,7 +97,10 @@ def arguments_of(command: Callable[..., None]) -> Iterator[Argument]:
             declared = get_args(kinds[name])[1:]
             hidden = [field for names in declared if isinstance(names, tuple) for field in names]
             for declaration in (each for each in declared if isinstance(each, type)):
-                yield from (argument for argument in fields_of(declaration) if argument.name not in hidden)
+                for argument in fields_of(declaration):
+                    if argument.name not in hidden:
+                        yield argument
+                        hidden.append(argument.name)
         elif parameter.kind is parameter.VAR_POSITIONAL:
             yield Argument(name, kinds[name], helps.get(name, ""), [], positional=True, nargs="*")
         elif parameter.default is parameter.empty:

@@ -14,6 +14,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from resnets.networks.architecture import Architecture, Declaration
+from resnets.networks.detector import METHODS, DetectorArchitecture, build_detector, detector_architecture
 from resnets.networks.preresnet import PreactivationResNet
 from resnets.networks.resnet import ResidualNetwork, ResNet
 from resnets.networks.vgg import VGG, VGGArchitecture
@@ -144,14 +145,25 @@ PATTERNS: dict[re.Pattern[str], Callable[..., Architecture]] = {
 """CIFAR's networks of any depth. The catalogue goes first: resnet50 is ImageNet's, though 50 = 6 * 8 + 2."""
 
 
+DETECTORS = re.compile(rf"({'|'.join(METHODS)})_(\w+?)(_fpn)?")
+"""Names of detectors: the method, the backbone, and "_fpn" for a pyramid, which `yolo` has without saying."""
+
+
 def architecture(name: str) -> Declaration:
     """The declaration of a name: the catalogue's, resnet{6n+2}, plain{6n+2}, preresnet{9n+2}, wrn{6n+4}_{k}.
+
+    Of a detector, a method before the name of its backbone: fasterrcnn_resnet50_fpn, yolo_resnet18.
 
     Raises:
         ValueError: for any other name, with the nearest.
     """
     if name in CATALOGUE:
         return CATALOGUE[name]
+    if match := DETECTORS.fullmatch(name):
+        method, backbone, pyramid = match.groups()
+        if method not in ("fasterrcnn", "yolo") and not pyramid:
+            raise ValueError(f"there is no network named {name!r}: {method} needs a pyramid; did you mean {name}_fpn?")
+        return detector_architecture(method, architecture(backbone), bool(pyramid) or method == "yolo")
     for pattern, declare in PATTERNS.items():
         if match := pattern.fullmatch(name):
             try:
@@ -169,8 +181,11 @@ def list_models(pattern: str = "*") -> list[str]:
     return [name for name in CATALOGUE if fnmatchcase(name, pattern)]
 
 
-def build(declaration: Declaration) -> Network:
+def build(declaration: Declaration) -> Any:
     """The network that a declaration describes, freshly initialised from PyTorch's random numbers."""
+    if isinstance(declaration, DetectorArchitecture):
+        backbone = replace(declaration.backbone, in_channels=declaration.in_channels)
+        return build_detector(declaration, build(backbone))
     if isinstance(declaration, Architecture):
         return PreactivationResNet(declaration) if declaration.preactivation else ResNet(declaration)
     if isinstance(declaration, VGGArchitecture):
@@ -184,6 +199,9 @@ def declaration_from_dict(values: Mapping[str, Any]) -> Declaration:
     Raises:
         ValueError: for an unknown family or field, or values that the declaration refuses.
     """
+    if values.get("family") == DetectorArchitecture.family:
+        values = {**values, "backbone": declaration_from_dict(values["backbone"])}
+        return DetectorArchitecture.from_dict(values)
     families = {kind.family: kind for kind in (Architecture, VGGArchitecture)}
     if (family := values.get("family")) not in families:
         raise ValueError(f"there is no family of networks {family!r}; there are {', '.join(families)}")
