@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import pairwise
 from json import dumps
 from pathlib import Path
 from typing import Any
@@ -114,7 +115,7 @@ def masks_of(answer: Prediction) -> list[Tensor | None]:
 
 
 def draw_answer(path: Path, answer: Prediction, classes: Sequence[str], folder: Path) -> None:
-    """Write a picture with its boxes into a folder, as PNG under its own name, or a number behind it if that is taken."""
+    """Write a picture with its boxes into a folder as PNG; never over the picture itself."""
     folder.mkdir(parents=True, exist_ok=True)
     boxes = [
         Box(sides, classes.index(label), f"{label} {share:.2f}", mask)
@@ -122,10 +123,9 @@ def draw_answer(path: Path, answer: Prediction, classes: Sequence[str], folder: 
             answer.boxes, answer.classes, answer.probabilities, masks_of(answer), strict=True
         )
     ]
-    target, number = folder / f"{path.stem}.png", 1
-    while target.exists() and target.resolve() == path.resolve():
-        number += 1
-        target = folder / f"{path.stem}-{number}.png"
+    target = folder / f"{path.stem}.png"
+    if target.resolve() == path.resolve():
+        target = folder / f"{path.stem}-boxes.png"
     draw_boxes(decode(open_picture(path.read_bytes()), 3), boxes).save(target)
 
 
@@ -165,4 +165,4 @@ def run_lengths(mask: Tensor) -> dict[str, Any]:
     pixels = mask.T.flatten().to(torch.int8)
     ends = torch.cat((pixels.new_zeros(1), pixels)).diff().nonzero().flatten().tolist()
     bounds = [0, *ends, len(pixels)]
-    return {"size": list(mask.shape), "counts": [end - start for start, end in zip(bounds, bounds[1:], strict=False)]}
+    return {"size": list(mask.shape), "counts": [end - start for start, end in pairwise(bounds)]}

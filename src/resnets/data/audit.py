@@ -42,8 +42,8 @@ class Audit:
         shortages: classes with fewer than 10 pictures in a split, those with none first.
         sizes: how many pictures there are of each (height, width), upright, the most frequent first.
         modes: how many there are of each of Pillow's modes ("RGB", "L", "I;16"...), the most frequent first.
-        misplaced: objects without an area inside their picture, which training leaves out, and objects that reach beyond
-            it by more than a pixel, which it cuts off.
+        misplaced: objects without an area inside their picture, which training leaves out, and objects that reach
+            beyond it by more than a pixel, which it cuts off.
     """
 
     counts: Mapping[str, Mapping[str, int]]
@@ -56,7 +56,7 @@ class Audit:
 
     @property
     def sound(self) -> bool:
-        """Whether nothing spoils training or its figures: all is readable, nothing leaks or lacks, objects are inside."""
+        """Whether nothing spoils training or its figures: all is readable, nothing leaks or lacks, all is inside."""
         lacks = any(s.count == 0 for s in self.shortages)
         return not (self.unreadable or self.shared or lacks or self.misplaced)
 
@@ -133,7 +133,8 @@ def inside_pictures(dataset: Dataset) -> tuple[Dataset, list[Unreadable]]:
 def readable(data: Data, max_share: float = 0.01, advance: Callable[[], object] | None = None) -> Data:
     """The data set without the samples that cannot be decoded, which it names in `unreadable`.
 
-    So it does with objects that have no area inside their picture; others are cut off at its edges. Every picture is read to its end, JPEG at an eighth of its size. `advance` is called after each.
+    So it does with objects that have no area inside their picture; others are cut off at its edges. Every picture is
+    read to its end, JPEG at an eighth of its size. `advance` is called after each.
 
     Raises:
         ValueError: more than `max_share` of a split cannot be read.

@@ -55,8 +55,8 @@ class Dataset:
         split: "train", "val" or "test".
         classes: the names of the classes, a target being a position in it; of numbers, what each is called.
         names: one a sample, unique within the source.
-        targets: (N,) int64 classes, (N, T) float32 numbers, or (N, K) float32, 1 for each class that a picture has; where
-            there are objects, how many of each class.
+        targets: (N,) int64 classes, (N, T) float32 numbers, or (N, K) float32, 1 for each class that a picture has;
+            where there are objects, how many of each class.
         objects: what is where in each picture; None where the task does not ask.
     """
 

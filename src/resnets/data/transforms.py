@@ -39,8 +39,8 @@ class Augmentation:
         cutmix: alpha of the Beta distribution of the area that comes from another picture (arXiv:1905.04899),
             0 for never. With mixup too, each picture gets one of the two, with probability 1/2.
         erasing: probability that a rectangle of a picture is erased (arXiv:1708.04896).
-        zoom: of pictures whose objects are looked for, the range of sizes beside that of evaluation; (0.5, 2) shows them
-            from half to twice as large (arXiv:2012.07177, section 3).
+        zoom: of pictures whose objects are looked for, the range of sizes beside that of evaluation; (0.5, 2) shows
+            them from half to twice as large (arXiv:2012.07177, section 3).
         mosaic: of the same pictures, the probability that one is joined by parts of three others (arXiv:2004.10934).
         jitter: largest change of brightness, contrast and saturation, each by a factor of up to 1 + jitter or down to
             1 - jitter; 0 for none.

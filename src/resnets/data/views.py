@@ -125,7 +125,8 @@ def training_windows(
     if chance < augmentation.mosaic:
         members += [int(other * len(pictures)) for other in others]
         y, x = round(H * (0.25 + cy / 2)), round(W * (0.25 + cx / 2))
-        rooms = [Rectangle(t, l, h, w) for t, h in ((0, y), (y, H - y)) for l, w in ((0, x), (x, W - x))]
+        rows, columns = ((0, y), (y, H - y)), ((0, x), (x, W - x))
+        rooms = [Rectangle(top, left, height, width) for top, height in rows for left, width in columns]
     smallest, largest = map(math.log, augmentation.zoom)
     windows = []
     for number, (member, room) in enumerate(zip(members, rooms, strict=True)):

@@ -150,10 +150,9 @@ def _cut_axis(whole_side: int, room: int, scale: float, where: float) -> tuple[i
 def tiles(size: tuple[int, int], preprocessing: Preprocessing, overlap: float = 0.2) -> list[Window]:
     """Windows of the input's size that cover a large picture at its own resolution, each over the next by a share."""
     H, W = preprocessing.size
+    height, width = min(H, size[0]), min(W, size[1])
     return [
-        Window(
-            Rectangle(top, left, min(H, size[0]), min(W, size[1])), Rectangle(0, 0, min(H, size[0]), min(W, size[1]))
-        )
+        Window(Rectangle(top, left, height, width), Rectangle(0, 0, height, width))
         for top in _steps(size[0], H, overlap)
         for left in _steps(size[1], W, overlap)
     ]

@@ -83,13 +83,10 @@ class DetectorArchitecture(Declaration):
             raise ValueError(f"method must be one of {', '.join(get_args(Method))}, not {self.method!r}")
         if self.pyramid < 0 or (self.pyramid == 0 and self.method != "fasterrcnn"):
             raise ValueError(f"pyramid must be a number of channels, 0 with fasterrcnn alone, not {self.pyramid}")
-        without = {
-            "fcos": ("anchor_size", "proposals"),
-            "yolo": ("anchor_size", "proposals"),
-            "retinanet": ("proposals",),
-        }
+        used = {"fcos": (), "yolo": (), "retinanet": ("anchor_size",)}.get(self.method, ("anchor_size", "proposals"))
         defaults = {field.name: field.default for field in fields(self)}
-        if idle := [name for name in without.get(self.method, ()) if getattr(self, name) != defaults[name]]:
+        others = [name for name in ("anchor_size", "proposals") if name not in used]
+        if idle := [name for name in others if getattr(self, name) != defaults[name]]:
             raise ValueError(f"{self.method} has no {' and no '.join(idle)}; leave it out")
         for name in ("num_classes", "proposals", "max_detections", "anchor_size"):
             if getattr(self, name) <= 0:
@@ -140,7 +137,7 @@ class AsPrepared(nn.Module):
         """The batch as torchvision's parts take it."""
         return ImageList(images, [(images.shape[2], images.shape[3])] * len(images)), targets
 
-    def postprocess(self, found: Any, *sizes: Any) -> Any:
+    def postprocess(self, found: Any, *_: Any) -> Any:
         """Boxes stay those of the input."""
         return found
 

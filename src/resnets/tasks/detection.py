@@ -57,10 +57,11 @@ class Evaluation:
         detections: (N, D, 6 and more), in the pixels of each picture.
         targets: what is where, in the same pixels.
         names: of the pictures.
-        metrics: map (mean average precision over classes and over IoU from 0.5 to 0.95), map50, map75, recall (largest, of
-            100 detections a picture); where there are such objects, map_small, map_medium, map_large (areas below 32 x 32,
-            to 96 x 96, and above); with masks the same with mask_ before the name; localisation (share of the pictures
-            whose surest box has the right class and an IoU of 0.5), where each picture has one object; count (pictures).
+        metrics: map (mean average precision over classes and over IoU from 0.5 to 0.95), map50, map75, recall (largest,
+            of 100 detections a picture); where there are such objects, map_small, map_medium, map_large (areas below
+            32 x 32, to 96 x 96, and above); with masks the same with mask_ before the name; localisation (share of the
+            pictures whose surest box has the right class and an IoU of 0.5), where each picture has one object; count
+            (pictures).
         each: the scores of each class.
         threshold: the score from which a detection is told.
     """

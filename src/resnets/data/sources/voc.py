@@ -65,10 +65,10 @@ def _members(root: Path) -> dict[str, str]:
     members: dict[str, str] = {}
     for path in sorted((root / _SPLITS).glob("*.txt")):
         if (split := SPLITS.get(path.stem.lower())) is not None:
-            for line in path.read_text(encoding="utf-8").splitlines():
-                if name := line.split()[0] if line.split() else "":
-                    if members.setdefault(name, split) != split:
-                        raise ValueError(f"{root}: {name} is in the splits {members[name]} and {split}")
+            lines = path.read_text(encoding="utf-8").splitlines()
+            for name in (line.split()[0] for line in lines if line.strip()):
+                if members.setdefault(name, split) != split:
+                    raise ValueError(f"{root}: {name} is in the splits {members[name]} and {split}")
     return members
 
 

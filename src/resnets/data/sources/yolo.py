@@ -1,7 +1,7 @@
 """YOLO's text files: pictures under images/, and under labels/ for each a .txt of a line an object.
 
-A line is `class x y width height`, the centre and the sides as shares of the picture's, or `class x1 y1 x2 y2 x3 y3...`,
-an outline. A picture without a text file has no objects. A YAML file may name the classes and the splits.
+A line is `class x y width height`, the centre and the sides as shares of the picture's, or an outline,
+`class x1 y1 x2 y2 x3 y3...`. A picture without a text file has no objects. A YAML file may name classes and splits.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ def open(source: str) -> Listing:
         for line, (number, _) in enumerate(lines, 1):
             if number >= len(classes):
                 raise ValueError(
-                    f"{_text_of(root / name)}: object {line} is of class {number}, but there are {len(classes)} classes, "
-                    f"numbered from 0: {', '.join(classes)}"
+                    f"{_text_of(root / name)}: object {line} is of class {number}, but there are {len(classes)} "
+                    f"classes, numbered from 0: {', '.join(classes)}"
                 )
         objects.append(_objects(_size_of(root / name), lines))
     names = [name for name, _ in found]
