@@ -8,7 +8,6 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from resnets.inference.evaluation import EVALUATION_BATCH
 from resnets.inference.evaluation import evaluate as evaluate_run
 from resnets.runs.run import find_run
 from resnets.tasks import task_class
@@ -20,13 +19,13 @@ def evaluate(
     /,
     split: str | None = None,
     max_unreadable: float = 0.01,
-    batch_size: int = EVALUATION_BATCH,
+    batch_size: int | None = None,
     workers: int | None = None,
     device: str | None = None,
     json: bool = False,
 ) -> None:
     """Measure a trained network: of a classifier accuracy, top-5, loss, calibration error and the accuracy of each
-    class; of numbers their errors.
+    class; of numbers their errors; of boxes COCO's mean average precision.
 
     Args:
         run: the run's folder, or the name of one in the package.
@@ -34,7 +33,7 @@ def evaluate(
         split: train, val or test; by default test, or val where there is no test. Data without splits is judged
             whole, unless it is what the run was trained on.
         max_unreadable: the share of unreadable pictures that may be left out.
-        batch_size: pictures that the network sees at a time.
+        batch_size: pictures that the network sees at a time; by default 256, of a detector 8.
         workers: processes that decode pictures; by default one a processor.
         device: cpu, cuda...; by default a GPU if there is one.
         json: print one JSON object.

@@ -48,12 +48,14 @@ def train(
 
     Args:
         data: a folder of class folders, a tar or zip of one, a CSV or Parquet table, hf:OWNER/NAME, or a built-in
-            name such as digits or cifar10.
+            name such as digits or cifar10; of objects, boxes in the layout of Pascal VOC, COCO or YOLO.
         run: the folder to write; by default runs/DATA-MODEL, numbered where that is taken.
-        model: a name that `resnets models` lists; auto takes resnet20 for small pictures, resnet18 for larger ones.
-        recipe: finetune, paper-cifar, paper-imagenet, photographs, quick, a YAML file, or auto, which picks
+        model: a name that `resnets models` lists; auto takes resnet20 for small pictures, resnet18 for larger ones. Of
+            detectors, METHOD_NAME: fasterrcnn_resnet50_fpn, maskrcnn_..._fpn, retinanet_..._fpn, fcos_..._fpn,
+            yolo_resnet18.
+        recipe: detection, finetune, paper-cifar, paper-imagenet, photographs, quick, a YAML file, or auto, which picks
             by the data.
-        task: classification, multilabel or regression; auto does what the data's targets ask for.
+        task: classification, detection, multilabel or regression; auto does what the data's targets ask for.
         size: side of the network's input in pixels; by default what suits the pictures.
         val_share: share of the training pictures to hold out for validation where the data has no such split.
         folds: cross-validate: train as often as there are folds, each judged on pictures that it has not seen, and

@@ -86,6 +86,12 @@ def decode(image: Image.Image, channels: int, shorter_side: int | None = None) -
     return pixels[None] if channels == 1 else pixels.permute(2, 0, 1).contiguous()
 
 
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """Height and width of an opened picture when it is turned upright, from its header."""
+    sides = (image.height, image.width)
+    return sides if _orientation(image) < 5 else sides[::-1]  # 5 to 8 turn it by a quarter
+
+
 def _orientation(image: Image.Image) -> int:
     try:
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from PIL import Image
 
 from resnets.data.decoding import picture_suffixes
+from resnets.types import Objects
 
 SPLITS = {
     "train": "train",
@@ -35,6 +36,7 @@ class Listing:
         classes: the classes in their own order, by default sorted by name; of numbers, what each is called.
         values: where each sample has numbers, or any number of classes (1 where it has one, 0 where not), those.
         many_classes: whether `values` are classes.
+        objects: what is where in each picture, where the source says so; `values` count the objects of each class.
     """
 
     name: str
@@ -46,10 +48,13 @@ class Listing:
     classes: tuple[str, ...] | None = None
     values: Sequence[tuple[float, ...]] | None = None
     many_classes: bool = False
+    objects: Sequence[Objects] | None = None
 
     @property
     def task(self) -> str:
-        """What the targets ask for: "classification", "regression" or "multilabel"."""
+        """What the targets ask for: "classification", "regression", "multilabel" or "detection"."""
+        if self.objects is not None:
+            return "detection"
         if self.values is None:
             return "classification"
         return "multilabel" if self.many_classes else "regression"
@@ -69,6 +74,11 @@ class Listing:
             return self
         if task == "regression" and self.many_classes:
             return replace(self, many_classes=False)
+        if task == "regression" and self.objects is not None:
+            return replace(self, objects=None)
+        if task == "multilabel" and self.objects is not None and self.values is not None:
+            there = [tuple(float(count > 0) for count in counts) for counts in self.values]
+            return replace(self, objects=None, values=there, many_classes=True)
         if task != "regression":
             raise ValueError(f"{source} has {self.task} targets, so it cannot be used for {task}; leave out --task")
         try:
@@ -76,6 +86,28 @@ class Listing:
         except ValueError:
             raise ValueError(f"{source} has classes that are no numbers, so it cannot be used for regression") from None
         return replace(self, values=values, classes=("label",))
+
+
+def listing_of_objects(
+    name: str,
+    names: Sequence[str],
+    splits: Sequence[str | None],
+    contents: Sequence[int | str],
+    open_picture: Callable[[int], Image.Image],
+    classes: tuple[str, ...],
+    objects: Sequence[Objects],
+    source: str,
+) -> Listing:
+    """The listing of pictures in which objects are marked.
+
+    Raises:
+        ValueError: there are no pictures, or none has an object.
+    """
+    if not any(map(len, objects)):
+        raise ValueError(f"{source} marks no object in {len(objects):,} pictures; expected boxes of objects")
+    counts = [tuple(map(float, each.labels.bincount(minlength=len(classes)).tolist())) for each in objects]
+    texts = [repr((each.size, each.boxes.tolist(), each.labels.tolist(), each.ignored.tolist())) for each in objects]
+    return Listing(name, names, texts, splits, contents, open_picture, classes, counts, objects=objects)
 
 
 def is_picture(path: str) -> bool:

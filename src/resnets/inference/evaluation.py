@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -15,13 +15,17 @@ from resnets.data.audit import readable
 from resnets.data.dataset import Data, Dataset, open_dataset, reopen
 from resnets.data.loading import Loader
 from resnets.data.transforms import prepare
+from resnets.data.windows import on_pictures
 from resnets.inference.predictor import Predictor
 from resnets.runs.card import Card
 from resnets.tasks import Evaluation, Task
-from resnets.types import Preprocessing
+from resnets.types import Objects, Preprocessing
 
 EVALUATION_BATCH = 256
 """Pictures that a network judges at a time, where nobody says otherwise."""
+
+DETECTION_BATCH = 8
+"""The same of a detector, whose pictures are larger and whose proposals are many."""
 
 
 def evaluate_network(
@@ -38,7 +42,12 @@ def evaluate_network(
     """
     outputs = outputs_of(network, loader, preprocessing, device, autocast)
     pictures = loader.dataset
-    return task.evaluation(pictures.split, outputs, pictures.targets, pictures.names)
+    return task.evaluation(pictures.split, outputs, truth_of(pictures), pictures.names)
+
+
+def truth_of(pictures: Dataset) -> Tensor | Sequence[Objects]:
+    """What the outputs for a split are compared with."""
+    return pictures.targets if pictures.objects is None else pictures.objects
 
 
 def outputs_of(
@@ -50,7 +59,7 @@ def outputs_of(
 ) -> Tensor:
     """What a network gives for a whole split, in the split's order, float32 on the CPU, in every process.
 
-    The network is left in evaluation mode.
+    Detections are in the pixels of their pictures. The network is left in evaluation mode.
     """
     network.eval()
     outputs, indices = [], []
@@ -62,7 +71,9 @@ def outputs_of(
     rows, positions = torch.cat(gather(outputs)), torch.cat(gather(indices))
     in_order = torch.empty_like(rows)
     in_order[positions] = rows
-    return in_order
+    if loader.dataset.objects is None:
+        return in_order
+    return on_pictures(in_order, [objects.size for objects in loader.dataset.objects], preprocessing)
 
 
 def evaluate(
@@ -71,7 +82,7 @@ def evaluate(
     *,
     split: str | None = None,
     max_unreadable: float = 0.01,
-    batch_size: int = EVALUATION_BATCH,
+    batch_size: int | None = None,
     workers: int | None = None,
     device: str | torch.device | None = None,
 ) -> Evaluation:
@@ -83,7 +94,7 @@ def evaluate(
         split: "train", "val" or "test"; by default test, or val where there is no test. Data without splits is
             judged whole, unless it is what the run was trained on: then it is split as it was.
         max_unreadable: the share of unreadable pictures that may be left out, each with a warning.
-        batch_size: pictures that the network sees at a time.
+        batch_size: pictures that the network sees at a time; by default 256, of a detector 8.
         workers: processes that decode; by default one a processor.
         device: where to compute; by default a GPU if there is one.
 
@@ -98,8 +109,14 @@ def evaluate(
     data = readable(replace(data, splits={dataset.split: dataset}), max_unreadable)
     for picture in data.unreadable:
         warnings.warn(f"left out: {picture.name}: {picture.reason}", stacklevel=2)
-    loader = Loader(data.splits[dataset.split], card.preprocessing, batch_size, shuffle=False, workers=workers)
+    pictures = data.splits[dataset.split]
+    loader = Loader(pictures, card.preprocessing, batch_size or usual_batch(pictures), shuffle=False, workers=workers)
     return evaluate_network(predictor.network, predictor.task, loader, card.preprocessing, predictor.device)
+
+
+def usual_batch(pictures: Dataset) -> int:
+    """Pictures that a network judges at a time."""
+    return EVALUATION_BATCH if pictures.objects is None else DETECTION_BATCH
 
 
 def _chosen_split(card: Card, source: str | Path | None, split: str | None) -> tuple[Data, Dataset]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from os import PathLike
 from pathlib import Path
@@ -19,6 +19,7 @@ from resnets.data.decoding import decode, open_picture
 from resnets.data.reading import available_processors
 from resnets.data.transforms import prepare
 from resnets.data.views import view
+from resnets.inference.finding import find_objects
 from resnets.runs.card import Card
 from resnets.runs.run import find_run
 from resnets.tasks import create_task
@@ -37,6 +38,11 @@ class Prediction:
         classes: from the most probable down.
         probabilities: of those classes, 0 to 1.
         values: where the network gives numbers, those by name.
+        boxes: where it finds objects, left, top, right and bottom of each, in the picture's pixels; `classes` and
+            `probabilities` are theirs, and a class may come any number of times.
+        masks: of each object, where the network tells them, how likely each of 28 x 28 cells of its box is its own; see
+            `tasks.detection.pasted`.
+        size: height and width of the picture in which objects were looked for.
         error: why the picture could not be read; there is no answer then.
     """
 
@@ -44,6 +50,9 @@ class Prediction:
     classes: tuple[str, ...] = ()
     probabilities: tuple[float, ...] = ()
     values: Mapping[str, float] | None = None
+    boxes: tuple[tuple[float, ...], ...] = ()
+    masks: Tensor | None = None
+    size: tuple[int, int] | None = None
     error: str | None = None
 
 
@@ -77,23 +86,31 @@ class Predictor:
         return prediction
 
     def predict(
-        self, pictures: Iterable[Picture], top: int | None = None, batch_size: int = 64
+        self, pictures: Iterable[Picture], top: int | None = None, batch_size: int | None = None, tiled: bool = False
     ) -> Iterator[Prediction]:
         """An answer for each picture, in order; one that cannot be read gets an error, and the others go on.
 
         Args:
             pictures: any number; they are read as their answers are asked for.
             top: how many classes to name; all by default.
-            batch_size: pictures that the network sees at a time.
+            batch_size: pictures that the network sees at a time; by default 64, of a detector 8.
+            tiled: look for objects in tiles of a large picture, too, at its own resolution.
 
         Raises:
-            ValueError: if `top` or `batch_size` is below 1.
+            ValueError: if `top` or `batch_size` is below 1, or tiles are asked of a network that finds no objects.
         """
+        finds_objects = self.card.preprocessing.fit == "contain"
+        if tiled and not finds_objects:
+            raise ValueError(f"tiles are for networks that find objects, and the task is {self.card.task}")
+        batch_size = (8 if finds_objects else 64) if batch_size is None else batch_size
         if batch_size < 1 or (top is not None and top < 1):
             raise ValueError(f"top and batch_size must be at least 1, not {top} and {batch_size}")
         numbered = iter(enumerate(pictures))
         with ThreadPoolExecutor(available_processors()) as threads:
             while chunk := list(islice(numbered, batch_size)):
+                if finds_objects:
+                    yield from self._objects(chunk, list(threads.map(self._decoded, (p for _, p in chunk))), tiled)
+                    continue
                 views = list(threads.map(self._view, (picture for _, picture in chunk)))
                 names = [_name(number, picture) for number, picture in chunk]
                 yield from self._answers(names, views, top)
@@ -105,6 +122,26 @@ class Predictor:
         batch = Batch(images, torch.zeros_like(numbers), numbers).to(self.device)
         prepared = prepare(batch, self.card.preprocessing, channels_last=True)
         return self.task.answers(self.network(prepared.images)).cpu()
+
+    def _decoded(self, picture: Picture) -> Tensor | str:
+        """The whole picture, uint8, or what is wrong with it."""
+        try:
+            return decode(_opened(picture), self.card.preprocessing.channels)
+        except Exception as error:  # as in `_view`
+            return str(error) or type(error).__name__
+
+    def _objects(
+        self, chunk: list[tuple[int, Picture]], pictures: list[Tensor | str], tiled: bool
+    ) -> Iterator[Prediction]:
+        readable = [picture for picture in pictures if isinstance(picture, Tensor)]
+        found = iter(find_objects(readable, self.card.preprocessing, self.answers, len(chunk), tiled))
+        for (number, named), picture in zip(chunk, pictures, strict=True):
+            name = _name(number, named)
+            if isinstance(picture, str):
+                yield Prediction(name, error=picture)
+                continue
+            size = (picture.shape[1], picture.shape[2])
+            yield replace(Prediction(name, **self.task.prediction(next(found), None)), size=size)
 
     def _view(self, picture: Picture) -> Tensor | str:
         """The picture as the network sees it, uint8, or what is wrong with it."""

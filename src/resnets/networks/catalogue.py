@@ -11,13 +11,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, cast
 
 from resnets.networks.architecture import Architecture
 from resnets.networks.declaration import Declaration
 from resnets.networks.densenet import DenseNet, DenseNetArchitecture
+from resnets.networks.detector import (
+    METHODS,
+    Detector,
+    DetectorArchitecture,
+    Method,
+    build_detector,
+    detector_architecture,
+)
 from resnets.networks.efficientnet import EfficientNet, EfficientNetArchitecture
-from resnets.networks.network import Network
 from resnets.networks.preresnet import PreactivationResNet
 from resnets.networks.resnet import ResidualNetwork, ResNet
 from resnets.networks.vgg import VGG, VGGArchitecture
@@ -28,11 +35,17 @@ def residual(declaration: Architecture) -> ResidualNetwork:
     return PreactivationResNet(declaration) if declaration.preactivation else ResNet(declaration)
 
 
-FAMILIES: dict[type[Declaration], Callable[[Any], Network]] = {
+def detector(declaration: DetectorArchitecture) -> Detector:
+    """A detector on its backbone."""
+    return build_detector(declaration, build(replace(declaration.backbone, in_channels=declaration.in_channels)))
+
+
+FAMILIES: dict[type[Declaration], Callable[[Any], Any]] = {
     Architecture: residual,
     VGGArchitecture: VGG,
     DenseNetArchitecture: DenseNet,
     EfficientNetArchitecture: EfficientNet,
+    DetectorArchitecture: detector,
 }
 """The declaration of each family, and what builds a network from it."""
 
@@ -197,14 +210,25 @@ PATTERNS: dict[str, Callable[..., Declaration]] = {
 """CIFAR's networks of any depth. The catalogue goes first: resnet50 is ImageNet's, though 50 = 6 * 8 + 2."""
 
 
+DETECTORS = re.compile(rf"({'|'.join(METHODS)})_(\w+?)(_fpn)?")
+"""Names of detectors: the method, the backbone, and "_fpn" for a pyramid, which `yolo` has without saying."""
+
+
 def architecture(name: str) -> Declaration:
     """The declaration of a name: the catalogue's, or one that fits one of the `PATTERNS`.
+
+    Of a detector, a method before the name of its backbone: fasterrcnn_resnet50_fpn, yolo_resnet18.
 
     Raises:
         ValueError: for any other name, with the nearest.
     """
     if name in CATALOGUE:
         return CATALOGUE[name]
+    if match := DETECTORS.fullmatch(name):
+        method, backbone, pyramid = match.groups()
+        if method not in ("fasterrcnn", "yolo") and not pyramid:
+            raise ValueError(f"there is no network named {name!r}: {method} needs a pyramid; did you mean {name}_fpn?")
+        return detector_architecture(cast(Method, method), architecture(backbone), bool(pyramid) or method == "yolo")
     for pattern, declare in PATTERNS.items():
         if match := re.fullmatch(re.sub(r"\{.+?\}", r"(\\d+)", pattern), name):
             try:
@@ -222,7 +246,7 @@ def list_models(pattern: str = "*") -> list[str]:
     return [name for name in CATALOGUE if fnmatchcase(name, pattern)]
 
 
-def build(declaration: Declaration) -> Network:
+def build(declaration: Declaration) -> Any:
     """The network that a declaration describes, freshly initialised from PyTorch's random numbers."""
     return FAMILIES[type(declaration)](declaration)
 
@@ -234,6 +258,8 @@ def declaration_from_dict(values: Mapping[str, Any]) -> Declaration:
         ValueError: for an unknown family or field, or values that the declaration refuses.
     """
     families = {kind.family: kind for kind in FAMILIES}
+    if "backbone" in values:
+        values = {**values, "backbone": declaration_from_dict(values["backbone"])}
     if (family := values.get("family")) not in families:
         raise ValueError(f"there is no family of networks {family!r}; there are {', '.join(families)}")
     return families[family].from_dict(values)

@@ -24,7 +24,7 @@ class Evaluation(Protocol):
 
     @property
     def metrics(self) -> dict[str, float]:
-        """Figures by name; `loss` and `count`, the number of pictures, are always there."""
+        """Figures by name; `count`, the number of pictures, is always there, `loss` where outputs tell it."""
 
     def details(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
         """Headings and rows of a table that tells more than the metrics, such as a row for each class."""
@@ -56,23 +56,26 @@ class Task(Protocol):
     def settings_of(targets: Tensor) -> dict[str, Any]:
         """What has to be known of the training targets before there is a loss; it goes into the card."""
 
-    def fit(self, outputs: Tensor, targets: Tensor) -> dict[str, Any]:
+    def fit(self, outputs: Tensor, targets: Any) -> dict[str, Any]:
         """Settings that turn outputs into better answers, chosen on a split that the network was not trained on."""
 
-    def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
-        """The mean loss of a batch, ()."""
+    def inputs(self, batch: Batch) -> tuple[Any, ...]:
+        """What the network is called with in training: the pictures, and what else it has to know of them."""
 
-    def scored(self, outputs: Tensor, batch: Batch) -> Tensor:
-        """The sum of the score over the pictures of a batch, ()."""
+    def loss(self, outputs: Any, batch: Batch) -> Tensor:
+        """The mean loss of a batch, (), from what the network gives in training."""
+
+    def scored(self, outputs: Any, batch: Batch) -> Tensor:
+        """The sum of the score over the pictures of a batch, (); not a number where training does not count it."""
 
     def answers(self, outputs: Tensor) -> Tensor:
-        """What the outputs (N, K) say, one row a picture."""
+        """What the outputs (N, ...) say, one row a picture."""
 
     def prediction(self, answer: Tensor, top: int | None) -> dict[str, Any]:
         """One row of `answers` in the fields of a `Prediction`."""
 
-    def evaluation(self, split: str, outputs: Tensor, targets: Tensor, names: Sequence[str]) -> Evaluation:
-        """Judge the outputs for a whole split."""
+    def evaluation(self, split: str, outputs: Tensor, targets: Any, names: Sequence[str]) -> Evaluation:
+        """Judge the outputs for a whole split, whose targets are a tensor, or the objects of each picture."""
 
 
 def task_class(name: str) -> Any:

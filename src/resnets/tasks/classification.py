@@ -106,6 +106,10 @@ class Classification:
         """The temperature at which the probabilities of (N, K) logits can best be believed."""
         return {"temperature": fit_temperature(outputs, targets)}
 
+    def inputs(self, batch: Batch) -> tuple[Any, ...]:
+        """The pictures."""
+        return (batch.images,)
+
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Mean cross-entropy of (N, K) logits; targets are class numbers (N,) or class shares (N, K)."""
         weights = None if self.class_weights is None else self.class_weights.to(outputs.device, outputs.dtype)

@@ -124,6 +124,10 @@ class Multilabel:
         thresholds = [best_threshold(probabilities[:, k], targets[:, k].numpy()) for k in range(len(self.classes))]
         return {"thresholds": thresholds}
 
+    def inputs(self, batch: Batch) -> tuple[Any, ...]:
+        """The pictures."""
+        return (batch.images,)
+
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Mean over pictures and classes of the cross-entropy of (N, K) logits, or of the asymmetric loss."""
         if not self.asymmetric:

@@ -93,6 +93,10 @@ class Regression:
         """(targets - mean) / std, on their device."""
         return (targets - self.mean.to(targets.device)) / self.std.to(targets.device)
 
+    def inputs(self, batch: Batch) -> tuple[Any, ...]:
+        """The pictures."""
+        return (batch.images,)
+
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Mean squared or Huber's error of (N, T) outputs from the standardised targets."""
         if self.huber:

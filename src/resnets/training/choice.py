@@ -17,6 +17,12 @@ ENOUGH_STEPS = 1_500
 ENOUGH_STEPS_OF_FINE_TUNING = 500
 """The same, from weights that somebody trained; the rule of arXiv:1912.11370, section 3.3, for sets of up to 20,000."""
 
+ENOUGH_STEPS_OF_DETECTION = 1_500
+"""The same for detectors."""
+
+DETECTOR = "yolo"
+"""The method by which objects are found."""
+
 MOST_EPOCHS = 200
 PHOTOGRAPHS_OF_A_LARGE_SET = 100_000
 FEW_OF_A_CLASS = 20
@@ -39,8 +45,10 @@ class Choice:
         return Choice(recipe, self.reasons | {next(iter(changes)): reason})
 
 
-def choose_model(preprocessing: Preprocessing) -> tuple[str, str]:
+def choose_model(preprocessing: Preprocessing, task: str = "classification") -> tuple[str, str]:
     """CIFAR's ResNet-20 for pictures of up to 64 pixels a side, ResNet-18 for larger ones; and the reason."""
+    if task == "detection":
+        return f"{DETECTOR}_resnet18", "objects are to be found"
     if max(preprocessing.size) <= SMALL:
         return "resnet20", f"pictures of at most {SMALL} pixels a side"
     return "resnet18", f"pictures of more than {SMALL} pixels a side"
@@ -71,6 +79,12 @@ def choose_recipe(
         fine_tuned: whether it begins from weights that somebody trained.
         classes_kept: how many of the classes those weights know already.
     """
+    if task == "detection":
+        choice = Choice(load_recipe("detection"), {"recipe": "detection, because objects are to be found"})
+        return choice.but(
+            f"{len(targets):,} pictures: enough for {ENOUGH_STEPS_OF_DETECTION:,} steps",
+            epochs=max(choice.recipe.epochs, -(-ENOUGH_STEPS_OF_DETECTION * choice.recipe.batch_size // len(targets))),
+        )
     pictures, classes = len(targets), task == "classification"
     small = max(preprocessing.size) <= SMALL
     kind = "pictures of at most 64 pixels a side" if small else "photographs"

@@ -105,7 +105,7 @@ def train_step(job: Job, batch: Batch, epoch: int, rate: float) -> None:
         num_classes=len(job.card.classes),
         channels_last=True,
     )
-    outputs = job.network(batch.images)
+    outputs = job.network(*job.task.inputs(batch))
     loss = job.task.loss(outputs, batch)
     job.fabric.backward(loss)
     if recipe.clip_norm:
@@ -136,6 +136,8 @@ def end_epoch(job: Job, epoch: int) -> dict[str, float]:
         "images_per_second": pictures / state.seconds,
         "seconds": state.trained_seconds + state.seconds,
     }
+    if math.isnan(score):  # of a task that does not count it during training
+        del row[f"train_{job.task.score}"]
     for network in dict.fromkeys((job.bare_network, job.network_to_use)):
         share_statistics(network, job.fabric)
     if state.step >= job.total_steps or (epoch + 1) % recipe.evaluate_every == 0:
@@ -156,10 +158,10 @@ def watch_validation(job: Job, row: dict[str, float]) -> None:
     A classifier's loss rises with its overconfidence while it still learns to be right; the temperature undoes the one
     and not the other. So the loss only decides between equals.
     """
-    if not job.recipe.patience or "val_loss" not in row:
-        return
     aim, sign = job.task.aim
-    rank = (sign * row[f"val_{aim}"], -row["val_loss"])
+    if not job.recipe.patience or f"val_{aim}" not in row:
+        return
+    rank = (sign * row[f"val_{aim}"], -row.get("val_loss", 0.0))
     if rank > job.state.best:
         job.state.best, job.state.epochs_since_best = rank, 0
         if job.fabric.is_global_zero:

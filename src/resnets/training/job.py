@@ -15,7 +15,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from resnets.data.dataset import Data
 from resnets.data.loading import Loader
-from resnets.inference.evaluation import EVALUATION_BATCH, evaluate_network
+from resnets.inference.evaluation import evaluate_network, usual_batch
 from resnets.networks.catalogue import build, declaration_from_dict
 from resnets.networks.network import Network
 from resnets.runs.card import Card
@@ -114,7 +114,8 @@ class Job:
             self.fabric.autocast,
         )
         names = dict.fromkeys(("loss", self.task.score, self.task.aim[0]))
-        return {f"{evaluation.split}_{name}": evaluation.metrics[name] for name in names}
+        metrics = evaluation.metrics
+        return {f"{evaluation.split}_{name}": metrics[name] for name in names if name in metrics}
 
     def _parts(self) -> dict[str, Any]:
         """What a checkpoint holds; Fabric fills modules and optimisers in place, and replaces all else."""
@@ -141,6 +142,7 @@ def create_job(
         raise ValueError(f"balance evens out single classes, and {card.task} has none; leave it out")
     if recipe.cutmix and card.task == "regression":
         raise ValueError("cutmix would mix numbers by areas, which mean nothing to them; use mixup, or leave it out")
+    check_augmentation(recipe, card.task)
     class_weights = inverse_class_sizes(data.splits["train"].targets) if recipe.balance == "loss" else None
     logger = card.provenance["logger"] if fabric.is_global_zero else None
     if card.provenance.get("memory") == "low":
@@ -151,6 +153,10 @@ def create_job(
         raise ValueError("unfreeze_every changes what learns, which several processes cannot; use --devices 1")
     if recipe.head_only and fabric.world_size > 1:
         raise ValueError("head_only takes seconds on one process; use --devices 1")
+    if recipe.optimizer == "muon" and card.task == "detection":
+        raise ValueError(
+            "optimizer muon keeps the length of weights, and a detector's heads must grow; use adamw or sgd"
+        )
     if recipe.optimizer == "muon" and isinstance(fabric.strategy, FSDPStrategy):
         raise ValueError("optimizer muon needs whole matrices, which strategy fsdp takes apart; use ddp, or sgd")
     freeze(network, () if recipe.unfreeze_every else frozen, recipe.freeze_norm)
@@ -160,7 +166,7 @@ def create_job(
         split: Loader(
             dataset,
             card.preprocessing,
-            recipe.batch_size if split == "train" else EVALUATION_BATCH,
+            recipe.batch_size if split == "train" else usual_batch(dataset),
             shuffle=split == "train",
             balanced=split == "train" and recipe.balance == "sampling",
             augmentation=recipe if split == "train" else None,
@@ -194,6 +200,21 @@ def create_job(
         logger=None if logger is None else create_logger(logger, run.folder),
         account=account,
     )
+
+
+def check_augmentation(recipe: Recipe, task: str) -> None:
+    """Raise ValueError for what a recipe wants and a task has no use for."""
+    if task == "detection":
+        wrong = [
+            name for name in ("pad", "mixup", "cutmix", "erasing", "head_only", "head_first") if getattr(recipe, name)
+        ]
+        wrong += ["scale"] if recipe.resized_crop else []
+        if wrong:
+            raise ValueError(
+                f"detection has no use for {', '.join(wrong)}; leave it out (zoom and mosaic cut pictures)"
+            )
+    elif recipe.mosaic or tuple(recipe.zoom) != (1.0, 1.0):
+        raise ValueError(f"zoom and mosaic are of detection, and the task is {task}; leave them out, or use scale")
 
 
 def inverse_class_sizes(targets: Tensor) -> Tensor:

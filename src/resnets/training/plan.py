@@ -14,17 +14,18 @@ from typing import Any
 
 from resnets.data.dataset import Data
 from resnets.data.statistics import preprocessing_for
-from resnets.networks.catalogue import FAMILIES, architecture, declaration_from_dict
+from resnets.networks.catalogue import DETECTORS, FAMILIES, architecture, declaration_from_dict
 from resnets.networks.declaration import Declaration
+from resnets.networks.detector import DetectorArchitecture
 from resnets.runs.card import Card
 from resnets.tasks import task_class
-from resnets.training.choice import Choice, choose_model, choose_recipe
+from resnets.training.choice import DETECTOR, Choice, choose_model, choose_recipe
 from resnets.training.recipe import Recipe, load_recipe
 from resnets.weights.sources import Weights, find_weights
 
 AUTO = "auto"
 
-BY_DATA = ("num_classes", "in_channels", "source")
+BY_DATA = ("num_classes", "in_channels", "source", "method", "backbone")
 """Fields of a network's declaration that are not for the user to change in a training."""
 
 
@@ -58,12 +59,14 @@ def plan(
     elif known is not None:
         name, reasons["model"] = known, "the network of the weights"
     else:
-        name, reasons["model"] = choose_model(preprocessing)
+        name, reasons["model"] = choose_model(preprocessing, data.task)
     if size is None and weights is not None and weights.preprocessing is not None:
         like_weights = preprocessing.size == weights.preprocessing.size
         reason = "as the weights have seen" if like_weights else "by the pictures; the weights have seen others"
         reasons["size"] = f"{preprocessing.size[0]} x {preprocessing.size[1]}, {reason}"
     shape, changes = split_changes(changes or {})
+    if data.task == "detection" and model == AUTO and known is not None and not DETECTORS.fullmatch(name):
+        name, reasons["model"] = f"{DETECTOR}_{name}", "on the network of the weights"
     like = weights.architecture if weights is not None and name == known else None
     declaration = replace(
         architecture(name) if like is None else declaration_from_dict(like),
@@ -71,6 +74,12 @@ def plan(
         in_channels=preprocessing.channels,
     )
     declaration = reshaped(declaration, name, shape)
+    if isinstance(declaration, DetectorArchitecture) != (data.task == "detection"):
+        raise ValueError(
+            f"{name} finds objects, and the task is {data.task}"
+            if isinstance(declaration, DetectorArchitecture)
+            else f"{name} alone finds no objects; say how, such as yolo_{name}, fasterrcnn_{name}_fpn or --model auto"
+        )
     targets = data.splits["train"].targets
     if recipe == AUTO:
         kept = len(set(data.classes) & set(weights.classes or ())) if weights is not None else 0
@@ -144,11 +153,19 @@ def split_changes(changes: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str,
 
 
 def reshaped(declaration: Declaration, name: str, shape: Mapping[str, Any]) -> Declaration:
-    """The declaration with other values for some fields.
+    """The declaration with other values for some fields; of a detector, its own or its backbone's.
 
     Raises:
         ValueError: for a field that it does not have, or that the data decides.
     """
+    if isinstance(declaration, DetectorArchitecture):
+        own = {field.name for field in fields(declaration)}
+        outer = {key: value for key, value in shape.items() if key in own}
+        inner = {key: value for key, value in shape.items() if key not in own}
+        backbone = reshaped(declaration.backbone, name, inner)
+        if fixed := sorted(set(outer) & set(BY_DATA)):
+            raise ValueError(f"{', '.join(fixed)} is decided by the data and the name {name}; leave it out")
+        return replace(declaration, backbone=backbone, **outer)
     free = [field.name for field in fields(declaration) if field.name not in BY_DATA]
     if fixed := sorted(set(shape) & set(BY_DATA)):
         raise ValueError(f"{', '.join(fixed)} is decided by the data; leave it out")

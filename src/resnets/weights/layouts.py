@@ -59,6 +59,17 @@ LAYOUTS: dict[str, Layout] = {
         # its files of DenseNets are older than its names
         ((r"(features\.denseblock\d+\.denselayer\d+\.(?:norm|conv))\.(\d)\.", r"\1\2."),)
     ),
+    "torchvision, before 0.14": Layout(  # of detectors; each convolution has since been put into a block of its own
+        (
+            (r"backbone\.fpn\.(inner|layer)_blocks\.(\d)\.(?=weight|bias)", r"backbone.fpn.\1_blocks.\2.0."),
+            (r"rpn\.head\.conv\.(?=weight|bias)", "rpn.head.conv.0.0."),
+            (r"roi_heads\.mask_head\.mask_fcn1\.", "roi_heads.mask_head.0.0."),
+            (r"roi_heads\.mask_head\.mask_fcn2\.", "roi_heads.mask_head.1.0."),
+            (r"roi_heads\.mask_head\.mask_fcn3\.", "roi_heads.mask_head.2.0."),
+            (r"roi_heads\.mask_head\.mask_fcn4\.", "roi_heads.mask_head.3.0."),
+            *((rf"head\.(\w+)_head\.conv\.{2 * i}\.(?=weight|bias)", rf"head.\1_head.conv.{i}.0.") for i in range(4)),
+        )
+    ),
     "timm": Layout(  # of VGG; its residual and dense networks have torchvision's names, or are ours
         (
             (r"pre_logits\.fc1\.", "classifier.0."),
