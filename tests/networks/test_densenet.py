@@ -123,6 +123,17 @@ def test_a_bottleneck_of_one_growth_is_a_1x1() -> None:
     assert shapes == {"conv1.weight": (4, 8, 1, 1), "conv2.weight": (4, 4, 3, 3)}
 
 
+def test_it_compiles_without_breaks_and_exports_with_any_size() -> None:
+    net = small().eval()
+    x = torch.randn(2, 3, 32, 32)
+    compiled = torch.compile(net, fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(x), net(x))
+    auto = torch.export.Dim.AUTO
+    exported = torch.export.export(net, (x,), dynamic_shapes=({0: auto, 2: auto, 3: auto},))
+    other = torch.randn(3, 3, 48, 64)
+    torch.testing.assert_close(exported.module()(other), net(other))
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -136,6 +136,17 @@ def test_it_learns_with_any_norm_and_any_number_of_channels(norm: str) -> None:
     assert all(parameter.grad is not None and parameter.grad.any() for parameter in net.parameters())
 
 
+def test_it_compiles_without_breaks_and_exports_with_any_size() -> None:
+    net = small(depth=0.2).eval()  # a block a stage
+    x = torch.randn(2, 3, 64, 64)
+    compiled = torch.compile(net, fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(x), net(x))
+    auto = torch.export.Dim.AUTO
+    exported = torch.export.export(net, (x,), dynamic_shapes=({0: auto, 2: auto, 3: auto},))
+    other = torch.randn(3, 3, 96, 64)
+    torch.testing.assert_close(exported.module()(other), net(other))
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -143,7 +143,7 @@ class InvertedResidual(nn.Module):
         parts += [
             _convolution(inner, inner, row.kernel, norm, stride, groups=inner),
             SqueezeExcitation(inner, max(1, in_channels // SQUEEZE), activation=nn.SiLU),
-            _convolution(inner, row.channels, 1, norm)[:2],
+            _convolution(inner, row.channels, 1, norm)[:2],  # narrow maps keep all of their values: no activation
         ]
         self.block = nn.Sequential(*parts)
         self.stochastic_depth = StochasticDepth(drop_path, "row")
