@@ -26,11 +26,11 @@ BINS = 16
 PRIOR = 0.01
 """How likely a class is at a point before training (arXiv:1708.02002, section 3.3)."""
 
-SCORE_POWER, IOU_POWER, ASSIGNED = 1.0, 6.0, 13
-"""alpha and beta of the alignment, and the points of an object (arXiv:2108.07755, sections 3.2 and 4.1)."""
+SCORE_POWER, IOU_POWER, ASSIGNED = 0.5, 6.0, 10
+"""alpha and beta of the alignment, and the points of an object (arXiv:2108.07755, section 3.2), as YOLOv8 has them."""
 
-BOX_WEIGHT, CLASS_WEIGHT, DISTRIBUTION_WEIGHT = 2.0, 1.0, 0.5
-"""The shares of the three losses; those of the boxes are arXiv:2006.04388's, section 4."""
+BOX_WEIGHT, CLASS_WEIGHT, DISTRIBUTION_WEIGHT = 7.5, 0.5, 1.5
+"""The shares of the three losses, as in YOLOv8 (https://docs.ultralytics.com/usage/cfg, `box`, `cls` and `dfl`)."""
 
 LAST = 6
 """The position of the convolution that gives a branch's outputs."""
@@ -187,7 +187,7 @@ def assign(
     """Which points of one picture learn which object, and how strongly (arXiv:2108.07755, section 3.2).
 
     Points inside an object, or within half a stride of the centre of a small one, are ranked by score^alpha IoU^beta,
-    and the first 13 are its own; a point of two objects goes to the one that its box covers better.
+    and the first 10 are its own; a point of two objects goes to the one that its box covers better.
 
     Args:
         scores: (A, K), 0 to 1.
@@ -212,7 +212,7 @@ def assign(
     own &= own & (iou == torch.where(own, iou, -1.0).amax(0))  # of two objects, the better covered
     own &= own.cumsum(0) == 1  # of two that are covered alike, the first
     alignment, iou = torch.where(own, alignment, 0.0), torch.where(own, iou, 0.0)
-    aims = alignment / alignment.amax(1, keepdim=True).clamp(min=1e-12) * iou.amax(1, keepdim=True)
+    aims = alignment / alignment.amax(1, keepdim=True).clamp(min=1e-30) * iou.amax(1, keepdim=True)
     objects, chosen = own.nonzero(as_tuple=True)
     return chosen, objects, aims[objects, chosen]
 
