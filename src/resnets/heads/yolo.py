@@ -157,27 +157,34 @@ class Yolo(nn.Module):
 
 
 def losses(outputs: Outputs, targets: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """The three losses of a batch, ready to be added: each a mean over what is assigned, weighed by its alignment."""
+    """The three losses of a batch, ready to be added.
+
+    Those of the boxes are means over the points that have an object, that of the classes is divided by the sum of their
+    aims. Every point learns its box alike: weighed by its aim, as in the paper, the one that is best by chance would
+    learn and the others starve, which the paper's first epochs avoid by another assignment.
+    """
     boxes = outputs.boxes()
     aims = torch.zeros_like(outputs.logits)  # (N, A, K)
     box_loss = distribution_loss = outputs.distances.sum() * 0  # connected to all weights even without objects
+    assigned = 0
     for picture, target in enumerate(targets):
         points, objects, alignment = assign(
             outputs.logits[picture].detach().sigmoid(), boxes[picture].detach(), outputs.points, outputs.strides, target
         )
+        assigned += len(points)
         aims[picture, points, target["labels"][objects]] = alignment
         true, found = target["boxes"][objects], boxes[picture, points]
-        box_loss = box_loss + (complete_box_iou_loss(found, true) * alignment).sum()
+        box_loss = box_loss + complete_box_iou_loss(found, true).sum()
         centre, stride = outputs.points[points], outputs.strides[points, None]
         reach = torch.cat((centre - true[:, :2], true[:, 2:] - centre), 1) / stride  # (assigned, 4)
-        spread = distribution_cross_entropy(outputs.distances[picture, points], reach)
-        distribution_loss = distribution_loss + (spread.mean(1) * alignment).sum()
-    total = aims.sum().clamp(min=1)
+        distribution_loss = (
+            distribution_loss + distribution_cross_entropy(outputs.distances[picture, points], reach).mean(1).sum()
+        )
     class_loss = F.binary_cross_entropy_with_logits(outputs.logits, aims, reduction="sum")
     return {
-        "box": BOX_WEIGHT * box_loss / total,
-        "class": CLASS_WEIGHT * class_loss / total,
-        "distribution": DISTRIBUTION_WEIGHT * distribution_loss / total,
+        "box": BOX_WEIGHT * box_loss / max(assigned, 1),
+        "class": CLASS_WEIGHT * class_loss / aims.sum().clamp(min=1),
+        "distribution": DISTRIBUTION_WEIGHT * distribution_loss / max(assigned, 1),
     }
 
 
