@@ -28,7 +28,7 @@ SMALL = {"depths": (1, 1, 1, 1), "widths": (8, 16, 32, 64)}
 def small(name: str, **changes: object):
     declaration = architecture(name)
     backbone = replace(declaration.backbone, **SMALL)
-    pyramid = {"pyramid": 16} if declaration.pyramid else {}
+    pyramid = {"pyramid": 32} if declaration.pyramid else {}
     return replace(declaration, backbone=backbone, num_classes=3, **pyramid, **changes)
 
 
@@ -150,6 +150,11 @@ def test_names_that_are_none(name, message):
 def test_options_that_would_do_nothing(changes, message):
     with pytest.raises(ValueError, match=message):
         replace(architecture("yolo_resnet18"), **changes)
+
+
+def test_fcos_needs_whole_groups():
+    with pytest.raises(ValueError, match="a multiple of that, not 48"):
+        replace(architecture("fcos_resnet18_fpn"), pyramid=48)
 
 
 def test_a_network_without_the_strides_is_refused():

@@ -81,6 +81,8 @@ class DetectorArchitecture(Declaration):
             raise ValueError(f"method must be one of {', '.join(get_args(Method))}, not {self.method!r}")
         if self.pyramid < 0 or (self.pyramid == 0 and self.method != "fasterrcnn"):
             raise ValueError(f"pyramid must be a number of channels, 0 with fasterrcnn alone, not {self.pyramid}")
+        if self.method == "fcos" and self.pyramid % 32:
+            raise ValueError(f"fcos normalises in 32 groups, so its pyramid is a multiple of that, not {self.pyramid}")
         used = {"fcos": (), "yolo": (), "retinanet": ("anchor_size",)}.get(self.method, ("anchor_size", "proposals"))
         defaults = {field.name: field.default for field in fields(self)}
         others = [name for name in ("anchor_size", "proposals") if name not in used]

@@ -242,6 +242,8 @@ def coco_metrics(
 def judge(kind: Literal["bbox", "segm"]) -> Any:
     """torchmetrics' judge of boxes or masks, which reads COCO's metrics from faster-coco-eval.
 
+    The thresholds are COCO's in double precision; torchmetrics' own are rounded, and a recall of 0.1 falls below 0.1.
+
     Raises:
         ImportError: without the extra `detect`.
     """
@@ -249,7 +251,12 @@ def judge(kind: Literal["bbox", "segm"]) -> Any:
         from torchmetrics.detection import MeanAveragePrecision
 
         metric = MeanAveragePrecision(
-            iou_type=kind, class_metrics=True, extended_summary=True, backend="faster_coco_eval"
+            iou_type=kind,
+            iou_thresholds=[0.5 + 0.05 * step for step in range(10)],
+            rec_thresholds=[step / 100 for step in range(101)],
+            class_metrics=True,
+            extended_summary=True,
+            backend="faster_coco_eval",
         )
     except ImportError as error:
         raise ImportError("detectors are judged by faster-coco-eval: pip install 'resnets[detect]'") from error

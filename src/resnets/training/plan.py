@@ -68,8 +68,15 @@ def plan(
     if data.task == "detection" and model == AUTO and known is not None and not DETECTORS.fullmatch(name):
         name, reasons["model"] = f"{DETECTOR}_{name}", "on the network of the weights"
     like = weights.architecture if weights is not None and name == known else None
+    declared = architecture(name) if like is None else declaration_from_dict(like)
+    of_backbone = (
+        isinstance(declared, DetectorArchitecture) and name.removesuffix("_fpn") == f"{declared.method}_{known}"
+    )
+    if of_backbone and weights is not None and weights.architecture is not None:
+        backbone = replace(declaration_from_dict(weights.architecture), num_classes=0)
+        declared = replace(declared, backbone=backbone)
     declaration = replace(
-        architecture(name) if like is None else declaration_from_dict(like),
+        declared,
         num_classes=len(data.classes),
         in_channels=preprocessing.channels,
     )
