@@ -31,8 +31,7 @@ def view(picture: Tensor, preprocessing: Preprocessing) -> Tensor:
     H, W = picture.shape[-2:]
     height, width = (round(side / preprocessing.crop) for side in preprocessing.size)
     # The side that just covers is exact, and the other is rounded down, as torchvision's Resize does.
-    scale = max(height / H, width / W)
-    covering = [max(int(H * scale), height), max(int(W * scale), width)]
+    covering = [max(H * width // W, height), max(W * height // H, width)]
     if covering != [H, W]:
         mode = _INTERPOLATION[preprocessing.interpolation]
         picture = tv.resize(picture, covering, interpolation=mode, antialias=True)

@@ -14,6 +14,7 @@ from torch import Tensor, distributed, nn
 from resnets.data.audit import readable
 from resnets.data.dataset import Data, Dataset, open_dataset, reopen
 from resnets.data.loading import Loader
+from resnets.data.reading import for_each
 from resnets.data.transforms import prepare
 from resnets.inference.predictor import Predictor
 from resnets.runs.card import Card
@@ -59,10 +60,27 @@ def outputs_of(
             prepared = prepare(batch.to(device), preprocessing, channels_last=True)
             outputs.append(network(prepared.images).float().cpu())
         indices.append(batch.indices)
-    rows, positions = torch.cat(gather(outputs)), torch.cat(gather(indices))
-    in_order = torch.empty_like(rows)
-    in_order[positions] = rows
-    return in_order
+    return in_order(torch.cat(gather(outputs)), torch.cat(gather(indices)))
+
+
+def predictor_outputs(predictor: Predictor, loader: Loader) -> Tensor:
+    """What a predictor's engine gives for a whole split, in the split's order, float32."""
+    if predictor.whole:  # the engine resizes, so that the loader must not
+        pictures, channels = loader.dataset, predictor.card.preprocessing.channels
+        read = for_each(pictures, lambda index: pictures.picture(index, channels).permute(1, 2, 0)[None])
+        return torch.cat([predictor.outputs(pixels) for pixels in read])
+    outputs, indices = [], []
+    for batch in loader.epoch(0):
+        outputs.append(predictor.outputs(batch.images.permute(0, 2, 3, 1)))
+        indices.append(batch.indices)
+    return in_order(torch.cat(outputs), torch.cat(indices))
+
+
+def in_order(rows: Tensor, positions: Tensor) -> Tensor:
+    """The rows, each at its position."""
+    ordered = torch.empty_like(rows)
+    ordered[positions] = rows
+    return ordered
 
 
 def evaluate(
@@ -74,8 +92,10 @@ def evaluate(
     batch_size: int = EVALUATION_BATCH,
     workers: int | None = None,
     device: str | torch.device | None = None,
+    engine: str | None = None,
+    precision: str | None = None,
 ) -> Evaluation:
-    """Judge a run's network on a data set, in float32.
+    """Judge a run's network on a data set, in float32 unless another precision is asked for or exported.
 
     Args:
         run: the run's folder.
@@ -86,11 +106,12 @@ def evaluate(
         batch_size: pictures that the network sees at a time.
         workers: processes that decode; by default one a processor.
         device: where to compute; by default a GPU if there is one.
+        engine, precision: of `Predictor`; by default PyTorch as in training, or what an export is for.
 
     Raises:
         ValueError: if the data's classes are not the card's, there is no such split, or too much is unreadable.
     """
-    predictor = Predictor(run, device)
+    predictor = Predictor(run, device, engine=engine, precision=precision)
     card = predictor.card
     data, dataset = _chosen_split(card, source, split)
     if data.classes != card.classes:
@@ -99,7 +120,11 @@ def evaluate(
     for picture in data.unreadable:
         warnings.warn(f"left out: {picture.name}: {picture.reason}", stacklevel=2)
     loader = Loader(data.splits[dataset.split], card.preprocessing, batch_size, shuffle=False, workers=workers)
-    return evaluate_network(predictor.network, predictor.task, loader, card.preprocessing, predictor.device)
+    if not card.export and engine is None and precision is None:
+        return evaluate_network(predictor.network, predictor.task, loader, card.preprocessing, predictor.device)
+    pictures = loader.dataset
+    outputs = predictor_outputs(predictor, loader)
+    return predictor.task.evaluation(pictures.split, outputs, pictures.targets, pictures.names)
 
 
 def _chosen_split(card: Card, source: str | Path | None, split: str | None) -> tuple[Data, Dataset]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
+from functools import cached_property
 from os import PathLike
 from pathlib import Path
 
@@ -17,15 +16,26 @@ from torch import Tensor, nn
 
 from resnets.data.decoding import decode, open_picture
 from resnets.data.reading import available_processors
-from resnets.data.transforms import prepare
 from resnets.data.views import view
+from resnets.inference.choice import choose_engine, choose_precision
+from resnets.inference.engines import PRECISIONS, Engine, engine_class, open_engine
+from resnets.inference.export import open_export
+from resnets.inference.graph import Answer
+from resnets.inference.pipeline import in_batches
 from resnets.runs.card import Card
 from resnets.runs.run import find_run
 from resnets.tasks import create_task
-from resnets.types import Batch
+from resnets.types import Preprocessing
 
 Picture = str | PathLike[str] | bytes | Image.Image | NDArray[np.uint8]
 """A path, a file's content, an opened picture, or an array (H, W) or (H, W, 3)."""
+
+BATCH_PIXELS = 16 * 224 * 224
+"""Pixels of a batch where nobody says how many pictures it has: 16 at 224, more of smaller ones."""
+
+ENOUGH = 2
+"""A JPEG is decoded at 1/2, 1/4 or 1/8 of its size where that leaves so many times the pixels, along each side, that
+the network's view is made from. Of photographs, the values of the views then differ by about 1.5 of 255 in the mean."""
 
 
 @dataclass(frozen=True)
@@ -51,19 +61,61 @@ class Predictor:
     """A run's network with its card.
 
     Args:
-        run: the run's folder, or the name of one in the package.
+        run: the run's folder, or the name of one in the package; exported or not.
         device: where to compute; by default a GPU if there is one.
+        engine: a module of `inference.engines`, or "auto" for the fastest here, by a short measurement that is
+            remembered; by default "torch", or what an export is for.
+        precision: "float32", "bfloat16", "int8" or "auto", which is bfloat16 where the processor or GPU computes in
+            it; by default float32, or what an export is in.
+        exact: decode JPEG at its full size, as evaluation does; see `ENOUGH`.
 
     Raises:
         FileNotFoundError: if there is no such finished run.
+        ValueError: if there is no such engine or precision, or an export is for another.
+        ImportError: if the engine's library is not installed, naming the extra.
     """
 
-    def __init__(self, run: str | Path, device: str | torch.device | None = None) -> None:
-        folder = find_run(run)
-        self.card: Card = folder.card()
+    def __init__(
+        self,
+        run: str | Path,
+        device: str | torch.device | None = None,
+        *,
+        engine: str | None = None,
+        precision: str | None = None,
+        exact: bool = False,
+    ) -> None:
+        self.run = find_run(run)
+        self.card: Card = self.run.finished_card()
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self.network: nn.Module = folder.network().to(memory_format=torch.channels_last).to(self.device)
         self.task = create_task(self.card.task, self.card.classes, self.card.settings)
+        self.exact = exact
+        self._asked = engine, precision
+        if precision not in (None, "auto", *PRECISIONS):
+            raise ValueError(f"precision must be auto or one of {', '.join(PRECISIONS)}, not {precision!r}")
+        if engine not in (None, "auto"):
+            engine_class(engine)
+
+    @cached_property
+    def engine(self) -> Engine:
+        """What computes the network."""
+        name, precision = self._asked
+        if self.card.export:
+            return open_export(self.run.folder, self.card, self.device, name, precision)
+        chosen = choose_precision(self.device) if precision == "auto" else precision or "float32"
+        network, preprocessing = self.run.network(), self.card.preprocessing
+        if name == "auto":
+            name = choose_engine(network, preprocessing, chosen, self.device)
+        return open_engine(name or "torch", network, preprocessing, chosen, self.device)
+
+    @cached_property
+    def network(self) -> nn.Module:
+        """The network as PyTorch's module, in evaluation mode, channels-last on the device."""
+        return self.run.network().to(memory_format=torch.channels_last).to(self.device)
+
+    @property
+    def whole(self) -> bool:
+        """Whether the engine resizes and crops, so that it takes whole pictures."""
+        return bool(self.card.export.get("preprocess"))
 
     def __call__(self, picture: Picture) -> Prediction:
         """The answer for one picture, all classes in order.
@@ -71,61 +123,89 @@ class Predictor:
         Raises:
             ValueError: if the picture cannot be read.
         """
-        prediction = next(self.predict([picture]))
-        if prediction.error is not None:
-            raise ValueError(f"{prediction.name} cannot be read: {prediction.error}")
-        return prediction
+        (answer,) = self._compute([self._read((0, picture))])
+        if isinstance(answer, str):
+            raise ValueError(f"{_name(0, picture)} cannot be read: {answer}")
+        return Prediction(_name(0, picture), **self.task.prediction(answer, None))
 
     def predict(
-        self, pictures: Iterable[Picture], top: int | None = None, batch_size: int = 64
+        self, pictures: Iterable[Picture], top: int | None = None, batch_size: int | None = None
     ) -> Iterator[Prediction]:
         """An answer for each picture, in order; one that cannot be read gets an error, and the others go on.
 
+        Pictures are decoded while the network computes, and asked for some batches ahead of their answers, so that
+        any number takes the same memory.
+
         Args:
-            pictures: any number; they are read as their answers are asked for.
+            pictures: any number.
             top: how many classes to name; all by default.
-            batch_size: pictures that the network sees at a time.
+            batch_size: pictures that the network sees at a time; by default as many as have `BATCH_PIXELS`.
 
         Raises:
             ValueError: if `top` or `batch_size` is below 1.
         """
-        if batch_size < 1 or (top is not None and top < 1):
-            raise ValueError(f"top and batch_size must be at least 1, not {top} and {batch_size}")
-        numbered = iter(enumerate(pictures))
-        with ThreadPoolExecutor(available_processors()) as threads:
-            while chunk := list(islice(numbered, batch_size)):
-                views = list(threads.map(self._view, (picture for _, picture in chunk)))
-                names = [_name(number, picture) for number, picture in chunk]
-                yield from self._answers(names, views, top)
+        if top is not None and top < 1:
+            raise ValueError(f"top must be at least 1, not {top}")
+        for number, (picture, answer) in enumerate(self.rows(pictures, batch_size)):
+            name = _name(number, picture)
+            if isinstance(answer, str):
+                yield Prediction(name, error=answer)
+            else:
+                yield Prediction(name, **self.task.prediction(answer, top))
 
-    @torch.inference_mode()
+    def rows(
+        self, pictures: Iterable[Picture], batch_size: int | None = None
+    ) -> Iterator[tuple[Picture, Tensor | str]]:
+        """Each picture with its row of the task's answers, or with what is wrong with it; see `predict`."""
+        if batch_size is not None and batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, not {batch_size}")
+        height, width = self.card.preprocessing.size
+        size = 1 if self.whole else batch_size or max(min(BATCH_PIXELS // (height * width), 128), 1)
+        numbered = in_batches(
+            enumerate(pictures), self._read, self._compute, size, available_processors(), self.engine.parallel
+        )
+        return ((picture, answer) for (_, picture), answer in numbered)
+
+    def outputs(self, pixels: Tensor) -> Answer:
+        """What the network gives for pixels (N, H, W, C) uint8 of the input's size, or whole; float32 on the CPU."""
+        return self.engine(pixels)
+
     def answers(self, images: Tensor) -> Tensor:
-        """Probabilities or numbers (N, K), float32 on the CPU, for (N, C, H, W) uint8 pictures of the input's size."""
-        numbers = torch.arange(len(images))
-        batch = Batch(images, torch.zeros_like(numbers), numbers).to(self.device)
-        prepared = prepare(batch, self.card.preprocessing, channels_last=True)
-        return self.task.answers(self.network(prepared.images)).cpu()
+        """The task's answers for (N, C, H, W) uint8 pictures of the input's size, a row a picture."""
+        return self.task.answers(self.outputs(images.permute(0, 2, 3, 1)))
 
-    def _view(self, picture: Picture) -> Tensor | str:
-        """The picture as the network sees it, uint8, or what is wrong with it."""
+    def _read(self, numbered: tuple[int, Picture]) -> Tensor | str:
+        """The picture as the engine takes it, (H, W, C) uint8, or what is wrong with it."""
+        preprocessing = self.card.preprocessing
+        enough = None if self.exact or self.whole else ENOUGH * covered(preprocessing)
         try:
-            return view(decode(_opened(picture), self.card.preprocessing.channels), self.card.preprocessing)
+            pixels = decode(_opened(numbered[1]), preprocessing.channels, enough)
+            return (pixels if self.whole else view(pixels, preprocessing)).permute(1, 2, 0)
         except Exception as error:  # Pillow and file systems raise many kinds for a broken file
             return str(error) or type(error).__name__
 
-    def _answers(self, names: list[str], views: list[Tensor | str], top: int | None) -> Iterator[Prediction]:
-        readable = [picture for picture in views if isinstance(picture, Tensor)]
-        rows = iter(self.answers(torch.stack(readable)) if readable else ())
-        for name, picture in zip(names, views, strict=True):
-            if isinstance(picture, str):
-                yield Prediction(name, error=picture)
-                continue
-            yield Prediction(name, **self.task.prediction(next(rows), top))
+    def _compute(self, read: list[Tensor | str]) -> list[Tensor | str]:
+        """The rows of the task's answers for what was read; what was wrong stays as it is."""
+        pixels = [picture for picture in read if isinstance(picture, Tensor)]
+        rows = iter(self.task.answers(self.outputs(torch.stack(pixels))) if pixels else ())
+        return [next(rows) if isinstance(picture, Tensor) else picture for picture in read]
 
 
-def load(run: str | Path, device: str | torch.device | None = None) -> Predictor:
+def load(
+    run: str | Path,
+    device: str | torch.device | None = None,
+    *,
+    engine: str | None = None,
+    precision: str | None = None,
+    exact: bool = False,
+) -> Predictor:
     """The trained network of a run's folder, ready for pictures; see `Predictor`."""
-    return Predictor(run, device)
+    return Predictor(run, device, engine=engine, precision=precision, exact=exact)
+
+
+def covered(preprocessing: Preprocessing) -> int:
+    """The larger side in pixels of what a picture is resized to cover."""
+    return round(max(preprocessing.size) / preprocessing.crop)
 
 
 def _opened(picture: Picture) -> Image.Image:
