@@ -21,7 +21,7 @@ def test_resizing_by_matrices_is_torchvisions(interpolation: str, height: int, w
     picture = F.interpolate(coarse, (height, width), mode="bilinear")[0].byte()
     difference = (Resize(preprocessing)(picture[None].float())[0] - view(picture, preprocessing)).abs()
     assert difference.max() <= 1
-    assert difference.mean() < 0.03
+    assert difference.mean() < 0.06
 
 
 def test_a_norm_is_folded_only_where_it_alone_reads_the_convolution() -> None:

@@ -23,6 +23,8 @@ def evaluate(
     batch_size: int = EVALUATION_BATCH,
     workers: int | None = None,
     device: str | None = None,
+    engine: str | None = None,
+    precision: str | None = None,
     json: bool = False,
 ) -> None:
     """Measure a trained network: of a classifier accuracy, top-5, loss, calibration error and the accuracy of each
@@ -37,6 +39,9 @@ def evaluate(
         batch_size: pictures that the network sees at a time.
         workers: processes that decode pictures; by default one a processor.
         device: cpu, cuda...; by default a GPU if there is one.
+        engine: eager, compiled, onnxruntime, openvino or auto; by default PyTorch as in training, or what an export is
+            for.
+        precision: float32, bfloat16, int8 (of exports) or auto; by default float32, or what an export is in.
         json: print one JSON object.
     """
     evaluation = evaluate_run(
@@ -47,6 +52,8 @@ def evaluate(
         batch_size=batch_size,
         workers=workers,
         device=device,
+        engine=engine,
+        precision=precision,
     )
     if json:
         print(dumps({"run": str(run), "split": evaluation.split, **evaluation.to_dict()}, indent=2))

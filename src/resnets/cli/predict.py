@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import glob
+import os
+import sys
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
-from json import dumps
+from itertools import chain, islice
+from json import JSONDecodeError, dumps, loads
 from pathlib import Path
+from typing import TextIO
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -13,16 +18,25 @@ from rich.table import Table
 from rich.text import Text
 
 from resnets.data.decoding import picture_suffixes
+from resnets.inference.machine import keep_freed_memory
 from resnets.inference.predictor import Prediction, load
+
+LINES = 1000
+"""Answers of one table."""
 
 
 def predict(
     run: str,
     *images: str,
     top: int = 1,
-    batch_size: int = 64,
+    batch_size: int | None = None,
     device: str | None = None,
+    engine: str | None = None,
+    precision: str | None = None,
+    exact: bool = False,
     json: bool = False,
+    output: Path | None = None,
+    skip_existing: bool = False,
 ) -> None:
     """Name the class of pictures, or give their numbers. One that cannot be read gets an error; the others go on.
 
@@ -30,41 +44,104 @@ def predict(
         run: the run's folder, or the name of one in the package.
         images: picture files, folders (with all that is below them), or patterns such as 'photos/*.jpg'.
         top: how many classes to name, the most probable first.
-        batch_size: pictures that the network sees at a time.
+        batch_size: pictures that the network sees at a time; by default by the size of its input.
         device: cpu, cuda...; by default a GPU if there is one.
+        engine: eager, compiled, onnxruntime, openvino, or auto for the fastest here, by a short measurement that is
+            remembered; by default eager, or what an export is for.
+        precision: float32, bfloat16, int8 (of exports), or auto for bfloat16 where the hardware computes in it; by
+            default float32, or what an export is in.
+        exact: decode JPEG at full size even where half the size has twice the pixels that are needed.
         json: print one JSON object a picture.
+        output: write one JSON object a picture, a line each, to this file instead of printing.
+        skip_existing: go on with an output file, leaving out the pictures that it has answers of.
     """
-    paths = [path for image in images for path in find_pictures(image)]
-    if not paths:
+    if not images:
         raise ValueError("name at least one picture, folder or pattern after the run")
-    answers = []
-    for answer in load(run, device).predict(paths, top, batch_size):
-        answers.append(answer)
-        if json:
-            print(dumps({name: value for name, value in asdict(answer).items() if value not in (None, ())}))
-    if not json:
-        print_table(answers)
-    failed = sum(answer.error is not None for answer in answers)
+    if skip_existing and output is None:
+        raise ValueError("--skip-existing goes on with a file: name it by --output")
+    if output is not None and output.exists() and not skip_existing:
+        raise FileExistsError(f"{output} is there already; go on with it by --skip-existing, or name another")
+    known = answered(output) if output is not None and output.exists() else set()
+    paths: Iterator[Path] = (path for image in images for path in find_pictures(image) if str(path) not in known)
+    paths = chain(list(islice(paths, 1)), paths)  # what is not there is said before anything is loaded
+    keep_freed_memory()
+    predictor = load(run, device, engine=engine, precision=precision, exact=exact)
+    answers = predictor.predict(paths, top, batch_size)
+    if output is not None:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with output.open("a", encoding="utf-8") as file:
+            count, failed = write_lines(answers, file)
+    elif json:
+        count, failed = write_lines(answers, sys.stdout)
+    else:
+        count = failed = 0
+        while chunk := list(islice(answers, LINES)):
+            print_table(chunk)
+            count += len(chunk)
+            failed += sum(answer.error is not None for answer in chunk)
     if failed:
-        raise ValueError(f"{failed} of {len(answers)} pictures could not be read")
+        raise ValueError(f"{failed:,} of {count:,} pictures could not be read")
 
 
-def find_pictures(image: str) -> list[Path]:
-    """The files that an argument stands for, in order.
+def write_lines(answers: Iterable[Prediction], file: TextIO) -> tuple[int, int]:
+    """Write a line of JSON an answer, whole lines whatever happens; give how many, and how many have errors."""
+    count = failed = 0
+    for answer in answers:
+        line = dumps({name: value for name, value in asdict(answer).items() if value not in (None, ())})
+        file.write(line + "\n")
+        file.flush()
+        count += 1
+        failed += answer.error is not None
+    return count, failed
+
+
+def answered(file: Path) -> set[str]:
+    """The names of the pictures that an output file has answers of; a last line that is not whole is cut off.
+
+    Raises:
+        ValueError: if the file is no output of `resnets predict`.
+    """
+    names, whole = set(), 0
+    with file.open("rb") as lines:
+        for line in lines:
+            if not line.endswith(b"\n"):
+                break
+            try:
+                names.add(str(loads(line)["name"]))
+            except (JSONDecodeError, KeyError, TypeError, UnicodeDecodeError):
+                raise ValueError(f"{file} is no output of `resnets predict`: {line[:60]!r} is no answer") from None
+            whole += len(line)
+    os.truncate(file, whole)
+    return names
+
+
+def find_pictures(image: str) -> Iterator[Path]:
+    """The files that an argument stands for, in order, found as they are asked for.
 
     Raises:
         FileNotFoundError: if there is no such file, or no picture in the folder or under the pattern.
     """
-    path = Path(image)
+    path, found = Path(image), False
     if path.is_dir():
-        found = sorted(file for file in path.rglob("*") if file.suffix.lower() in picture_suffixes())
+        files = below(path)
     elif path.exists():
-        found = [path]
+        files = iter([path])
     else:
-        found = sorted(Path(name) for name in glob.glob(image, recursive=True))  # noqa: PTH207 - absolute ones too
+        files = (Path(name) for name in sorted(glob.glob(image, recursive=True)))  # noqa: PTH207 - absolute ones too
+    for file in files:
+        found = True
+        yield file
     if not found:
         raise FileNotFoundError(f"there is no picture at {image}")
-    return found
+
+
+def below(folder: Path) -> Iterator[Path]:
+    """The pictures below a folder, a folder's own in order of their names and then those of the folders in it."""
+    with os.scandir(folder) as entries:
+        own = sorted((entry.name, entry.is_dir()) for entry in entries)
+    yield from (folder / name for name, deep in own if not deep and Path(name).suffix.lower() in picture_suffixes())
+    for name in (name for name, deep in own if deep and not (folder / name).is_symlink()):
+        yield from below(folder / name)
 
 
 def print_table(answers: list[Prediction]) -> None:

@@ -61,17 +61,26 @@ def choose_engine(network: nn.Module, preprocessing: Preprocessing, precision: s
 def usable_engines(
     network: nn.Module, preprocessing: Preprocessing, precision: str, device: torch.device
 ) -> dict[str, Engine]:
-    """The engines that are installed and compute in a precision on a device; those of `ASKED_FOR` left out."""
-    engines: dict[str, Engine] = {}
+    """The installed engines that compute in a precision on a device."""
+    return {
+        name: open_engine(name, network, preprocessing, precision, device)
+        for name in installed_engines(device)
+        if precision in engine_class(name).precisions
+    }
+
+
+def installed_engines(device: torch.device) -> list[str]:
+    """The names of the engines that compute on a device and whose libraries are installed, without `ASKED_FOR`."""
+    names = []
     for name in list_engines():
-        if name in ASKED_FOR or (device.type != "cpu" and name != "torch"):
+        if name in ASKED_FOR or (device.type != "cpu" and name != "eager"):
             continue
         try:
-            if precision in engine_class(name).precisions:
-                engines[name] = open_engine(name, network, preprocessing, precision, device)
+            engine_class(name)
         except ImportError:
             continue
-    return engines
+        names.append(name)
+    return names
 
 
 def throughput(engine: Engine, preprocessing: Preprocessing, batch: int = BATCH, seconds: float = SECONDS) -> float:

@@ -45,7 +45,7 @@ COMPARED = 32
 """Training pictures that set the scales of int8, and pictures on which an export is compared with its network."""
 
 
-FORMATS = {"onnx": "onnxruntime", "openvino": "openvino", "torch": "torch"}
+FORMATS = {"onnx": "onnxruntime", "openvino": "openvino", "torch": "eager"}
 """The engine that writes each format."""
 
 
@@ -102,7 +102,7 @@ def write_export(
         raise ValueError(f"the format {format} is written in {' or '.join(kind.exports)}, not {precision!r}")
     card, network = source.finished_card(), source.network()
     own = own_data(card, data)
-    graph = graph_of(network, card.preprocessing, whole=preprocess, batch=batch)
+    graph = graph_of(network, card.preprocessing, whole=preprocess, batch=batch, dtype=kind.exports[precision])
     calibration = list(calibration_pixels(card, own, preprocess, batch)) if precision == "int8" else []
     facts: dict[str, Any] = {
         "format": format,
@@ -179,7 +179,7 @@ def open_export(
             f"{precision or facts['precision']}; give the run it was made from, {facts['source']}"
         )
     if facts["format"] == "torch":
-        return open_engine("torch", Run(folder).network(), card.preprocessing, facts["precision"], device)
+        return open_engine("eager", Run(folder).network(), card.preprocessing, facts["precision"], device)
     if device.type != "cpu":
         raise ValueError(f"the engine {name} computes on the cpu here, not on {device}")
     outputs = Outputs(facts["outputs"]["count"], tuple(facts["outputs"]["names"]))
@@ -200,7 +200,7 @@ def compare(source: Run, written: Run, files: Iterable[bytes], program: nn.Modul
     network = source.network()
     cpu = torch.device("cpu")
     engine = program or open_export(written.folder, written.card(), cpu)
-    reference = open_engine("torch", network, card.preprocessing, "float32", cpu)
+    reference = open_engine("eager", network, card.preprocessing, "float32", cpu)
     expected, found = [], []
     for file in files:
         picture = decode(open_picture(file), card.preprocessing.channels)  # (C, H, W)

@@ -9,6 +9,7 @@ or a dictionary; engines give plain lists, which `Outputs` puts together again.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,6 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from resnets.data.views import view
 from resnets.types import Interpolation, Preprocessing
 
 Answer = Any
@@ -98,14 +98,18 @@ class Pixels(nn.Module):
         preprocessing: of the card.
         outputs: how the network's outputs stand together.
         whole: whether pictures are resized and cropped here.
+        dtype: of the network.
     """
 
     scale: Tensor
     shift: Tensor
 
-    def __init__(self, network: nn.Module, preprocessing: Preprocessing, outputs: Outputs, whole: bool) -> None:
+    def __init__(
+        self, network: nn.Module, preprocessing: Preprocessing, outputs: Outputs, whole: bool, dtype: torch.dtype
+    ) -> None:
         super().__init__()
-        self.network = network
+        self.network = network.to(dtype)
+        self.dtype = dtype
         self.outputs = outputs
         self.resize = Resize(preprocessing) if whole else nn.Identity()
         mean, std = torch.tensor(preprocessing.mean), torch.tensor(preprocessing.std)
@@ -115,7 +119,8 @@ class Pixels(nn.Module):
     def forward(self, pixels: Tensor) -> list[Tensor]:
         """The outputs for pixels (N, H, W, C) uint8, in order."""
         images = self.resize(pixels.permute(0, 3, 1, 2).float())
-        return self.outputs.apart(self.network(images * self.scale - self.shift))
+        answer = self.network((images * self.scale - self.shift).to(self.dtype))
+        return [tensor.float() for tensor in self.outputs.apart(answer)]
 
 
 class Resize(nn.Module):
@@ -175,7 +180,12 @@ def bicubic(x: Tensor) -> Tensor:
 
 
 def graph_of(
-    network: nn.Module, preprocessing: Preprocessing, *, whole: bool = False, batch: int | None = None
+    network: nn.Module,
+    preprocessing: Preprocessing,
+    *,
+    whole: bool = False,
+    batch: int | None = None,
+    dtype: torch.dtype = torch.float32,
 ) -> Graph:
     """A network on the CPU, in evaluation mode, as a graph with batch norm folded into the convolutions.
 
@@ -184,12 +194,13 @@ def graph_of(
         preprocessing: of the card.
         whole: the graph takes whole pictures of any size, and resizes and crops them itself.
         batch: the number of pictures it takes; None for any.
+        dtype: of weights and maps.
     """
     sample = torch.zeros(batch or 2, *preprocessing.size, preprocessing.channels, dtype=torch.uint8)
     with torch.inference_mode():
         outputs = Outputs.of(network(sample.permute(0, 3, 1, 2).float()))
-    network = folded(network, sample.permute(0, 3, 1, 2).float())
-    pixels = Pixels(network, preprocessing, outputs, whole)
+    network = folded(deepcopy(network), sample.permute(0, 3, 1, 2).float())
+    pixels = Pixels(network, preprocessing, outputs, whole, dtype)
     sizes = {0: Dim.AUTO} if batch is None else {}
     if whole:
         sample = torch.zeros(batch or 2, *(side + 9 for side in preprocessing.size), preprocessing.channels).byte()
@@ -240,8 +251,3 @@ def _value(module: Any, node: Any) -> Any:
     for part in node.target.split("."):
         value = getattr(value, part)
     return value
-
-
-def viewed(picture: Tensor, preprocessing: Preprocessing) -> Tensor:
-    """`data.views.view` as a graph takes it: (C, H, W) to (*size, C), both uint8."""
-    return view(picture, preprocessing).permute(1, 2, 0)

@@ -64,7 +64,7 @@ class Predictor:
         run: the run's folder, or the name of one in the package; exported or not.
         device: where to compute; by default a GPU if there is one.
         engine: a module of `inference.engines`, or "auto" for the fastest here, by a short measurement that is
-            remembered; by default "torch", or what an export is for.
+            remembered; by default "eager", or what an export is for.
         precision: "float32", "bfloat16", "int8" or "auto", which is bfloat16 where the processor or GPU computes in
             it; by default float32, or what an export is in.
         exact: decode JPEG at its full size, as evaluation does; see `ENOUGH`.
@@ -105,7 +105,7 @@ class Predictor:
         network, preprocessing = self.run.network(), self.card.preprocessing
         if name == "auto":
             name = choose_engine(network, preprocessing, chosen, self.device)
-        return open_engine(name or "torch", network, preprocessing, chosen, self.device)
+        return open_engine(name or "eager", network, preprocessing, chosen, self.device)
 
     @cached_property
     def network(self) -> nn.Module:

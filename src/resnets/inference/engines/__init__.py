@@ -45,11 +45,11 @@ class Exporter(Protocol):
 
     Attributes:
         format: what the files are called on the command line.
-        exports: the precisions in which it writes.
+        exports: the precisions in which it writes, each with the type of the graph that is handed to `write`.
     """
 
     format: ClassVar[str]
-    exports: ClassVar[tuple[str, ...]]
+    exports: ClassVar[dict[str, torch.dtype]]
 
     @classmethod
     def read(cls, folder: Path, outputs: Outputs, precision: str) -> Engine:

@@ -1,4 +1,4 @@
-"""PyTorch compiled by Inductor with the weights frozen into the code: faster than `torch`, after a minute of compiling.
+"""PyTorch compiled by Inductor with the weights frozen into the code: faster than `eager`, after a minute of compiling.
 
 It needs a C++ compiler.
 """
@@ -13,12 +13,12 @@ from torch._inductor import config
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from resnets.inference.engines import by_batches
-from resnets.inference.engines.torch import TorchEngine
+from resnets.inference.engines.eager import EagerEngine
 from resnets.inference.graph import Answer
 from resnets.types import Preprocessing
 
 
-class CompiledEngine(TorchEngine):
+class CompiledEngine(EagerEngine):
     """A network compiled for the batches that it meets: for single pictures, and for as many as the first batch has.
 
     Others are cut and filled up to that, as every other size would be compiled anew.

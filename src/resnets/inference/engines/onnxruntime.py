@@ -19,7 +19,7 @@ from resnets.types import Preprocessing
 try:
     import onnx
     import onnxruntime
-    import onnxscript as _  # torch.onnx writes by it
+    import onnxscript  # noqa: F401 - torch.onnx writes by it
 except ImportError as error:
     raise ImportError(f"ONNX needs {error.name}: pip install 'resnets[export]'") from error
 
@@ -36,7 +36,7 @@ class OnnxEngine:
 
     precisions: ClassVar[tuple[str, ...]] = ("float32",)
     format: ClassVar[str] = "onnx"
-    exports: ClassVar[tuple[str, ...]] = ("float32", "int8")
+    exports: ClassVar[dict[str, torch.dtype]] = dict.fromkeys(("float32", "int8"), torch.float32)
 
     def __init__(self, model: bytes | Path, outputs: Outputs) -> None:
         self.model = model if isinstance(model, bytes) else str(model)
@@ -115,7 +115,7 @@ def from_graph(graph: Graph) -> Any:
 def only_cpu(name: str, device: torch.device) -> None:
     """Raise ValueError for any other device."""
     if device.type != "cpu":
-        raise ValueError(f"the engine {name} computes on the cpu here, not on {device}; use torch or compiled there")
+        raise ValueError(f"the engine {name} computes on the cpu here, not on {device}; use eager or compiled there")
 
 
 ENGINE = OnnxEngine

@@ -38,7 +38,7 @@ class OpenvinoEngine:
 
     precisions: ClassVar[tuple[str, ...]] = ("float32", "bfloat16")
     format: ClassVar[str] = "openvino"
-    exports: ClassVar[tuple[str, ...]] = ("float32", "bfloat16", "int8")
+    exports: ClassVar[dict[str, torch.dtype]] = dict.fromkeys(("float32", "bfloat16", "int8"), torch.float32)
 
     def __init__(self, model: Any, outputs: Outputs, precision: str) -> None:
         self.model = model

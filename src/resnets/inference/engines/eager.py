@@ -17,7 +17,7 @@ from resnets.types import Preprocessing
 FILE = "model.pt2"
 
 
-class TorchEngine:
+class EagerEngine:
     """A network as PyTorch runs it.
 
     Args:
@@ -29,7 +29,7 @@ class TorchEngine:
 
     precisions: ClassVar[tuple[str, ...]] = ("float32", "bfloat16")
     format: ClassVar[str] = "torch"
-    exports: ClassVar[tuple[str, ...]] = ("float32", "bfloat16")
+    exports: ClassVar[dict[str, torch.dtype]] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
     parallel = 1
 
     def __init__(self, network: nn.Module, preprocessing: Preprocessing, precision: str, device: torch.device) -> None:
@@ -39,7 +39,7 @@ class TorchEngine:
         self.network = network.to(device, self.dtype).to(memory_format=torch.channels_last)
 
     @classmethod
-    def of(cls, network: nn.Module, preprocessing: Preprocessing, precision: str, device: torch.device) -> TorchEngine:
+    def of(cls, network: nn.Module, preprocessing: Preprocessing, precision: str, device: torch.device) -> EagerEngine:
         """An engine for a network on the CPU in evaluation mode, which stays as it is."""
         images = torch.zeros(2, preprocessing.channels, *preprocessing.size)
         return cls(folded(deepcopy(network), images), preprocessing, precision, device)
@@ -58,4 +58,4 @@ class TorchEngine:
         torch.export.save(program, folder / FILE)
 
 
-ENGINE = TorchEngine
+ENGINE = EagerEngine
