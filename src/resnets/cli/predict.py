@@ -10,7 +10,7 @@ from dataclasses import asdict
 from itertools import chain, islice
 from json import JSONDecodeError, dumps, loads
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from resnets.data.decoding import picture_suffixes
+from resnets.inference.ensemble import Ensemble
 from resnets.inference.machine import keep_freed_memory
 from resnets.inference.predictor import Prediction, load
 
@@ -34,6 +35,7 @@ def predict(
     engine: str | None = None,
     precision: str | None = None,
     exact: bool = False,
+    views: str = "single",
     json: bool = False,
     output: Path | None = None,
     skip_existing: bool = False,
@@ -41,7 +43,7 @@ def predict(
     """Name the class of pictures, or give their numbers. One that cannot be read gets an error; the others go on.
 
     Args:
-        run: the run's folder, or the name of one in the package.
+        run: the run's folder, or the name of one in the package; several, joined by +, answer by their mean.
         images: picture files, folders (with all that is below them), or patterns such as 'photos/*.jpg'.
         top: how many classes to name, the most probable first.
         batch_size: pictures that the network sees at a time; by default by the size of its input.
@@ -51,6 +53,7 @@ def predict(
         precision: float32, bfloat16, int8 (of exports), or auto for bfloat16 where the hardware computes in it; by
             default float32, or what an export is in.
         exact: decode JPEG at full size even where half the size has twice the pixels that are needed.
+        views: single, or ten-crop or multi-scale, the mean of the answers to several views of a picture.
         json: print one JSON object a picture.
         output: write one JSON object a picture, a line each, to this file instead of printing.
         skip_existing: go on with an output file, leaving out the pictures that it has answers of.
@@ -65,7 +68,9 @@ def predict(
     paths: Iterator[Path] = (path for image in images for path in find_pictures(image) if str(path) not in known)
     paths = chain(list(islice(paths, 1)), paths)  # what is not there is said before anything is loaded
     keep_freed_memory()
-    predictor = load(run, device, engine=engine, precision=precision, exact=exact)
+    options: dict[str, Any] = {"engine": engine, "precision": precision, "exact": exact, "views": views}
+    predictors = [load(each, device, **options) for each in split_runs(run)]
+    predictor = predictors[0] if len(predictors) == 1 else Ensemble(predictors)
     answers = predictor.predict(paths, top, batch_size)
     if output is not None:
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -81,6 +86,11 @@ def predict(
             failed += sum(answer.error is not None for answer in chunk)
     if failed:
         raise ValueError(f"{failed:,} of {count:,} pictures could not be read")
+
+
+def split_runs(run: str) -> list[str]:
+    """The runs that a name joins by +; a folder that is there may have one in its own name."""
+    return [run] if Path(run).exists() else run.split("+")
 
 
 def write_lines(answers: Iterable[Prediction], file: TextIO) -> tuple[int, int]:

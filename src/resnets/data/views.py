@@ -14,7 +14,7 @@ from resnets.data.order import uniform
 from resnets.data.transforms import Augmentation
 from resnets.types import Preprocessing
 
-_INTERPOLATION = {
+INTERPOLATION = {
     "nearest": InterpolationMode.NEAREST_EXACT,
     "bilinear": InterpolationMode.BILINEAR,
     "bicubic": InterpolationMode.BICUBIC,
@@ -28,14 +28,21 @@ def view(picture: Tensor, preprocessing: Preprocessing) -> Tensor:
     Resized so that it just covers `size / crop`, then cropped about its centre, as `Preprocessing` says.
     """
     picture = _checked(picture, preprocessing)
+    size = covering(picture, preprocessing)
+    if size != tuple(picture.shape[-2:]):
+        mode = INTERPOLATION[preprocessing.interpolation]
+        picture = tv.resize(picture, list(size), interpolation=mode, antialias=True)
+    return tv.center_crop(picture, list(preprocessing.size))
+
+
+def covering(picture: Tensor, preprocessing: Preprocessing) -> tuple[int, int]:
+    """Height and width at which a picture (C, H, W) just covers `size / crop`.
+
+    The side that just covers is exact, and the other is rounded down, as torchvision's Resize does.
+    """
     H, W = picture.shape[-2:]
     height, width = (round(side / preprocessing.crop) for side in preprocessing.size)
-    # The side that just covers is exact, and the other is rounded down, as torchvision's Resize does.
-    covering = [max(H * width // W, height), max(W * height // H, width)]
-    if covering != [H, W]:
-        mode = _INTERPOLATION[preprocessing.interpolation]
-        picture = tv.resize(picture, covering, interpolation=mode, antialias=True)
-    return tv.center_crop(picture, list(preprocessing.size))
+    return max(H * width // W, height), max(W * height // H, width)
 
 
 def random_view(
@@ -57,7 +64,7 @@ def random_view(
     picture = _checked(picture, preprocessing)
     numbers = uniform(seed, epoch, torch.tensor([index]), "view", 4 * _TRIES).view(_TRIES, 4).tolist()
     top, left, height, width = _random_box(picture.shape[-2:], augmentation, numbers)
-    mode = _INTERPOLATION[preprocessing.interpolation]
+    mode = INTERPOLATION[preprocessing.interpolation]
     size = list(preprocessing.size)
     return tv.resized_crop(picture, top, left, height, width, size, interpolation=mode, antialias=True)
 

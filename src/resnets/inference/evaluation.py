@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
 
 from resnets.data.audit import readable
-from resnets.data.dataset import Data, Dataset, open_dataset, reopen
+from resnets.data.dataset import Data, Dataset, UnreadablePictureError, open_dataset, reopen
 from resnets.data.loading import Loader
 from resnets.data.reading import for_each
 from resnets.data.transforms import prepare
+from resnets.inference.ensemble import Ensemble
 from resnets.inference.predictor import Predictor
 from resnets.runs.card import Card
 from resnets.tasks import Evaluation, Task
@@ -76,6 +78,22 @@ def predictor_outputs(predictor: Predictor, loader: Loader) -> Tensor:
     return in_order(torch.cat(outputs), torch.cat(indices))
 
 
+def averaged(predictors: Sequence[Predictor], pictures: Dataset, batch_size: int) -> Evaluation:
+    """Judge the mean of the answers of several networks, or to several views, on a split."""
+    task = Ensemble(predictors).task
+    answers = [torch.stack(list(_rows(predictor, pictures, batch_size))) for predictor in predictors]
+    outputs = task.outputs_for(torch.stack(answers).mean(0))
+    return task.evaluation(pictures.split, outputs, pictures.targets, pictures.names)
+
+
+def _rows(predictor: Predictor, pictures: Dataset, batch_size: int) -> Iterator[Tensor]:
+    opened = (pictures.open(index) for index in range(len(pictures)))
+    for name, (_, row) in zip(pictures.names, predictor.rows(opened, batch_size), strict=True):
+        if isinstance(row, str):
+            raise UnreadablePictureError(name, row)
+        yield row
+
+
 def in_order(rows: Tensor, positions: Tensor) -> Tensor:
     """The rows, each at its position."""
     ordered = torch.empty_like(rows)
@@ -84,7 +102,7 @@ def in_order(rows: Tensor, positions: Tensor) -> Tensor:
 
 
 def evaluate(
-    run: str | Path,
+    run: str | Path | Sequence[str | Path],
     source: str | Path | None = None,
     *,
     split: str | None = None,
@@ -94,11 +112,12 @@ def evaluate(
     device: str | torch.device | None = None,
     engine: str | None = None,
     precision: str | None = None,
+    views: str = "single",
 ) -> Evaluation:
     """Judge a run's network on a data set, in float32 unless another precision is asked for or exported.
 
     Args:
-        run: the run's folder.
+        run: the run's folder; or several, whose answers are averaged.
         source: the data; by default what the run was trained on.
         split: "train", "val" or "test"; by default test, or val where there is no test. Data without splits is
             judged whole, unless it is what the run was trained on: then it is split as it was.
@@ -107,19 +126,24 @@ def evaluate(
         workers: processes that decode; by default one a processor.
         device: where to compute; by default a GPU if there is one.
         engine, precision: of `Predictor`; by default PyTorch as in training, or what an export is for.
+        views: of `Predictor`, whose answers are averaged.
 
     Raises:
         ValueError: if the data's classes are not the card's, there is no such split, or too much is unreadable.
     """
-    predictor = Predictor(run, device, engine=engine, precision=precision)
-    card = predictor.card
+    runs = [run] if isinstance(run, (str, Path)) else list(run)
+    options: dict[str, Any] = {"engine": engine, "precision": precision, "exact": True, "views": views}
+    predictors = [Predictor(each, device, **options) for each in runs]
+    predictor, card = predictors[0], predictors[0].card
     data, dataset = _chosen_split(card, source, split)
     if data.classes != card.classes:
-        raise ValueError(_difference(data.classes, card.classes, str(run)))
+        raise ValueError(_difference(data.classes, card.classes, str(runs[0])))
     data = readable(replace(data, splits={dataset.split: dataset}), max_unreadable)
     for picture in data.unreadable:
         warnings.warn(f"left out: {picture.name}: {picture.reason}", stacklevel=2)
     loader = Loader(data.splits[dataset.split], card.preprocessing, batch_size, shuffle=False, workers=workers)
+    if len(predictors) > 1 or views != "single":
+        return averaged(predictors, data.splits[dataset.split], batch_size)
     if not card.export and engine is None and precision is None:
         return evaluate_network(predictor.network, predictor.task, loader, card.preprocessing, predictor.device)
     pictures = loader.dataset

@@ -217,10 +217,9 @@ def folded(network: nn.Module, images: Tensor) -> nn.Module:
         network: in evaluation mode, on the CPU.
         images: (N, C, H, W), N of 2 or more, that it takes; only their shape counts.
     """
+    sizes = {0: Dim.AUTO, 2: Dim.AUTO, 3: Dim.AUTO}
     with torch.no_grad():
-        module: Any = torch.export.export(network, (images,), dynamic_shapes=({0: Dim.AUTO},)).module(
-            check_guards=False
-        )
+        module: Any = torch.export.export(network, (images,), dynamic_shapes=(sizes,)).module(check_guards=False)
     for norm in [node for node in module.graph.nodes if node.target is torch.ops.aten.batch_norm.default]:
         convolution = norm.args[0]
         if convolution.target is not torch.ops.aten.conv2d.default or len(convolution.users) > 1:

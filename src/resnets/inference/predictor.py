@@ -16,12 +16,12 @@ from torch import Tensor, nn
 
 from resnets.data.decoding import decode, open_picture
 from resnets.data.reading import available_processors
-from resnets.data.views import view
 from resnets.inference.choice import choose_engine, choose_precision
 from resnets.inference.engines import PRECISIONS, Engine, engine_class, open_engine
 from resnets.inference.export import open_export
 from resnets.inference.graph import Answer
 from resnets.inference.pipeline import in_batches
+from resnets.inference.views import VIEWS
 from resnets.runs.card import Card
 from resnets.runs.run import find_run
 from resnets.tasks import create_task
@@ -68,6 +68,7 @@ class Predictor:
         precision: "float32", "bfloat16", "int8" or "auto", which is bfloat16 where the processor or GPU computes in
             it; by default float32, or what an export is in.
         exact: decode JPEG at its full size, as evaluation does; see `ENOUGH`.
+        views: "single", or "ten-crop" or "multi-scale" of `inference.views`, whose answers are averaged.
 
     Raises:
         FileNotFoundError: if there is no such finished run.
@@ -83,13 +84,21 @@ class Predictor:
         engine: str | None = None,
         precision: str | None = None,
         exact: bool = False,
+        views: str = "single",
     ) -> None:
         self.run = find_run(run)
         self.card: Card = self.run.finished_card()
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.task = create_task(self.card.task, self.card.classes, self.card.settings)
         self.exact = exact
+        self.views = views
         self._asked = engine, precision
+        if views not in VIEWS:
+            raise ValueError(f"views must be one of {', '.join(VIEWS)}, not {views!r}")
+        if self.whole and views != "single":
+            raise ValueError(f"{run} crops pictures in its graph, so that {views} cannot; export without --preprocess")
+        if views == "multi-scale" and (self.card.export or engine not in (None, "eager")):
+            raise ValueError("multi-scale needs pictures of several sizes, which the engine eager alone takes")
         if precision not in (None, "auto", *PRECISIONS):
             raise ValueError(f"precision must be auto or one of {', '.join(PRECISIONS)}, not {precision!r}")
         if engine not in (None, "auto"):
@@ -125,8 +134,8 @@ class Predictor:
         """
         (answer,) = self._compute([self._read((0, picture))])
         if isinstance(answer, str):
-            raise ValueError(f"{_name(0, picture)} cannot be read: {answer}")
-        return Prediction(_name(0, picture), **self.task.prediction(answer, None))
+            raise ValueError(f"{name_of(0, picture)} cannot be read: {answer}")
+        return Prediction(name_of(0, picture), **self.task.prediction(answer, None))
 
     def predict(
         self, pictures: Iterable[Picture], top: int | None = None, batch_size: int | None = None
@@ -147,7 +156,7 @@ class Predictor:
         if top is not None and top < 1:
             raise ValueError(f"top must be at least 1, not {top}")
         for number, (picture, answer) in enumerate(self.rows(pictures, batch_size)):
-            name = _name(number, picture)
+            name = name_of(number, picture)
             if isinstance(answer, str):
                 yield Prediction(name, error=answer)
             else:
@@ -174,21 +183,30 @@ class Predictor:
         """The task's answers for (N, C, H, W) uint8 pictures of the input's size, a row a picture."""
         return self.task.answers(self.outputs(images.permute(0, 2, 3, 1)))
 
-    def _read(self, numbered: tuple[int, Picture]) -> Tensor | str:
-        """The picture as the engine takes it, (H, W, C) uint8, or what is wrong with it."""
+    def _read(self, numbered: tuple[int, Picture]) -> list[Tensor] | str:
+        """The picture as the engine takes it, groups of (V, H, W, C) uint8, or what is wrong with it."""
         preprocessing = self.card.preprocessing
-        enough = None if self.exact or self.whole else ENOUGH * covered(preprocessing)
+        enough = None if self.exact or self.whole or self.views != "single" else ENOUGH * covered(preprocessing)
         try:
             pixels = decode(_opened(numbered[1]), preprocessing.channels, enough)
-            return (pixels if self.whole else view(pixels, preprocessing)).permute(1, 2, 0)
+            groups = [pixels[None]] if self.whole else VIEWS[self.views](pixels, preprocessing)
+            return [group.permute(0, 2, 3, 1) for group in groups]
         except Exception as error:  # Pillow and file systems raise many kinds for a broken file
             return str(error) or type(error).__name__
 
-    def _compute(self, read: list[Tensor | str]) -> list[Tensor | str]:
+    def _compute(self, read: list[list[Tensor] | str]) -> list[Tensor | str]:
         """The rows of the task's answers for what was read; what was wrong stays as it is."""
-        pixels = [picture for picture in read if isinstance(picture, Tensor)]
-        rows = iter(self.task.answers(self.outputs(torch.stack(pixels))) if pixels else ())
-        return [next(rows) if isinstance(picture, Tensor) else picture for picture in read]
+        pictures = [picture for picture in read if not isinstance(picture, str)]
+        if self.views == "single":
+            outputs = self.outputs(torch.cat([view for (view,) in pictures])) if pictures else None
+            rows = iter(() if outputs is None else self.task.answers(outputs))
+        else:
+            rows = iter([self._average(picture) for picture in pictures])
+        return [picture if isinstance(picture, str) else next(rows) for picture in read]
+
+    def _average(self, groups: list[Tensor]) -> Tensor:
+        """The mean of the answers to all views of a picture."""
+        return torch.cat([self.task.answers(self.outputs(group)) for group in groups]).mean(0)
 
 
 def load(
@@ -198,9 +216,10 @@ def load(
     engine: str | None = None,
     precision: str | None = None,
     exact: bool = False,
+    views: str = "single",
 ) -> Predictor:
     """The trained network of a run's folder, ready for pictures; see `Predictor`."""
-    return Predictor(run, device, engine=engine, precision=precision, exact=exact)
+    return Predictor(run, device, engine=engine, precision=precision, exact=exact, views=views)
 
 
 def covered(preprocessing: Preprocessing) -> int:
@@ -216,5 +235,6 @@ def _opened(picture: Picture) -> Image.Image:
     return open_picture(picture if isinstance(picture, bytes) else Path(picture).read_bytes())
 
 
-def _name(number: int, picture: Picture) -> str:
+def name_of(number: int, picture: Picture) -> str:
+    """What a picture is called: its path, or its number."""
     return str(picture) if isinstance(picture, (str, PathLike)) else str(number)

@@ -120,6 +120,10 @@ class Classification:
         """Logits (N, K) to probabilities (N, K)."""
         return (outputs.float() / self.temperature).softmax(1)
 
+    def outputs_for(self, answers: Tensor) -> Tensor:
+        """Logits (N, K) whose answers are these probabilities."""
+        return answers.clamp(min=torch.finfo(answers.dtype).tiny).log() * self.temperature
+
     def prediction(self, answer: Tensor, top: int | None) -> dict[str, Any]:
         """The most probable classes, as many as `top` or all, with their probabilities."""
         shares, order = answer.sort(descending=True, stable=True)
