@@ -18,9 +18,10 @@ from rich.table import Table
 from rich.text import Text
 
 from resnets.data.decoding import picture_suffixes
+from resnets.data.video import frames, is_video
 from resnets.inference.ensemble import Ensemble
 from resnets.inference.machine import keep_freed_memory
-from resnets.inference.predictor import Prediction, load
+from resnets.inference.predictor import Picture, Prediction, load, name_of
 
 LINES = 1000
 """Answers of one table."""
@@ -36,6 +37,7 @@ def predict(
     precision: str | None = None,
     exact: bool = False,
     views: str = "single",
+    every: int = 1,
     json: bool = False,
     output: Path | None = None,
     skip_existing: bool = False,
@@ -44,7 +46,8 @@ def predict(
 
     Args:
         run: the run's folder, or the name of one in the package; several, joined by +, answer by their mean.
-        images: picture files, folders (with all that is below them), or patterns such as 'photos/*.jpg'.
+        images: picture files, folders (with all that is below them), patterns such as 'photos/*.jpg', video files, or
+            a camera such as /dev/video0.
         top: how many classes to name, the most probable first.
         batch_size: pictures that the network sees at a time; by default by the size of its input.
         device: cpu, cuda...; by default a GPU if there is one.
@@ -54,6 +57,7 @@ def predict(
             default float32, or what an export is in.
         exact: decode JPEG at full size even where half the size has twice the pixels that are needed.
         views: single, or ten-crop or multi-scale, the mean of the answers to several views of a picture.
+        every: of a video, one frame of so many.
         json: print one JSON object a picture.
         output: write one JSON object a picture, a line each, to this file instead of printing.
         skip_existing: go on with an output file, leaving out the pictures that it has answers of.
@@ -65,13 +69,14 @@ def predict(
     if output is not None and output.exists() and not skip_existing:
         raise FileExistsError(f"{output} is there already; go on with it by --skip-existing, or name another")
     known = answered(output) if output is not None and output.exists() else set()
-    paths: Iterator[Path] = (path for image in images for path in find_pictures(image) if str(path) not in known)
-    paths = chain(list(islice(paths, 1)), paths)  # what is not there is said before anything is loaded
+    given = (picture for image in images for picture in find_all(image, every))
+    pictures = (picture for picture in given if name_of(0, picture) not in known)
+    pictures = chain(list(islice(pictures, 1)), pictures)  # what is not there is said before anything is loaded
     keep_freed_memory()
     options: dict[str, Any] = {"engine": engine, "precision": precision, "exact": exact, "views": views}
     predictors = [load(each, device, **options) for each in split_runs(run)]
     predictor = predictors[0] if len(predictors) == 1 else Ensemble(predictors)
-    answers = predictor.predict(paths, top, batch_size)
+    answers = predictor.predict(pictures, top, batch_size)
     if output is not None:
         output.parent.mkdir(parents=True, exist_ok=True)
         with output.open("a", encoding="utf-8") as file:
@@ -123,6 +128,15 @@ def answered(file: Path) -> set[str]:
             whole += len(line)
     os.truncate(file, whole)
     return names
+
+
+def find_all(image: str, every: int = 1) -> Iterator[Picture]:
+    """The pictures that an argument stands for: files, or one of `every` frames of a video."""
+    if is_video(image):
+        if not Path(image).exists():
+            raise FileNotFoundError(f"there is no video at {image}")
+        return frames(image, every)
+    return find_pictures(image)
 
 
 def find_pictures(image: str) -> Iterator[Path]:

@@ -27,8 +27,8 @@ from resnets.runs.run import find_run
 from resnets.tasks import create_task
 from resnets.types import Preprocessing
 
-Picture = str | PathLike[str] | bytes | Image.Image | NDArray[np.uint8]
-"""A path, a file's content, an opened picture, or an array (H, W) or (H, W, 3)."""
+Picture = str | PathLike[str] | bytes | Image.Image | NDArray[np.uint8] | tuple[str, NDArray[np.uint8]]
+"""A path, a file's content, an opened picture, or an array (H, W) or (H, W, 3), also with a name before it."""
 
 BATCH_PIXELS = 16 * 224 * 224
 """Pixels of a batch where nobody says how many pictures it has: 16 at 224, more of smaller ones."""
@@ -230,11 +230,15 @@ def covered(preprocessing: Preprocessing) -> int:
 def _opened(picture: Picture) -> Image.Image:
     if isinstance(picture, Image.Image):
         return picture
+    if isinstance(picture, tuple):
+        return Image.fromarray(picture[1])
     if isinstance(picture, np.ndarray):
         return Image.fromarray(picture)
     return open_picture(picture if isinstance(picture, bytes) else Path(picture).read_bytes())
 
 
 def name_of(number: int, picture: Picture) -> str:
-    """What a picture is called: its path, or its number."""
+    """What a picture is called: its path, its name, or its number."""
+    if isinstance(picture, tuple):
+        return picture[0]
     return str(picture) if isinstance(picture, (str, PathLike)) else str(number)
