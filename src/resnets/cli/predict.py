@@ -21,7 +21,7 @@ from resnets.data.decoding import picture_suffixes
 from resnets.data.video import frames, is_video
 from resnets.inference.ensemble import Ensemble
 from resnets.inference.machine import keep_freed_memory
-from resnets.inference.predictor import Picture, Prediction, load, name_of
+from resnets.inference.predictor import Picture, Prediction, Predictor, load, name_of
 
 LINES = 1000
 """Answers of one table."""
@@ -31,6 +31,7 @@ def predict(
     run: str,
     *images: str,
     top: int = 1,
+    coverage: float | None = None,
     batch_size: int | None = None,
     device: str | None = None,
     engine: str | None = None,
@@ -49,6 +50,8 @@ def predict(
         images: picture files, folders (with all that is below them), patterns such as 'photos/*.jpg', video files, or
             a camera such as /dev/video0.
         top: how many classes to name, the most probable first.
+        coverage: name as many classes as hold the right one with this probability, from 0.5 to 0.99, instead of --top;
+            of runs with a validation split.
         batch_size: pictures that the network sees at a time; by default by the size of its input.
         device: cpu, cuda...; by default a GPU if there is one.
         engine: eager, compiled, onnxruntime, openvino, or auto for the fastest here, by a short measurement that is
@@ -75,8 +78,13 @@ def predict(
     keep_freed_memory()
     options: dict[str, Any] = {"engine": engine, "precision": precision, "exact": exact, "views": views}
     predictors = [load(each, device, **options) for each in split_runs(run)]
-    predictor = predictors[0] if len(predictors) == 1 else Ensemble(predictors)
-    answers = predictor.predict(pictures, top, batch_size)
+    predictor: Predictor | Ensemble = predictors[0] if len(predictors) == 1 else Ensemble(predictors)
+    if coverage is None:
+        answers = predictor.predict(pictures, top, batch_size)
+    elif isinstance(predictor, Predictor):
+        answers = predictor.predict(pictures, None, batch_size, coverage)
+    else:
+        raise ValueError("--coverage is of a single run: the mean of several has no calibration")
     if output is not None:
         output.parent.mkdir(parents=True, exist_ok=True)
         with output.open("a", encoding="utf-8") as file:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -89,7 +90,7 @@ class Predictor:
         self.run = find_run(run)
         self.card: Card = self.run.finished_card()
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self.task = create_task(self.card.task, self.card.classes, self.card.settings)
+        self.task: Any = create_task(self.card.task, self.card.classes, self.card.settings)
         self.exact = exact
         self.views = views
         self._asked = engine, precision
@@ -138,7 +139,11 @@ class Predictor:
         return Prediction(name_of(0, picture), **self.task.prediction(answer, None))
 
     def predict(
-        self, pictures: Iterable[Picture], top: int | None = None, batch_size: int | None = None
+        self,
+        pictures: Iterable[Picture],
+        top: int | None = None,
+        batch_size: int | None = None,
+        coverage: float | None = None,
     ) -> Iterator[Prediction]:
         """An answer for each picture, in order; one that cannot be read gets an error, and the others go on.
 
@@ -149,18 +154,23 @@ class Predictor:
             pictures: any number.
             top: how many classes to name; all by default.
             batch_size: pictures that the network sees at a time; by default as many as have `BATCH_PIXELS`.
+            coverage: name as many classes as hold the right one with this probability, instead of `top`; a conformal
+                set, calibrated on the validation split.
 
         Raises:
-            ValueError: if `top` or `batch_size` is below 1.
+            ValueError: if `top` or `batch_size` is below 1, or the run knows no sets of that coverage.
         """
         if top is not None and top < 1:
             raise ValueError(f"top must be at least 1, not {top}")
+        if coverage is not None and not hasattr(self.task, "set_size"):
+            raise ValueError(f"coverage is of single classes, not of {self.card.task}")
         for number, (picture, answer) in enumerate(self.rows(pictures, batch_size)):
             name = name_of(number, picture)
             if isinstance(answer, str):
                 yield Prediction(name, error=answer)
             else:
-                yield Prediction(name, **self.task.prediction(answer, top))
+                count = top if coverage is None else self.task.set_size(answer, coverage)
+                yield Prediction(name, **self.task.prediction(answer, count))
 
     def rows(
         self, pictures: Iterable[Picture], batch_size: int | None = None
