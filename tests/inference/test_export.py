@@ -27,14 +27,16 @@ def test_an_export_answers_picture_files_as_the_run_does(format, precision, prep
     """A colour network; the card's data is not here, so that made pictures of many sizes are compared."""
     source = find_run("resnet20-cifar10")
     exported = write_export(source, tmp_path / "export", format, precision, preprocess=preprocess)
-    assert exported.error < TOLERANCES[precision]
+    assert exported.error < TOLERANCES[precision][preprocess]
     assert exported.pictures == 32
     files = list(made_files(6))
     expected, found = (load(run, exact=True) for run in (source.folder, exported.run.folder))
     for one, other in zip(expected.predict(files), found.predict(files, batch_size=4), strict=True):
         ours = dict(zip(other.classes, other.probabilities, strict=True))
         for name, probability in zip(one.classes, one.probabilities, strict=True):
-            assert ours[name] == pytest.approx(probability, abs=1e-3 if precision == "float32" else 0.1)
+            assert ours[name] == pytest.approx(
+                probability, abs=(0.02 if preprocess else 1e-3) if precision == "float32" else 0.15
+            )
 
 
 def test_an_export_is_judged_as_the_run_and_its_card_says_what_it_is(run, tmp_path):

@@ -41,6 +41,9 @@ def frames(name: str, every: int = 1) -> Iterator[tuple[str, NDArray[np.uint8]]]
             container.streams.video[0].thread_type = "AUTO"
             for number, frame in enumerate(container.decode(video=0)):
                 if number % every == 0:
-                    yield f"{name}#{frame.time or 0.0:.3f}", frame.to_ndarray(format="rgb24")
+                    yield (
+                        f"{name}#{frame.time or 0.0:.3f}",
+                        frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False),
+                    )
     except av.FFmpegError as error:
         raise ValueError(f"{name} cannot be read as a video: {error}") from None

@@ -84,18 +84,24 @@ def installed_engines(device: torch.device) -> list[str]:
 
 
 def throughput(engine: Engine, preprocessing: Preprocessing, batch: int = BATCH, seconds: float = SECONDS) -> float:
-    """Pictures a second, as many batches going side by side as the engine likes, after one that is not counted."""
+    """Pictures a second, as many batches going side by side as the engine likes, after one each that is not counted."""
     height, width = preprocessing.size
     shape = (batch, height, width, preprocessing.channels)
     pixels = torch.randint(256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     parallel = engine.parallel
+
+    def work(until: float) -> int:
+        count = 0
+        while time.perf_counter() < until or not count:
+            engine(pixels)
+            count += 1
+        return count
+
     with ThreadPoolExecutor(parallel) as threads:
-        list(threads.map(engine, [pixels] * parallel))
-        count, began = 0, time.perf_counter()
-        while (passed := time.perf_counter() - began) < seconds or not count:
-            count += sum(1 for _ in threads.map(engine, [pixels] * parallel))
-        passed = time.perf_counter() - began
-    return count * batch / passed
+        list(threads.map(work, [0.0] * parallel))
+        began = time.perf_counter()
+        count = sum(threads.map(work, [began + seconds] * parallel))
+        return count * batch / (time.perf_counter() - began)
 
 
 def cache_path() -> Path:
