@@ -38,8 +38,8 @@ from resnets.types import Preprocessing
 
 TOLERANCES = {"float32": (1e-3, 0.01), "bfloat16": (0.05, 0.1), "int8": (0.35, 0.35)}
 """The largest error of an export's outputs on pictures, as a share of the outputs' size (norms of the differences from
-their mean), and that of a graph that resizes: single values of its pictures are rounded otherwise, and in bfloat16 many.
-What the answers are worth is judged on the data."""
+their mean), and that of a graph that resizes: single values of its pictures are rounded otherwise, many in
+bfloat16. What the answers are worth is judged on the data."""
 
 CALIBRATION_PICTURES = 300
 COMPARED = 32
@@ -160,6 +160,11 @@ def engine_of(format: str) -> Any:
     if format not in FORMATS:
         raise ValueError(f"there is no format {format!r}; there is {', '.join(FORMATS)}")
     return engine_class(FORMATS[format])
+
+
+def takes_whole_pictures(card: Card) -> bool:
+    """Whether the engine that `open_export` gives resizes and crops."""
+    return bool(card.export.get("preprocess")) and card.export["format"] != "torch"
 
 
 def open_export(

@@ -19,7 +19,7 @@ from resnets.data.decoding import decode, open_picture
 from resnets.data.reading import available_processors
 from resnets.inference.choice import choose_engine, choose_precision
 from resnets.inference.engines import PRECISIONS, Engine, engine_class, open_engine
-from resnets.inference.export import open_export
+from resnets.inference.export import open_export, takes_whole_pictures
 from resnets.inference.graph import Answer
 from resnets.inference.pipeline import in_batches
 from resnets.inference.views import VIEWS
@@ -125,7 +125,7 @@ class Predictor:
     @property
     def whole(self) -> bool:
         """Whether the engine resizes and crops, so that it takes whole pictures."""
-        return bool(self.card.export.get("preprocess"))
+        return takes_whole_pictures(self.card)
 
     def __call__(self, picture: Picture) -> Prediction:
         """The answer for one picture, all classes in order.
