@@ -27,8 +27,7 @@ def single(picture: Tensor, preprocessing: Preprocessing) -> list[Tensor]:
 def ten_crop(picture: Tensor, preprocessing: Preprocessing) -> list[Tensor]:
     """The four corners and the centre of the resized picture, and their mirror images."""
     resized = replace(preprocessing, size=covering(picture, preprocessing), crop=1.0)
-    crops = torch.stack(tv.five_crop(view(picture, resized), list(preprocessing.size)))
-    return [torch.cat([crops, crops.flip(3)])]
+    return [torch.stack(tv.ten_crop(view(picture, resized), list(preprocessing.size)))]
 
 
 def multi_scale(picture: Tensor, preprocessing: Preprocessing) -> list[Tensor]:
