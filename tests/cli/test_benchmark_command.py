@@ -24,7 +24,7 @@ def test_speeds_of_a_named_network(capsys, tmp_path):
         ("eager", "float32"),
         ("openvino", "float32"),
     ]
-    work = profile(create_model("resnet8"), (16, 16)).multiply_adds
+    work = profile(create_model("resnet8"), (16, 16)).total.multiply_adds
     for speed in found["speeds"]:
         median, late, latest = speed["latency"]
         assert 0 < median <= late <= latest

@@ -75,7 +75,8 @@ def test_jpeg_decoded_at_reduced_size_is_close_to_exact(shared_data):
     views = [[predictor._read((0, file))[0].float() for file in files] for predictor in (quick, exact)]
     differences = [(a - b).abs().mean().item() for a, b in zip(*views, strict=True)]
     assert max(differences) > 0  # some are decoded smaller
-    assert sum(differences) / len(differences) < 2.5
+    assert sum(differences) / len(differences) < 2.2
+    assert max(differences) < 6
     pairs = list(zip(quick.predict(files), exact.predict(files), strict=True))
     assert sum(one.classes[0] == other.classes[0] for one, other in pairs) >= 0.85 * len(pairs)
 

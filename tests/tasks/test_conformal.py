@@ -22,9 +22,9 @@ def test_sets_hold_the_right_class_as_often_as_they_promise(coverage):
     ranked = sure[2000:].argsort(1, descending=True)
     held = [target in row[:size] for target, row, size in zip(targets[2000:], ranked, sizes, strict=True)]
     share = sum(held) / len(held)
-    assert coverage - 0.02 < share
+    assert coverage - 0.03 < share
     if coverage >= 0.95:  # below it, sets that would be empty name one class all the same
-        assert share < coverage + 0.02
+        assert share < coverage + 0.03
         assert sum(sizes) / len(sizes) < len(CLASSES)
 
 

@@ -110,7 +110,7 @@ def candidates(run: str, engines: str, precisions: str, size: int | None, device
         side = published_size(network.architecture) if size is None else (size, size)
         channels = network.architecture.in_channels
         preprocessing = Preprocessing(side, channels, (0.5,) * channels, (0.25,) * channels)
-    multiply_adds = profile(network, preprocessing.size).multiply_adds
+    multiply_adds = profile(network, preprocessing.size).total.multiply_adds
     if found.card_path.is_file() and card.export:
         name, precision = FORMATS[card.export["format"]], card.export["precision"]
         if engines not in ("", name) or precisions not in ("", precision):

@@ -73,7 +73,7 @@ def predict(
         raise FileExistsError(f"{output} is there already; go on with it by --skip-existing, or name another")
     known = answered(output) if output is not None and output.exists() else set()
     given = (picture for image in images for picture in find_all(image, every))
-    pictures = (picture for picture in given if name_of(0, picture) not in known)
+    pictures: Iterator[Picture] = (picture for picture in given if name_of(0, picture) not in known)
     pictures = chain(list(islice(pictures, 1)), pictures)  # what is not there is said before anything is loaded
     keep_freed_memory()
     options: dict[str, Any] = {"engine": engine, "precision": precision, "exact": exact, "views": views}

@@ -22,25 +22,26 @@ INTERPOLATION = {
 _TRIES = 10
 
 
-def view(picture: Tensor, preprocessing: Preprocessing) -> Tensor:
+def view(picture: Tensor, preprocessing: Preprocessing, original: tuple[int, int] | None = None) -> Tensor:
     """What evaluation and prediction see of a picture: (C, H, W) uint8 to (C, *size) uint8.
 
-    Resized so that it just covers `size / crop`, then cropped about its centre, as `Preprocessing` says.
+    Resized so that it just covers `size / crop`, then cropped about its centre, as `Preprocessing` says. Where it was
+    decoded at reduced size, `original` is the height and width of the whole, which say what just covers.
     """
     picture = _checked(picture, preprocessing)
-    size = covering(picture, preprocessing)
+    size = covering(original or picture.shape[-2:], preprocessing)
     if size != tuple(picture.shape[-2:]):
         mode = INTERPOLATION[preprocessing.interpolation]
         picture = tv.resize(picture, list(size), interpolation=mode, antialias=True)
     return tv.center_crop(picture, list(preprocessing.size))
 
 
-def covering(picture: Tensor, preprocessing: Preprocessing) -> tuple[int, int]:
-    """Height and width at which a picture (C, H, W) just covers `size / crop`.
+def covering(size: Sequence[int], preprocessing: Preprocessing) -> tuple[int, int]:
+    """Height and width at which a picture of that height and width just covers `size / crop`.
 
     The side that just covers is exact, and the other is rounded down, as torchvision's Resize does.
     """
-    H, W = picture.shape[-2:]
+    H, W = size
     height, width = (round(side / preprocessing.crop) for side in preprocessing.size)
     return max(H * width // W, height), max(W * height // H, width)
 

@@ -10,6 +10,7 @@ import sys
 from typing import Any
 
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # see engines/openvino.py
+logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # nncf has it look for CUDA's compiler
 try:
     import nncf
 except ImportError as error:

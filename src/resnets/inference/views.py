@@ -19,14 +19,9 @@ SCALES = (1.0, 8 / 7, 12 / 7, 15 / 7, 20 / 7)
 """The shorter sides of multi-scale testing, as shares of the input's: 224, 256, 384, 480 and 640 of 224."""
 
 
-def single(picture: Tensor, preprocessing: Preprocessing) -> list[Tensor]:
-    """What evaluation sees, by itself."""
-    return [view(picture, preprocessing)[None]]
-
-
 def ten_crop(picture: Tensor, preprocessing: Preprocessing) -> list[Tensor]:
     """The four corners and the centre of the resized picture, and their mirror images."""
-    resized = replace(preprocessing, size=covering(picture, preprocessing), crop=1.0)
+    resized = replace(preprocessing, size=covering(picture.shape[-2:], preprocessing), crop=1.0)
     return [torch.stack(tv.ten_crop(view(picture, resized), list(preprocessing.size)))]
 
 
@@ -44,7 +39,6 @@ def multi_scale(picture: Tensor, preprocessing: Preprocessing) -> list[Tensor]:
 
 
 VIEWS: dict[str, Callable[[Tensor, Preprocessing], list[Tensor]]] = {
-    "single": single,
     "ten-crop": ten_crop,
     "multi-scale": multi_scale,
 }
