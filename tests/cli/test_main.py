@@ -15,7 +15,7 @@ from resnets.networks.catalogue import FAMILIES
 from resnets.training.plan import BY_DATA
 from resnets.training.recipe import Recipe
 
-COMMANDS = ("check", "evaluate", "models", "predict", "profile", "publish", "study", "train")
+COMMANDS = ("benchmark", "check", "evaluate", "export", "models", "predict", "profile", "publish", "study", "train")
 
 
 def status_and_output(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:

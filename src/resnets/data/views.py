@@ -17,23 +17,30 @@ from resnets.types import Objects, Preprocessing
 _TRIES = 10
 
 
-def view(picture: Tensor, preprocessing: Preprocessing) -> Tensor:
+def view(picture: Tensor, preprocessing: Preprocessing, original: tuple[int, int] | None = None) -> Tensor:
     """What evaluation and prediction see of a picture: (C, H, W) uint8 to (C, *size) uint8.
 
     Resized so that it just covers `size / crop`, then cropped about its centre, as `Preprocessing` says; or contained.
+    Where it was decoded at reduced size, `original` is the height and width of the whole, which say what just covers.
     """
     picture = _checked(picture, preprocessing)
     if preprocessing.fit == "contain":
         return painted([(picture, whole((picture.shape[1], picture.shape[2]), preprocessing))], preprocessing)
-    H, W = picture.shape[-2:]
-    height, width = (round(side / preprocessing.crop) for side in preprocessing.size)
-    # The side that just covers is exact, and the other is rounded down, as torchvision's Resize does.
-    scale = max(height / H, width / W)
-    covering = [max(int(H * scale), height), max(int(W * scale), width)]
-    if covering != [H, W]:
+    size = covering(original or picture.shape[-2:], preprocessing)
+    if size != tuple(picture.shape[-2:]):
         mode = INTERPOLATION[preprocessing.interpolation]
-        picture = tv.resize(picture, covering, interpolation=mode, antialias=True)
+        picture = tv.resize(picture, list(size), interpolation=mode, antialias=True)
     return tv.center_crop(picture, list(preprocessing.size))
+
+
+def covering(size: Sequence[int], preprocessing: Preprocessing) -> tuple[int, int]:
+    """Height and width at which a picture of that height and width just covers `size / crop`.
+
+    The side that just covers is exact, and the other is rounded down, as torchvision's Resize does.
+    """
+    H, W = size
+    height, width = (round(side / preprocessing.crop) for side in preprocessing.size)
+    return max(H * width // W, height), max(W * height // H, width)
 
 
 def random_view(

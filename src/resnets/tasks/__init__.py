@@ -71,6 +71,9 @@ class Task(Protocol):
     def answers(self, outputs: Tensor) -> Tensor:
         """What the outputs (N, ...) say, one row a picture."""
 
+    def outputs_for(self, answers: Tensor) -> Tensor:
+        """Outputs whose answers are these, which may be means of several networks' or views' answers."""
+
     def prediction(self, answer: Tensor, top: int | None) -> dict[str, Any]:
         """One row of `answers` in the fields of a `Prediction`."""
 

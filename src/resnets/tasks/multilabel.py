@@ -142,6 +142,10 @@ class Multilabel:
         """Logits (N, K) to probabilities (N, K), each class by itself."""
         return outputs.float().sigmoid()
 
+    def outputs_for(self, answers: Tensor) -> Tensor:
+        """Logits (N, K) whose answers are these probabilities."""
+        return answers.logit(eps=torch.finfo(answers.dtype).eps)
+
     def present(self, probabilities: Tensor) -> Tensor:
         """(N, K) whether a picture is said to have a class."""
         return probabilities >= self.thresholds.to(probabilities.device)

@@ -111,6 +111,10 @@ class Regression:
         """The numbers (N, T) in the units of the targets."""
         return outputs.float() * self.std.to(outputs.device) + self.mean.to(outputs.device)
 
+    def outputs_for(self, answers: Tensor) -> Tensor:
+        """The outputs (N, T) whose answers are these numbers."""
+        return self.standardised(answers)
+
     def prediction(self, answer: Tensor, top: int | None) -> dict[str, Any]:
         """The numbers by name; all of them, whatever `top` is."""
         return {"values": dict(zip(self.outputs, answer.tolist(), strict=True))}

@@ -69,10 +69,12 @@ def plan(
         name, reasons["model"] = f"{DETECTOR}_{name}", "on the network of the weights"
     like = weights.architecture if weights is not None and name == known else None
     declared = architecture(name) if like is None else declaration_from_dict(like)
-    of_backbone = (
-        isinstance(declared, DetectorArchitecture) and name.removesuffix("_fpn") == f"{declared.method}_{known}"
-    )
-    if of_backbone and weights is not None and weights.architecture is not None:
+    if (
+        isinstance(declared, DetectorArchitecture)
+        and name.removesuffix("_fpn") == f"{declared.method}_{known}"
+        and weights is not None
+        and weights.architecture is not None
+    ):
         backbone = replace(declaration_from_dict(weights.architecture), num_classes=0)
         declared = replace(declared, backbone=backbone)
     declaration = replace(
