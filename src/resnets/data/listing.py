@@ -35,6 +35,7 @@ class Listing:
         classes: the classes in their own order, by default sorted by name; of numbers, what each is called.
         values: where each sample has numbers, or any number of classes (1 where it has one, 0 where not), those.
         many_classes: whether `values` are classes.
+        open_set: whether each class is in one split alone, so that what is judged are classes never trained on.
     """
 
     name: str
@@ -46,12 +47,13 @@ class Listing:
     classes: tuple[str, ...] | None = None
     values: Sequence[tuple[float, ...]] | None = None
     many_classes: bool = False
+    open_set: bool = False
 
     @property
     def task(self) -> str:
-        """What the targets ask for: "classification", "regression" or "multilabel"."""
+        """What the targets ask for: "classification", "recognition", "regression" or "multilabel"."""
         if self.values is None:
-            return "classification"
+            return "recognition" if self.open_set else "classification"
         return "multilabel" if self.many_classes else "regression"
 
     @property
@@ -67,6 +69,8 @@ class Listing:
         """
         if task in ("auto", self.task):
             return self
+        if task == "recognition" and self.values is None:
+            return replace(self, open_set=True)
         if task == "regression" and self.many_classes:
             return replace(self, many_classes=False)
         if task != "regression":

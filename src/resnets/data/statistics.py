@@ -21,6 +21,8 @@ TINY = 16
 
 PHOTOGRAPH_SIZE = 224
 PHOTOGRAPH_CROP = 0.875
+RECOGNITION_SIZE = 112
+"""Side of the pictures that are recognised, unless they are smaller (arXiv:1801.07698, section 3.1)."""
 
 _SMALL_PICTURES, _PHOTOGRAPHS = 5_000, 1_000  # how many are read for the mean and the standard deviation
 _HEADERS_READ = 256
@@ -38,9 +40,10 @@ def preprocessing_for(
     pixels) and all of it is seen; otherwise the input is 224 x 224, the centre 7/8 of the picture (arXiv:1512.03385,
     sec. 3.4).
     A `size` that is asked for, height and width, replaces either; above 64 pixels the centre 7/8 is seen,
-    else all. Of a regression's pictures all is always seen, and where they have one size a single number is that of
-    the shorter side. Mean and standard deviation are those of training pictures as evaluation views them (a fixed
-    choice, 5,000 at most where they are small, otherwise 1,000), rounded to 4 decimals.
+    else all. Of a regression's pictures, and of those to recognise, all is always seen, and where they have one size a
+    single number is that of the shorter side; to recognise, it is 112 unless given, or less where the pictures are. Mean
+    and standard deviation are those of training pictures as evaluation views them (a fixed choice, 5,000 at most where
+    they are small, otherwise 1,000), rounded to 4 decimals.
 
     With the preprocessing `like` of a network whose weights are the beginning, channels, mean, standard deviation and
     interpolation are its own. So are size and crop where both see photographs, or both small pictures of which those of
@@ -53,8 +56,11 @@ def preprocessing_for(
     own_size = common if common is not None and max(common) <= SMALL else None
     if own_size is not None and min(own_size) < TINY:
         own_size = (2 * own_size[0], 2 * own_size[1])
-    whole = data.task == "regression"
-    side = size if isinstance(size, int) else PHOTOGRAPH_SIZE
+    whole = data.task in ("regression", "recognition")
+    usual = PHOTOGRAPH_SIZE
+    if data.task == "recognition":
+        usual = min(RECOGNITION_SIZE, *(common or ()))
+    side = size if isinstance(size, int) else usual
     shape_of_side = _in_proportion(side, common) if whole and common is not None else (side, side)
     wanted = shape_of_side if isinstance(size, int) else size
     shape = wanted or own_size or shape_of_side

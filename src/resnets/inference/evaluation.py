@@ -88,12 +88,13 @@ def evaluate(
         device: where to compute; by default a GPU if there is one.
 
     Raises:
-        ValueError: if the data's classes are not the card's, there is no such split, or too much is unreadable.
+        ValueError: if the data's classes are not the card's (but to recognise any will do), there is no such split, or
+            too much is unreadable.
     """
     predictor = Predictor(run, device)
     card = predictor.card
     data, dataset = _chosen_split(card, source, split)
-    if data.classes != card.classes:
+    if data.classes != card.classes and not predictor.task.embeds:
         raise ValueError(_difference(data.classes, card.classes, str(run)))
     data = readable(replace(data, splits={dataset.split: dataset}), max_unreadable)
     for picture in data.unreadable:

@@ -37,6 +37,7 @@ class Prediction:
         classes: from the most probable down.
         probabilities: of those classes, 0 to 1.
         values: where the network gives numbers, those by name.
+        embedding: where it recognises, numbers of length 1, whose products with another's say how alike they are.
         error: why the picture could not be read; there is no answer then.
     """
 
@@ -44,6 +45,7 @@ class Prediction:
     classes: tuple[str, ...] = ()
     probabilities: tuple[float, ...] = ()
     values: Mapping[str, float] | None = None
+    embedding: tuple[float, ...] = ()
     error: str | None = None
 
 

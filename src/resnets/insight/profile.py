@@ -20,11 +20,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from resnets.networks.architecture import Architecture, Declaration
-from resnets.networks.catalogue import build
-from resnets.networks.resnet import ResidualNetwork
-from resnets.networks.vgg import VGG
-
-Network = ResidualNetwork | VGG
+from resnets.networks.catalogue import Network, build
+from resnets.networks.iresnet import IResNetArchitecture
 
 aten = torch.ops.aten
 
@@ -123,7 +120,9 @@ def profile(network: Network, size: tuple[int, int]) -> Profile:
 
 
 def published_size(declaration: Declaration) -> tuple[int, int]:
-    """Height and width of the pictures that it was published for: CIFAR's 32x32 or ImageNet's 224x224."""
+    """Height and width of the pictures that it was published for: CIFAR's 32x32, faces' 112x112, ImageNet's 224x224."""
+    if isinstance(declaration, IResNetArchitecture):
+        return (112, 112)
     small = isinstance(declaration, Architecture) and declaration.stem == "cifar"
     return (32, 32) if small else (224, 224)
 

@@ -14,11 +14,12 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from resnets.networks.architecture import Architecture, Declaration
+from resnets.networks.iresnet import IResNet, IResNetArchitecture
 from resnets.networks.preresnet import PreactivationResNet
 from resnets.networks.resnet import ResidualNetwork, ResNet
 from resnets.networks.vgg import VGG, VGGArchitecture
 
-Network = ResidualNetwork | VGG
+Network = ResidualNetwork | VGG | IResNet
 
 RESNET = "arXiv:1512.03385"
 PREACTIVATION = "arXiv:1603.05027"
@@ -27,6 +28,7 @@ WIDE = "arXiv:1605.07146"
 SE = "arXiv:1709.01507"
 RESNET_D = "arXiv:1812.01187"
 VGG_PAPER = "arXiv:1409.1556"
+ARCFACE = "arXiv:1801.07698"
 
 R18 = Architecture(depths=(2, 2, 2, 2), block="basic", source=RESNET)
 R34 = replace(R18, depths=(3, 4, 6, 3))
@@ -38,6 +40,7 @@ VGG11 = VGGArchitecture(depths=(1, 1, 2, 2, 2), source=VGG_PAPER)
 VGG13 = replace(VGG11, depths=(2, 2, 2, 2, 2))
 VGG16 = replace(VGG11, depths=(2, 2, 3, 3, 3))
 VGG19 = replace(VGG11, depths=(2, 2, 4, 4, 4))
+I18 = IResNetArchitecture(depths=(2, 2, 2, 2), source=ARCFACE)
 
 
 def preactivated(network: Architecture) -> Architecture:
@@ -133,6 +136,10 @@ CATALOGUE: dict[str, Declaration] = {
     "vgg13_bn": replace(VGG13, norm="batch"),
     "vgg16_bn": replace(VGG16, norm="batch"),
     "vgg19_bn": replace(VGG19, norm="batch"),
+    "iresnet18": I18,
+    "iresnet34": replace(I18, depths=(3, 4, 6, 3)),
+    "iresnet50": replace(I18, depths=(3, 4, 14, 3)),
+    "iresnet100": replace(I18, depths=(3, 13, 30, 3)),
 }
 
 PATTERNS: dict[re.Pattern[str], Callable[..., Architecture]] = {
@@ -175,6 +182,8 @@ def build(declaration: Declaration) -> Network:
         return PreactivationResNet(declaration) if declaration.preactivation else ResNet(declaration)
     if isinstance(declaration, VGGArchitecture):
         return VGG(declaration)
+    if isinstance(declaration, IResNetArchitecture):
+        return IResNet(declaration)
     raise TypeError(f"no network is built from a {type(declaration).__name__}")
 
 
@@ -184,7 +193,7 @@ def declaration_from_dict(values: Mapping[str, Any]) -> Declaration:
     Raises:
         ValueError: for an unknown family or field, or values that the declaration refuses.
     """
-    families = {kind.family: kind for kind in (Architecture, VGGArchitecture)}
+    families = {kind.family: kind for kind in (Architecture, VGGArchitecture, IResNetArchitecture)}
     if (family := values.get("family")) not in families:
         raise ValueError(f"there is no family of networks {family!r}; there are {', '.join(families)}")
     return families[family].from_dict(values)

@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any, ClassVar, Protocol
 
-from torch import Tensor
+from torch import Tensor, nn
 
+from resnets.layers.margins import Margin
 from resnets.types import Batch
 
 
@@ -24,7 +25,7 @@ class Evaluation(Protocol):
 
     @property
     def metrics(self) -> dict[str, float]:
-        """Figures by name; `loss` and `count`, the number of pictures, are always there."""
+        """Figures by name; `count`, the number of pictures, is always there, `loss` where outputs tell it."""
 
     def details(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
         """Headings and rows of a table that tells more than the metrics, such as a row for each class."""
@@ -44,6 +45,7 @@ class Task(Protocol):
         aim: the metric by which one epoch's weights are better than another's, and 1 if more of it is better, -1 if
             less is.
         options: of the loss, keyword arguments of the class.
+        embeds: whether a network gives embeddings, whatever the classes are, rather than a number for each class.
     """
 
     name: ClassVar[str]
@@ -51,10 +53,14 @@ class Task(Protocol):
     score: ClassVar[str]
     aim: ClassVar[tuple[str, int]]
     options: ClassVar[tuple[str, ...]]
+    embeds: ClassVar[bool]
 
     @staticmethod
     def settings_of(targets: Tensor) -> dict[str, Any]:
         """What has to be known of the training targets before there is a loss; it goes into the card."""
+
+    def for_training(self, network: nn.Module) -> nn.Module:
+        """What is trained: the network, or one around it, as `module`, with what is not needed afterwards."""
 
     def fit(self, outputs: Tensor, targets: Tensor) -> dict[str, Any]:
         """Settings that turn outputs into better answers, chosen on a split that the network was not trained on."""
@@ -96,16 +102,22 @@ def create_task(
     class_weights: Tensor | None = None,
     asymmetric: bool = False,
     huber: float = 0.0,
+    margin: Margin = "",
+    margin_size: float = 0.0,
+    logit_scale: float = 0.0,
+    embedding: int = 0,
 ) -> Task:
-    """A task for networks whose outputs are `classes`.
+    """A task for networks whose outputs are `classes`, or embeddings of their pictures.
 
     Args:
         name: a module of this package.
-        classes: what the outputs are called.
+        classes: what the outputs are called, or the classes of the data.
         settings: what `settings_of` gave for the training targets, and `fit` for the validation split.
         label_smoothing, class_weights: of a loss over single classes.
         asymmetric: of a loss over any number of classes.
         huber: of a loss over numbers.
+        margin, margin_size, logit_scale: of a loss over the cosines of embeddings.
+        embedding: numbers of an embedding.
 
     Raises:
         ValueError: if there is no such task, or it has no use for an argument.
@@ -115,6 +127,10 @@ def create_task(
         "class_weights": class_weights,
         "asymmetric": asymmetric,
         "huber": huber,
+        "margin": margin,
+        "margin_size": margin_size,
+        "logit_scale": logit_scale,
+        "embedding": embedding,
     }
     asked = {option: value for option, value in options.items() if isinstance(value, Tensor) or value}
     kind = task_class(name)

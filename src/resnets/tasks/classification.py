@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics.functional.classification import multiclass_accuracy, multiclass_calibration_error
 
@@ -81,6 +81,7 @@ class Classification:
     score = "accuracy"
     aim: ClassVar[tuple[str, int]] = ("accuracy", 1)
     options: ClassVar[tuple[str, ...]] = ("label_smoothing", "class_weights")
+    embeds: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -101,6 +102,10 @@ class Classification:
     def settings_of(targets: Tensor) -> dict[str, Any]:
         """Nothing has to be known beforehand."""
         return {}
+
+    def for_training(self, network: nn.Module) -> nn.Module:
+        """The network as it is."""
+        return network
 
     def fit(self, outputs: Tensor, targets: Tensor) -> dict[str, Any]:
         """The temperature at which the probabilities of (N, K) logits can best be believed."""

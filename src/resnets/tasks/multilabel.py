@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, precision_recall_curve
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from resnets.types import Batch
@@ -107,6 +107,7 @@ class Multilabel:
     score = "exact"
     aim: ClassVar[tuple[str, int]] = ("map", 1)
     options: ClassVar[tuple[str, ...]] = ("asymmetric",)
+    embeds: ClassVar[bool] = False
 
     def __init__(self, classes: Sequence[str], settings: Mapping[str, Any], *, asymmetric: bool = False) -> None:
         self.classes = tuple(classes)
@@ -117,6 +118,10 @@ class Multilabel:
     def settings_of(targets: Tensor) -> dict[str, Any]:
         """Nothing has to be known beforehand."""
         return {}
+
+    def for_training(self, network: nn.Module) -> nn.Module:
+        """The network as it is."""
+        return network
 
     def fit(self, outputs: Tensor, targets: Tensor) -> dict[str, Any]:
         """For each class the threshold of the best F1; 0.5 for a class that no picture has."""

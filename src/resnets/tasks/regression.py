@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics.functional.regression import mean_absolute_error, mean_squared_error, r2_score
 
@@ -73,6 +73,7 @@ class Regression:
     score = "mae"
     aim: ClassVar[tuple[str, int]] = ("rmse", -1)
     options: ClassVar[tuple[str, ...]] = ("huber",)
+    embeds: ClassVar[bool] = False
 
     def __init__(self, classes: Sequence[str], settings: Mapping[str, Any], *, huber: float = 0.0) -> None:
         self.outputs = tuple(classes)
@@ -84,6 +85,10 @@ class Regression:
         """Mean and standard deviation of (N, T) targets; 1 in place of 0."""
         std = targets.double().std(0, correction=0)
         return {"mean": targets.double().mean(0).tolist(), "std": torch.where(std > 0, std, 1.0).tolist()}
+
+    def for_training(self, network: nn.Module) -> nn.Module:
+        """The network as it is."""
+        return network
 
     def fit(self, outputs: Tensor, targets: Tensor) -> dict[str, Any]:
         """Nothing is to be chosen."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 from rich.console import Console
@@ -67,21 +68,20 @@ class TrainingDisplay:
         )
 
     def scored(self, value: float) -> str:
-        """The score with its name."""
-        return f"{self.score} {self.form.format(value)}"
+        """The score with its name; nothing where it is not counted."""
+        return "" if math.isnan(value) else f"{self.score} {self.form.format(value)}"
 
     def epoch(self, row: dict[str, float]) -> None:
         """Write the epoch's line."""
         parts = [
             f"epoch {row['epoch']:>3.0f}/{self.epochs}",
             f"lr {row['lr']:.4f}",
-            f"train loss {row['train_loss']:.3f} {self.scored(row[f'train_{self.score}'])}",
         ]
-        parts += [
-            f"{split} loss {row[f'{split}_loss']:.3f} {self.scored(row[f'{split}_{self.score}'])}"
-            for split in ("val", "test")
-            if f"{split}_loss" in row
-        ]
+        for split in ("train", "val", "test"):
+            loss, score = row.get(f"{split}_loss"), row.get(f"{split}_{self.score}", math.nan)
+            told = ("" if loss is None else f"loss {loss:.3f}", self.scored(score))
+            if any(told):
+                parts.append(" ".join((split, *filter(None, told))))
         parts.append(f"{row['images_per_second']:,.0f}/s")
         self.console.print("  ".join(parts), highlight=False, soft_wrap=True)
 
@@ -92,6 +92,8 @@ def class_sizes(job: Job) -> tuple[int, int]:
     if targets.is_floating_point():
         return 1, 1
     counts = targets.bincount(minlength=len(job.card.classes))
+    if job.task.embeds:  # other classes are there to be judged on
+        counts = counts[counts > 0]
     return int(counts.min()), int(counts.max())
 
 

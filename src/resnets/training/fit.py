@@ -156,10 +156,10 @@ def watch_validation(job: Job, row: dict[str, float]) -> None:
     A classifier's loss rises with its overconfidence while it still learns to be right; the temperature undoes the one
     and not the other. So the loss only decides between equals.
     """
-    if not job.recipe.patience or "val_loss" not in row:
-        return
     aim, sign = job.task.aim
-    rank = (sign * row[f"val_{aim}"], -row["val_loss"])
+    if not job.recipe.patience or f"val_{aim}" not in row:
+        return
+    rank = (sign * row[f"val_{aim}"], -row.get("val_loss", 0.0))
     if rank > job.state.best:
         job.state.best, job.state.epochs_since_best = rank, 0
         if job.fabric.is_global_zero:

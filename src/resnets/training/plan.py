@@ -14,8 +14,10 @@ from typing import Any
 
 from resnets.data.dataset import Data
 from resnets.data.statistics import preprocessing_for
+from resnets.layers.margins import EMBEDDING
 from resnets.networks.architecture import Architecture, Declaration
 from resnets.networks.catalogue import architecture, declaration_from_dict
+from resnets.networks.iresnet import IResNetArchitecture
 from resnets.networks.vgg import VGGArchitecture
 from resnets.runs.card import Card
 from resnets.tasks import task_class
@@ -59,7 +61,7 @@ def plan(
     elif known is not None:
         name, reasons["model"] = known, "the network of the weights"
     else:
-        name, reasons["model"] = choose_model(preprocessing)
+        name, reasons["model"] = choose_model(preprocessing, data.task)
     if size is None and weights is not None and weights.preprocessing is not None:
         like_weights = preprocessing.size == weights.preprocessing.size
         reason = "as the weights have seen" if like_weights else "by the pictures; the weights have seen others"
@@ -82,6 +84,8 @@ def plan(
     else:
         choice = Choice(load_recipe(recipe))
     chosen = changed(choice.recipe, changes)
+    if task_class(data.task).embeds:
+        declaration = replace(declaration, num_classes=chosen.embedding or EMBEDDING)
     reasons = {name: reason for name, reason in reasons.items() if name not in changes}
     if chosen.patience and "val" not in data.splits:
         raise ValueError(
@@ -139,7 +143,8 @@ def check_request(model: str, recipe: str, changes: Mapping[str, Any]) -> None:
 
 def split_changes(changes: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """What is to change of the network's declaration, and what of all else, the recipe."""
-    of_network = {field.name for field in fields(Architecture)} | {field.name for field in fields(VGGArchitecture)}
+    families = (Architecture, VGGArchitecture, IResNetArchitecture)
+    of_network = {field.name for family in families for field in fields(family)}
     shape = {name: value for name, value in changes.items() if name in of_network}
     return shape, {name: value for name, value in changes.items() if name not in of_network}
 
