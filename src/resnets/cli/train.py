@@ -51,11 +51,13 @@ def train(
             name such as digits or cifar10.
         run: the folder to write; by default runs/DATA-MODEL, numbered where that is taken.
         model: a name that `resnets models` lists; auto takes resnet20 for small pictures, resnet18 for larger ones.
-        recipe: finetune, paper-cifar, paper-imagenet, photographs, quick, a YAML file, or auto, which picks
-            by the data.
-        task: classification, multilabel or regression; auto does what the data's targets ask for.
+        recipe: finetune, paper-cifar, paper-imagenet, photographs, quick, recognition, a YAML file, or auto, which
+            picks by the data.
+        task: classification, multilabel, recognition or regression; auto does what the data's targets ask for, which is
+            never recognition: pictures of classes that are not trained on, told apart by how alike they are.
         size: side of the network's input in pixels; by default what suits the pictures.
-        val_share: share of the training pictures to hold out for validation where the data has no such split.
+        val_share: share of the training pictures, or of the classes to recognise, to hold out for validation where the
+            data has no such split.
         folds: cross-validate: train as often as there are folds, each judged on pictures that it has not seen, and
             give the spread; the same command again goes on where it stopped.
         weights: to begin from: torchvision, torchvision:NAME, hf:OWNER/NAME, https://...#sha256=HASH, a run's folder,

@@ -41,9 +41,9 @@ def preprocessing_for(
     sec. 3.4).
     A `size` that is asked for, height and width, replaces either; above 64 pixels the centre 7/8 is seen,
     else all. Of a regression's pictures, and of those to recognise, all is always seen, and where they have one size a
-    single number is that of the shorter side; to recognise, it is 112 unless given, or less where the pictures are. Mean
-    and standard deviation are those of training pictures as evaluation views them (a fixed choice, 5,000 at most where
-    they are small, otherwise 1,000), rounded to 4 decimals.
+    single number is that of the shorter side; to recognise, it is 112 unless given, or less where the pictures are.
+    Mean and standard deviation are those of training pictures as evaluation views them (a fixed choice, 5,000 at most
+    where they are small, otherwise 1,000), rounded to 4 decimals.
 
     With the preprocessing `like` of a network whose weights are the beginning, channels, mean, standard deviation and
     interpolation are its own. So are size and crop where both see photographs, or both small pictures of which those of

@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from markupsafe import Markup
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 from numpy.typing import NDArray
@@ -107,8 +106,8 @@ def _pairs_section(evaluation: Evaluation) -> Section:
         height=300,
     )
     charts = (("ROC curve", curve), ("Similarities", spread))
-    body = render("recognition/pairs.html", charts=charts, points=evaluation.points, same=int(same.sum()))
-    return Section("pairs", "Pairs of pictures", Markup(body))
+    body = render("recognition/pairs.html", charts=charts, points=evaluation.points)
+    return Section("pairs", "Pairs of pictures", body)
 
 
 def _paint_curve(fars: NDArray[np.float64], tars: NDArray[np.float64], evaluation: Evaluation, figure: Figure) -> None:
@@ -139,7 +138,7 @@ def _paint_curve(fars: NDArray[np.float64], tars: NDArray[np.float64], evaluatio
 
 def _paint_similarities(similarity: NDArray[np.float32], same: NDArray[np.bool_], figure: Figure) -> None:
     axes = figure.add_subplot()
-    bins = np.linspace(float(similarity.min()), float(similarity.max()), _BINS)
+    bins = np.linspace(float(similarity.min()), float(similarity.max()), _BINS).tolist()
     for kind, colour, label in ((~same, figures.ORANGE, "different classes"), (same, figures.BLUE, "one class")):
         weights = np.full(int(kind.sum()), 1 / kind.sum())
         axes.hist(similarity[kind], bins=bins, weights=weights, color=colour, alpha=0.5, linewidth=0, label=label)

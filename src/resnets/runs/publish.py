@@ -13,6 +13,7 @@ from jinja2 import Template
 
 from resnets.networks.architecture import Architecture
 from resnets.networks.catalogue import CATALOGUE, build, declaration_from_dict
+from resnets.networks.iresnet import IResNetArchitecture
 from resnets.runs.card import Card
 from resnets.runs.run import Run
 from resnets.tasks import task_class
@@ -30,7 +31,8 @@ TEMPLATE = Path(str(resources.files(__package__))) / "readme.md"
 def publish(run: Run, folder: Path, name: str, license: str = "unknown", half: bool = False) -> None:
     """Write a repository: weights, card, `config.json` as timm reads it, and README.md.
 
-    The folder is a run still: whoever has it predicts with it, or begins a training from it.
+    The folder is a run still: whoever has it predicts with it, or begins a training from it. A network that recognises
+    has no need of the names of whom or what it was trained on; they are left out.
 
     Args:
         run: finished.
@@ -44,6 +46,8 @@ def publish(run: Run, folder: Path, name: str, license: str = "unknown", half: b
         FileExistsError: if there is something in the folder.
     """
     card = run.card()
+    if task_class(card.task).embeds:
+        card = replace(card, classes=(), data={**card.data, "left_out": {}})
     tensors = run.network().state_dict()
     if folder.exists() and any(folder.iterdir()):
         raise FileExistsError(f"{folder} is not empty; publish into a new folder")
@@ -66,6 +70,8 @@ def timm_name(card: Card) -> str | None:
         as_published["norm"] = "batch"
     if replace(declaration, **as_published) != known:
         return None
+    if isinstance(known, IResNetArchitecture):
+        return None
     if isinstance(known, Architecture) and (known.shortcut == "none" or known.stem == "cifar"):
         return None
     return None if card.model == "preresnet200" else card.model.replace("preresnet", "resnetv2_")
@@ -74,7 +80,9 @@ def timm_name(card: Card) -> str | None:
 def config(card: Card) -> dict[str, Any]:
     """What timm's `create_model("hf-hub:...")` reads; for a network that timm does not have, who can."""
     name, seen = timm_name(card), card.preprocessing
-    common = {"num_classes": len(card.classes), "label_names": list(card.classes)}
+    common = {"num_classes": declaration_from_dict(card.architecture).num_classes}
+    if not task_class(card.task).embeds:
+        common |= {"label_names": list(card.classes)}
     if name is None:
         return {"library_name": "resnets", "model": card.model, **common}
     network = build(declaration_from_dict(card.architecture))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from copy import deepcopy
 from itertools import chain, count, islice
+from typing import Any
 
 from resnets.training.fit import train_step
 from resnets.training.head import logits_layer
@@ -37,13 +38,13 @@ def find_rate(job: Job) -> float:
     Raises:
         FloatingPointError: if the loss falls at no rate.
     """
-    parts = {"network": job.network, "optimiser": job.optimiser, "average": job.average}
+    parts: dict[str, Any] = {"network": job.network, "optimiser": job.optimiser, "average": job.average}
     before = {name: deepcopy(part.state_dict()) for name, part in parts.items() if part is not None}
     if job.recipe.head_first:
         logits_layer(job.bare_network).reset_parameters()
     losses = smoothed(range_test(job))
     for name, state in before.items():
-        parts[name].load_state_dict(state)  # type: ignore[union-attr]
+        parts[name].load_state_dict(state)
     job.state = State()
     lowest = min(range(len(losses)), key=losses.__getitem__)
     if lowest == 0:

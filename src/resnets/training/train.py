@@ -60,7 +60,8 @@ def train(
         run: the folder to write; by default `runs/DATA-MODEL`, with a number where that is taken.
         model: a name of `list_models()`; auto takes resnet20 for small pictures and resnet18 for larger ones.
         recipe: a name of `list_recipes()`, a YAML file, or auto, which picks by the data.
-        task: classification, multilabel or regression; auto does what the data's targets ask for.
+        task: classification, multilabel, recognition or regression; auto does what the data's targets ask for, which
+            is never recognition.
         size: side of the network's input in pixels; by default what suits the pictures.
         val_share: share of the training pictures to hold out for validation where the data has no such split.
         fold: of cross-validation, its number and how many there are; see `cross_validate`.
