@@ -1,9 +1,9 @@
 """Recognition of people never seen: trained on 24 people of the ORL faces, ten pictures each, judged on the six others.
 
 Each seed has another six. The network is resnet20 with the weights of CIFAR-10 that come with the package; beside it
-stand eigenfaces (M. Turk and A. Pentland, 1991), whitened principal components of the same training pictures. Then three
-of the six people are put into an index with five pictures each, and their other pictures are looked up in it, and all of
-the other three, who should be unknown; the threshold is fitted with the index alone.
+stand eigenfaces (M. Turk and A. Pentland, 1991), whitened principal components of the same training pictures. Then
+three of the six people are put into an index with five pictures each. Their other pictures are looked up in it, and all
+of the other three, who should be unknown; the threshold is fitted with the index alone.
 
     python benchmarks/recognise_faces.py --data orl_faces
 """
@@ -64,7 +64,7 @@ def eigenfaces(data: Path) -> dict[str, float]:
 
 
 def open_set(run: Run, people: Sequence[Path], folder: Path) -> dict[str, float]:
-    """The shares of pictures of people in the index that are named rightly, and of strangers that are called unknown."""
+    """The share of pictures of people in the index that are named rightly, and of strangers that are called unknown."""
     known, strangers = people[:KNOWN], people[KNOWN:]
     pictures = {person: sorted(person.iterdir()) for person in people}
     linked(folder, [picture for person in known for picture in pictures[person][:IN_THE_INDEX]])

@@ -64,6 +64,11 @@ class IResNetArchitecture(Declaration):
             raise ValueError(f"dropout is a rate: at least 0 and below 1, not {self.dropout!r}")
 
     @property
+    def hidden(self) -> int:
+        """Numbers that the linear layer reads."""
+        return self.widths[-1] * MAP**2
+
+    @property
     def layers(self) -> int:
         """Layers with weights, projections not counted: 1 + 24 * 2 + 1 of iresnet50."""
         return 1 + 2 * sum(self.depths) + (self.num_classes > 0)
@@ -180,8 +185,7 @@ class IResNet(nn.Module):
         """Put a new linear layer, and a normalisation behind it, in the place of the old ones; 0 for none."""
         self.architecture = replace(self.architecture, num_classes=num_classes)
         like = self.conv1.weight
-        units = self.architecture.widths[-1] * MAP**2
-        layer = nn.Linear(units, num_classes) if num_classes else nn.Identity()
+        layer = nn.Linear(self.architecture.hidden, num_classes) if num_classes else nn.Identity()
         self.fc = layer.to(like.device, like.dtype)
         self.features = Features(num_classes, self).to(like.device, like.dtype)
 
