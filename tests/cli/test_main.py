@@ -15,7 +15,21 @@ from resnets.networks.catalogue import FAMILIES
 from resnets.training.plan import BY_DATA
 from resnets.training.recipe import Recipe
 
-COMMANDS = ("benchmark", "check", "evaluate", "export", "models", "predict", "profile", "publish", "study", "train")
+COMMANDS = (
+    "benchmark",
+    "check",
+    "evaluate",
+    "export",
+    "identify",
+    "index",
+    "models",
+    "predict",
+    "profile",
+    "prune",
+    "publish",
+    "study",
+    "train",
+)
 
 
 def status_and_output(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
@@ -100,6 +114,8 @@ def test_print_config_shows_what_would_run(capsys):
         (("train", "--resume", "nowhere"), 1, "is not a run"),
         (("evaluate", "nowhere"), 1, "is not a run"),
         (("predict", "nowhere"), 1, "name at least one picture"),
+        (("identify", "nowhere"), 1, "name at least one picture"),
+        (("index", "nowhere", "pictures"), 1, "is not a run"),
         (("predict", "nowhere", "nothing*.png"), 1, "there is no picture at nothing"),
         (("profile", "resnet21"), 1, "the nearest are 20 and 26"),
         (("models", "alexnet*"), 1, "no network's name matches"),

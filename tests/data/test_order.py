@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from resnets.data.order import _mix, _signed, balanced, hashed, permutation, shards, uniform
+from resnets.data.order import _mix, _signed, balanced, grouped, hashed, permutation, shards, uniform
 
 
 def test_hash_is_splitmix64() -> None:
@@ -116,3 +116,37 @@ def test_balanced_draws_are_of_all_classes_alike_and_use_up_each_before_repeatin
         of_class = seen[targets == label]
         assert of_class.max() - of_class.min() <= 1
         assert of_class.min() >= 2
+
+
+@given(
+    sizes=st.lists(st.integers(1, 12), min_size=4, max_size=9),
+    per_class=st.integers(1, 5),
+    wanted=st.integers(1, 4),
+    epoch=st.integers(0, 5),
+)
+def test_a_grouped_batch_holds_so_many_classes_and_of_each_so_many(sizes, per_class, wanted, epoch):
+    targets = torch.cat([torch.full((size,), 10 * label) for label, size in enumerate(sizes)])
+    total = len(targets)
+    draws = grouped(5, epoch, targets, wanted * per_class, per_class)
+    assert torch.equal(draws, grouped(5, epoch, targets, wanted * per_class, per_class))
+    assert len(draws) == total == len(draws.unique())  # a repeated sample has another number
+    for batch in draws.split(wanted * per_class):
+        for group in batch.split(per_class):
+            assert len(targets[group % total].unique()) == 1
+            if sizes[int(targets[group[0] % total]) // 10] >= per_class:
+                assert len((group % total).unique()) == len(group)
+        labels = [int(targets[group[0] % total]) for group in batch.split(per_class)]
+        assert len(set(labels)) == len(labels)
+    turns = torch.stack([targets[group[0] % total] // 10 for group in draws.split(per_class)])
+    times = turns.bincount(minlength=len(sizes))
+    assert times.max() - times.min() <= 1
+
+
+def test_grouped_draws_reach_every_sample_and_change_from_epoch_to_epoch():
+    targets = torch.arange(24).repeat_interleave(10)
+    epochs = torch.stack([grouped(0, epoch, targets, 64, 4) for epoch in range(200)]) % 240
+    assert len({tuple(order) for order in epochs.tolist()}) == 200
+    seen = epochs.flatten().bincount(minlength=240)
+    assert stats.chisquare(seen.numpy()).pvalue > 0.001
+    with pytest.raises(ValueError, match="there are 24 classes to train on"):
+        grouped(0, 0, targets, 128, 4)

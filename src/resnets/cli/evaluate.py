@@ -29,7 +29,8 @@ def evaluate(
     json: bool = False,
 ) -> None:
     """Measure a trained network: of a classifier accuracy, top-5, loss, calibration error and the accuracy of each
-    class; of numbers their errors; of boxes COCO's mean average precision.
+    class; of numbers their errors; of boxes COCO's mean average precision; of a recogniser how well it tells pictures
+    of one class from those of others.
 
     Args:
         run: the run's folder, or the name of one in the package; several, joined by +, answer by their mean.
@@ -67,13 +68,13 @@ def evaluate(
     formats = task_class(find_run(runs[0]).card().task).formats
     table = Table(box=SIMPLE_HEAD)
     for label, _ in formats.values():
-        table.add_column(label.capitalize(), justify="right")
+        table.add_column(label[:1].upper() + label[1:], justify="right")
     table.add_row(*(form.format(metrics[name]) for name, (_, form) in formats.items()))
     console.print(table)
     headings, rows = evaluation.details()
     details = Table(box=SIMPLE_HEAD)
     for number, heading in enumerate(headings):
-        details.add_column(heading.capitalize(), justify="right" if number else "left")
+        details.add_column(heading[:1].upper() + heading[1:], justify="right" if number else "left")
     for row in rows:
         details.add_row(*row)
     console.print(details)

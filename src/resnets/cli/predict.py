@@ -194,7 +194,16 @@ def below(folder: Path) -> Iterator[Path]:
 
 
 def print_table(answers: list[Prediction]) -> None:
-    """A line a picture, and a line more for each further class, number or object."""
+    """A line a picture, and a line more for each further class, number or object.
+
+    Raises:
+        ValueError: for embeddings, which say nothing to a reader.
+    """
+    if any(answer.embedding for answer in answers):
+        raise ValueError(
+            "the network gives embeddings: print them with --json, or name pictures by `resnets index` and "
+            "`resnets identify`"
+        )
     numbers = any(answer.values for answer in answers)
     table = Table(box=SIMPLE_HEAD)
     table.add_column("Picture", overflow="fold")

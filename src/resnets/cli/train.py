@@ -53,11 +53,14 @@ def train(
         model: a name that `resnets models` lists; auto takes resnet20 for small pictures, resnet18 for larger ones. Of
             detectors, METHOD_NAME: fasterrcnn_resnet50_fpn, maskrcnn_..._fpn, retinanet_..._fpn, fcos_..._fpn,
             yolo_resnet18.
-        recipe: detection, finetune, paper-cifar, paper-imagenet, photographs, quick, a YAML file, or auto, which picks
-            by the data.
-        task: classification, detection, multilabel or regression; auto does what the data's targets ask for.
+        recipe: detection, finetune, paper-cifar, paper-imagenet, photographs, quick, recognition, a YAML file, or auto,
+            which picks by the data.
+        task: classification, detection, multilabel, recognition or regression; auto does what the data's targets ask
+            for, which is never recognition: pictures of classes that are not trained on, told apart by how alike they
+            are.
         size: side of the network's input in pixels; by default what suits the pictures.
-        val_share: share of the training pictures to hold out for validation where the data has no such split.
+        val_share: share of the training pictures, or of the classes to recognise, to hold out for validation where the
+            data has no such split.
         folds: cross-validate: train as often as there are folds, each judged on pictures that it has not seen, and
             give the spread; the same command again goes on where it stopped.
         weights: to begin from: torchvision, torchvision:NAME, hf:OWNER/NAME, https://...#sha256=HASH, a run's folder,

@@ -144,7 +144,8 @@ class Data:
         source: what was asked for.
         name: what to call it in a title.
         format: the kind of source, a module of `resnets.data.sources`.
-        task: what the targets ask for: "classification", "regression", "multilabel" or "detection".
+        task: what the targets ask for: "classification", "regression", "multilabel" or "detection"; or "recognition",
+            if asked for.
         classes: the names of the classes, the same in every split; of numbers, what each is called.
         splits: "train", "val" and "test", as far as they are there.
         channels: 1 if all pictures looked at are grey, else 3.
@@ -198,7 +199,7 @@ def open_dataset(
     none, a fifth of each class is held out for testing. `val_share` holds out that share of the training
     pictures of each class for validation; with `fold`, a number and how many there are, that part of the training and
     validation pictures is for validation, and there is no test split. What is held out is a function of `split_seed`
-    and the samples' names.
+    and the samples' names. With task "recognition" whole classes are held out, so that none is in two splits.
 
     Nothing is fetched from the network unless the source's name asks for it (`hf:...`, `cifar10`,
     `mnist`...).

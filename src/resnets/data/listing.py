@@ -37,6 +37,7 @@ class Listing:
         values: where each sample has numbers, or any number of classes (1 where it has one, 0 where not), those.
         many_classes: whether `values` are classes.
         objects: what is where in each picture, where the source says so; `values` count the objects of each class.
+        open_set: whether each class is in one split alone, so that what is judged are classes never trained on.
     """
 
     name: str
@@ -49,14 +50,15 @@ class Listing:
     values: Sequence[tuple[float, ...]] | None = None
     many_classes: bool = False
     objects: Sequence[Objects] | None = None
+    open_set: bool = False
 
     @property
     def task(self) -> str:
-        """What the targets ask for: "classification", "regression", "multilabel" or "detection"."""
+        """What the targets ask for: "classification", "recognition", "regression", "multilabel" or "detection"."""
         if self.objects is not None:
             return "detection"
         if self.values is None:
-            return "classification"
+            return "recognition" if self.open_set else "classification"
         return "multilabel" if self.many_classes else "regression"
 
     @property
@@ -72,6 +74,8 @@ class Listing:
         """
         if task in ("auto", self.task):
             return self
+        if task == "recognition" and self.values is None:
+            return replace(self, open_set=True)
         if task == "regression" and self.many_classes:
             return replace(self, many_classes=False)
         if task == "regression" and self.objects is not None:

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from resnets.data.dataset import Dataset, UnreadablePictureError
-from resnets.data.order import balanced, permutation, shards
+from resnets.data.order import balanced, grouped, permutation, shards
 from resnets.data.reading import available_processors, for_each
 from resnets.data.transforms import Augmentation
 from resnets.data.views import joined, painted, random_view, training_windows
@@ -115,6 +115,8 @@ class Loader:
             than two pictures for a process. False: the data set's order, every picture once.
         balanced: of training, equally many pictures of each class in an epoch; see `order.balanced`. A batch's
             `indices` are then numbers of draws.
+        per_class: of training, pictures of each class in a batch, which holds as many classes as have room; see
+            `order.grouped`. 0 for batches at random.
         rank, world_size: this process and how many there are; see `order.shards` for who gets what.
         workers: processes (or threads, from memory) that decode; by default one a processor.
         memory_limit: bytes.
@@ -128,6 +130,7 @@ class Loader:
         *,
         shuffle: bool,
         balanced: bool = False,
+        per_class: int = 0,
         augmentation: Augmentation | None = None,
         seed: int = 0,
         rank: int = 0,
@@ -138,6 +141,7 @@ class Loader:
         self.dataset = dataset
         self.shuffle = shuffle
         self.balanced = balanced
+        self.per_class = per_class
         self.batch_size = batch_size
         self.seed = seed
         self.rank = rank
@@ -178,6 +182,8 @@ class Loader:
         order = permutation(self.seed, epoch, count) if self.shuffle else torch.arange(count)
         if self.balanced:
             order = balanced(self.seed, epoch, self.dataset.targets)
+        if self.per_class:
+            order = grouped(self.seed, epoch, self.dataset.targets, self.batch_size, self.per_class)
         steps = shards(order, self.batch_size, self.rank, self.world_size)[start_step : len(self)]
         for images, indices in self._from_memory(epoch, steps) if self.in_memory else self._decoded(epoch, steps):
             objects = self._views.objects(epoch, indices)

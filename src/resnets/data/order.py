@@ -56,6 +56,53 @@ def balanced(seed: int, epoch: int, targets: Tensor) -> Tensor:
     return torch.cat(draws)[permutation(seed, epoch, total)]
 
 
+def grouped(seed: int, epoch: int, targets: Tensor, batch_size: int, per_class: int) -> Tensor:
+    """As many draws as there are samples, each batch of them P classes with K = `per_class` samples each, (N,) int64.
+
+    P is batch_size / K (arXiv:1703.07737, section 2). In an epoch every class comes equally often to within once, in an
+    order that changes; of a class, every sample comes once before any comes again, but for the few that do not fill a
+    group of K. The last group is cut short where K does not divide N. A draw is the sample's number plus a multiple of
+    N, another for each of the sample's draws, as those of `balanced`.
+
+    Raises:
+        ValueError: if K does not divide the batch, or there are fewer than P classes.
+    """
+    total, labels = len(targets), targets.unique().tolist()
+    wanted, rest = divmod(batch_size, per_class)
+    if rest or not 1 <= wanted <= len(labels):
+        raise ValueError(
+            f"a batch of {batch_size} cannot hold {per_class} pictures of each of {batch_size / per_class:g} classes; "
+            f"there are {len(labels)} classes to train on: choose a batch_size that is a multiple of per_class, "
+            f"{len(labels) * per_class} at most"
+        )
+    turns = _turns(seed, epoch, len(labels), -(-total // per_class), wanted)
+    groups = torch.empty(len(turns), per_class, dtype=torch.int64)
+    for number, places in enumerate(turns.argsort(stable=True).split(turns.bincount(minlength=len(labels)).tolist())):
+        if not len(places):
+            continue
+        members = (targets == labels[number]).nonzero().flatten()
+        repeats = -(-per_class // len(members))  # of a class smaller than K, within one group
+        in_round = len(members) // per_class or 1
+        own_seed = hashed(seed, f"groups {epoch} of class {labels[number]}")
+        rounds = []
+        for r in range(-(-len(places) // in_round)):
+            shuffled = members[permutation(own_seed, r, len(members))]
+            draws = torch.cat([shuffled + total * (r * repeats + repeat) for repeat in range(repeats)])
+            rounds.append(draws[: in_round * per_class].view(in_round, per_class))
+        groups[places] = torch.cat(rounds)[: len(places)]
+    return groups.flatten()[:total]
+
+
+def _turns(seed: int, epoch: int, classes: int, count: int, wanted: int) -> Tensor:
+    """The class of each of `count` groups, no class twice among `wanted` from a batch's first on."""
+    turns: list[int] = []
+    for r in range(-(-count // classes)):
+        begun = set(turns[len(turns) - len(turns) % wanted :])
+        shuffled = permutation(hashed(seed, f"classes {epoch}"), r, classes).tolist()
+        turns += [c for c in shuffled if c not in begun] + [c for c in shuffled if c in begun]
+    return torch.tensor(turns[:count])
+
+
 def hashed(seed: int, text: str) -> int:
     """A 64-bit number from a seed and a name, for choices that must not depend on how names are ordered."""
     return int.from_bytes(hashlib.blake2b(f"{seed}/{text}".encode(), digest_size=8).digest(), "big")

@@ -25,6 +25,8 @@ OBJECTS_SHORTER_SIDE = 480
 OBJECTS_LONGER_SIDE = 640
 OBJECTS_MULTIPLE = 32
 """The stride of a residual network's last stage, of which a detector's input is a multiple."""
+RECOGNITION_SIZE = 112
+"""Side of the pictures that are recognised, unless they are smaller (arXiv:1801.07698, section 3.1)."""
 
 _SMALL_PICTURES, _PHOTOGRAPHS = 5_000, 1_000  # how many are read for the mean and the standard deviation
 _HEADERS_READ = 256
@@ -42,9 +44,10 @@ def preprocessing_for(
     pixels) and all of it is seen; otherwise the input is 224 x 224, the centre 7/8 of the picture (arXiv:1512.03385,
     sec. 3.4).
     A `size` that is asked for, height and width, replaces either; above 64 pixels the centre 7/8 is seen,
-    else all. Of a regression's pictures all is always seen, and where they have one size a single number is that of
-    the shorter side. Mean and standard deviation are those of training pictures as evaluation views them (a fixed
-    choice, 5,000 at most where they are small, otherwise 1,000), rounded to 4 decimals.
+    else all. Of a regression's pictures, and of those to recognise, all is always seen, and where they have one size a
+    single number is that of the shorter side; to recognise, it is 112 unless given, or less where the pictures are.
+    Mean and standard deviation are those of training pictures as evaluation views them (a fixed choice, 5,000 at most
+    where they are small, otherwise 1,000), rounded to 4 decimals.
 
     Pictures whose objects are looked for are seen whole, whatever their shape ("contain"). Where they have one size, a
     single number is that of the shorter side, 480 unless given or less; otherwise the input is a square of 640 pixels.
@@ -62,8 +65,11 @@ def preprocessing_for(
         own_size = (2 * own_size[0], 2 * own_size[1])
     if data.task == "detection":
         return _of_objects(data, common, size, channels or data.channels, like)
-    whole = data.task == "regression"
-    side = size if isinstance(size, int) else PHOTOGRAPH_SIZE
+    whole = data.task in ("regression", "recognition")
+    usual = PHOTOGRAPH_SIZE
+    if data.task == "recognition":
+        usual = min(RECOGNITION_SIZE, *(common or ()))
+    side = size if isinstance(size, int) else usual
     shape_of_side = _in_proportion(side, common) if whole and common is not None else (side, side)
     wanted = shape_of_side if isinstance(size, int) else size
     shape = wanted or own_size or shape_of_side

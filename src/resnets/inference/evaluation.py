@@ -146,14 +146,15 @@ def evaluate(
         views: of `Predictor`, whose answers are averaged.
 
     Raises:
-        ValueError: if the data's classes are not the card's, there is no such split, or too much is unreadable.
+        ValueError: if the data's classes are not the card's (but to recognise any will do), there is no such split, or
+            too much is unreadable.
     """
     runs = [run] if isinstance(run, (str, Path)) else list(run)
     options: dict[str, Any] = {"engine": engine, "precision": precision, "exact": True, "views": views}
     predictors = [Predictor(each, device, **options) for each in runs]
     predictor, card = predictors[0], predictors[0].card
     data, dataset = _chosen_split(card, source, split)
-    if data.classes != card.classes:
+    if data.classes != card.classes and not predictor.task.embeds:
         raise ValueError(_difference(data.classes, card.classes, str(runs[0])))
     data = readable(replace(data, splits={dataset.split: dataset}), max_unreadable)
     for picture in data.unreadable:

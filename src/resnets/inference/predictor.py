@@ -58,6 +58,7 @@ class Prediction:
         masks: of each object, where the network tells them, how likely each of 28 x 28 cells of its box is its own; see
             `tasks.detection.pasted`.
         size: height and width of the picture in which objects were looked for.
+        embedding: where it recognises, numbers of length 1, whose products with another's say how alike they are.
         error: why the picture could not be read; there is no answer then.
     """
 
@@ -68,6 +69,7 @@ class Prediction:
     boxes: tuple[tuple[float, ...], ...] = ()
     masks: Tensor | None = None
     size: tuple[int, int] | None = None
+    embedding: tuple[float, ...] = ()
     error: str | None = None
 
 

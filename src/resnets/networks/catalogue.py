@@ -25,6 +25,7 @@ from resnets.networks.detector import (
     detector_architecture,
 )
 from resnets.networks.efficientnet import EfficientNet, EfficientNetArchitecture
+from resnets.networks.iresnet import IResNet, IResNetArchitecture
 from resnets.networks.preresnet import PreactivationResNet
 from resnets.networks.resnet import ResidualNetwork, ResNet
 from resnets.networks.vgg import VGG, VGGArchitecture
@@ -45,6 +46,7 @@ FAMILIES: dict[type[Declaration], Callable[[Any], Any]] = {
     VGGArchitecture: VGG,
     DenseNetArchitecture: DenseNet,
     EfficientNetArchitecture: EfficientNet,
+    IResNetArchitecture: IResNet,
     DetectorArchitecture: detector,
 }
 """The declaration of each family, and what builds a network from it."""
@@ -58,6 +60,7 @@ RESNET_D = "arXiv:1812.01187"
 VGG_PAPER = "arXiv:1409.1556"
 DENSE = "arXiv:1608.06993"
 EFFICIENT = "arXiv:1905.11946"
+ARCFACE = "arXiv:1801.07698"
 
 R18 = Architecture(depths=(2, 2, 2, 2), block="basic", source=RESNET)
 R34 = replace(R18, depths=(3, 4, 6, 3))
@@ -71,6 +74,7 @@ VGG16 = replace(VGG11, depths=(2, 2, 3, 3, 3))
 VGG19 = replace(VGG11, depths=(2, 2, 4, 4, 4))
 DENSE121 = DenseNetArchitecture(depths=(6, 12, 24, 16), source=DENSE)
 B0 = EfficientNetArchitecture(source=EFFICIENT)
+I18 = IResNetArchitecture(depths=(2, 2, 2, 2), source=ARCFACE)
 
 
 def preactivated(network: Architecture) -> Architecture:
@@ -197,6 +201,10 @@ CATALOGUE: dict[str, Declaration] = {
     "efficientnet_b2": replace(B0, width=1.1, depth=1.2, dropout=0.3),
     "efficientnet_b3": replace(B0, width=1.2, depth=1.4, dropout=0.3),
     "efficientnet_b4": replace(B0, width=1.4, depth=1.8, dropout=0.4),
+    "iresnet18": I18,
+    "iresnet34": replace(I18, depths=(3, 4, 6, 3)),
+    "iresnet50": replace(I18, depths=(3, 4, 14, 3)),
+    "iresnet100": replace(I18, depths=(3, 13, 30, 3)),
 }
 
 PATTERNS: dict[str, Callable[..., Declaration]] = {

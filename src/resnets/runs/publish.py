@@ -29,7 +29,8 @@ TEMPLATE = Path(str(resources.files(__package__))) / "readme.md"
 def publish(run: Run, folder: Path, name: str, license: str = "unknown", half: bool = False) -> None:
     """Write a repository: weights, card, `config.json` as timm reads it, and README.md.
 
-    The folder is a run still: whoever has it predicts with it, or begins a training from it.
+    The folder is a run still: whoever has it predicts with it, or begins a training from it. A network that recognises
+    has no need of the names of whom or what it was trained on; they are left out.
 
     Args:
         run: finished.
@@ -43,6 +44,8 @@ def publish(run: Run, folder: Path, name: str, license: str = "unknown", half: b
         FileExistsError: if there is something in the folder.
     """
     card = run.card()
+    if task_class(card.task).embeds:
+        card = replace(card, classes=(), data={**card.data, "left_out": {}})
     tensors = run.network().state_dict()
     if folder.exists() and any(folder.iterdir()):
         raise FileExistsError(f"{folder} is not empty; publish into a new folder")
@@ -73,7 +76,9 @@ def timm_name(card: Card) -> str | None:
 def config(card: Card) -> dict[str, Any]:
     """What timm's `create_model("hf-hub:...")` reads; for a network that timm does not read, who can."""
     name, seen = timm_name(card), card.preprocessing
-    common = {"num_classes": len(card.classes), "label_names": list(card.classes)}
+    common: dict[str, Any] = {"num_classes": declaration_from_dict(card.architecture).num_classes}
+    if not task_class(card.task).embeds:
+        common |= {"label_names": list(card.classes)}
     if name is None:
         return {"library_name": "resnets", "model": card.model, **common}
     network = build(declaration_from_dict(card.architecture))

@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any, ClassVar, Protocol
 
-from torch import Tensor
+from torch import Tensor, nn
 
+from resnets.layers.margins import Margin
 from resnets.types import Batch
 
 
@@ -33,8 +34,8 @@ class Evaluation(Protocol):
         """What `resnets evaluate --json` prints besides run and split."""
 
 
-class Task(Protocol):
-    """What is asked of a network.
+class Task:
+    """What is asked of a network. A task's class inherits it, and defines what has no default here.
 
     Attributes:
         name: the module's.
@@ -44,41 +45,60 @@ class Task(Protocol):
         aim: the metric by which one epoch's weights are better than another's, and 1 if more of it is better, -1 if
             less is.
         options: of the loss, keyword arguments of the class.
+        embeds: whether a network gives embeddings, whatever the classes are, rather than a number for each class.
     """
 
     name: ClassVar[str]
     formats: ClassVar[dict[str, tuple[str, str]]]
     score: ClassVar[str]
     aim: ClassVar[tuple[str, int]]
-    options: ClassVar[tuple[str, ...]]
+    options: ClassVar[tuple[str, ...]] = ()
+    embeds: ClassVar[bool] = False
 
     @staticmethod
     def settings_of(targets: Tensor) -> dict[str, Any]:
         """What has to be known of the training targets before there is a loss; it goes into the card."""
+        return {}
+
+    def for_training(self, network: nn.Module) -> nn.Module:
+        """What is trained: the network, or one around it, as `module`, with what is not needed afterwards."""
+        return network
 
     def fit(self, outputs: Tensor, targets: Any) -> dict[str, Any]:
         """Settings that turn outputs into better answers, chosen on a split that the network was not trained on."""
+        return {}
 
     def inputs(self, batch: Batch) -> tuple[Any, ...]:
         """What the network is called with in training: the pictures, and what else it has to know of them."""
+        return (batch.images,)
 
     def loss(self, outputs: Any, batch: Batch) -> Tensor:
         """The mean loss of a batch, (), from what the network gives in training."""
+        raise NotImplementedError
 
     def scored(self, outputs: Any, batch: Batch) -> Tensor:
         """The sum of the score over the pictures of a batch, (); not a number where training does not count it."""
+        raise NotImplementedError
 
     def answers(self, outputs: Tensor) -> Tensor:
         """What the outputs (N, ...) say, one row a picture."""
+        raise NotImplementedError
 
     def outputs_for(self, answers: Tensor) -> Tensor:
-        """Outputs whose answers are these, which may be means of several networks' or views' answers."""
+        """Outputs whose answers are these, which may be means of several networks' or views' answers.
+
+        Raises:
+            ValueError: if the task's answers have no mean.
+        """
+        raise ValueError(f"answers of {self.name} cannot be averaged; name one run and no views")
 
     def prediction(self, answer: Tensor, top: int | None) -> dict[str, Any]:
         """One row of `answers` in the fields of a `Prediction`."""
+        raise NotImplementedError
 
     def evaluation(self, split: str, outputs: Tensor, targets: Any, names: Sequence[str]) -> Evaluation:
         """Judge the outputs for a whole split, whose targets are a tensor, or the objects of each picture."""
+        raise NotImplementedError
 
 
 def task_class(name: str) -> Any:
@@ -102,16 +122,22 @@ def create_task(
     class_weights: Tensor | None = None,
     asymmetric: bool = False,
     huber: float = 0.0,
+    margin: Margin = "",
+    margin_size: float = 0.0,
+    logit_scale: float = 0.0,
+    embedding: int = 0,
 ) -> Task:
-    """A task for networks whose outputs are `classes`.
+    """A task for networks whose outputs are `classes`, or embeddings of their pictures.
 
     Args:
         name: a module of this package.
-        classes: what the outputs are called.
+        classes: what the outputs are called, or the classes of the data.
         settings: what `settings_of` gave for the training targets, and `fit` for the validation split.
         label_smoothing, class_weights: of a loss over single classes.
         asymmetric: of a loss over any number of classes.
         huber: of a loss over numbers.
+        margin, margin_size, logit_scale: of a loss over the cosines of embeddings.
+        embedding: numbers of an embedding.
 
     Raises:
         ValueError: if there is no such task, or it has no use for an argument.
@@ -121,6 +147,10 @@ def create_task(
         "class_weights": class_weights,
         "asymmetric": asymmetric,
         "huber": huber,
+        "margin": margin,
+        "margin_size": margin_size,
+        "logit_scale": logit_scale,
+        "embedding": embedding,
     }
     asked = {option: value for option, value in options.items() if isinstance(value, Tensor) or value}
     kind = task_class(name)

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics.functional.classification import multiclass_accuracy, multiclass_calibration_error
 
+from resnets.tasks import Task
 from resnets.types import Batch
 
 CALIBRATION_BINS = 15
@@ -61,7 +62,7 @@ class Evaluation:
         return {name: hits.float().mean().item() if len(hits) else None for name, hits in of_class.items()}
 
 
-class Classification:
+class Classification(Task):
     """Cross-entropy training and its metrics.
 
     Args:
@@ -109,10 +110,6 @@ class Classification:
         temperature = fit_temperature(outputs, targets)
         probabilities = (outputs.float() / temperature).softmax(1)
         return {"temperature": temperature, "conformal": conformal_levels(probabilities, targets)}
-
-    def inputs(self, batch: Batch) -> tuple[Any, ...]:
-        """The pictures."""
-        return (batch.images,)
 
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Mean cross-entropy of (N, K) logits; targets are class numbers (N,) or class shares (N, K)."""

@@ -16,6 +16,7 @@ from torchvision.models.detection.roi_heads import paste_masks_in_image
 from torchvision.ops import box_iou
 
 from resnets.data.windows import masks
+from resnets.tasks import Task
 from resnets.types import Batch, Objects
 
 THRESHOLD = 0.5
@@ -94,7 +95,7 @@ class Evaluation:
         return {"metrics": self.metrics, "per_class": per_class}
 
 
-class Detection:
+class Detection(Task):
     """A detector's losses and COCO's metrics.
 
     Args:
@@ -111,7 +112,6 @@ class Detection:
     }
     score = "map50"
     aim: ClassVar[tuple[str, int]] = ("map", 1)
-    options: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, classes: Sequence[str], settings: Mapping[str, Any] | None = None) -> None:
         if not classes:

@@ -16,6 +16,7 @@ from sklearn.metrics import average_precision_score, precision_recall_curve
 from torch import Tensor
 from torch.nn import functional as F
 
+from resnets.tasks import Task
 from resnets.types import Batch
 
 THRESHOLD = 0.5
@@ -87,7 +88,7 @@ class Evaluation:
         return {"metrics": self.metrics, "per_class": {name: vars(scores) for name, scores in self.each.items()}}
 
 
-class Multilabel:
+class Multilabel(Task):
     """Binary cross-entropy of each class, and metrics over all thresholds and at those that are set.
 
     Args:
@@ -123,10 +124,6 @@ class Multilabel:
         probabilities = self.answers(outputs).numpy()
         thresholds = [best_threshold(probabilities[:, k], targets[:, k].numpy()) for k in range(len(self.classes))]
         return {"thresholds": thresholds}
-
-    def inputs(self, batch: Batch) -> tuple[Any, ...]:
-        """The pictures."""
-        return (batch.images,)
 
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Mean over pictures and classes of the cross-entropy of (N, K) logits, or of the asymmetric loss."""

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics.functional.regression import mean_absolute_error, mean_squared_error, r2_score
 
+from resnets.tasks import Task
 from resnets.types import Batch
 
 
@@ -53,7 +54,7 @@ class Evaluation:
         return {"metrics": self.metrics, "per_output": self.each}
 
 
-class Regression:
+class Regression(Task):
     """Mean squared error of standardised targets, and metrics in the targets' own units.
 
     Args:
@@ -85,17 +86,9 @@ class Regression:
         std = targets.double().std(0, correction=0)
         return {"mean": targets.double().mean(0).tolist(), "std": torch.where(std > 0, std, 1.0).tolist()}
 
-    def fit(self, outputs: Tensor, targets: Tensor) -> dict[str, Any]:
-        """Nothing is to be chosen."""
-        return {}
-
     def standardised(self, targets: Tensor) -> Tensor:
         """(targets - mean) / std, on their device."""
         return (targets - self.mean.to(targets.device)) / self.std.to(targets.device)
-
-    def inputs(self, batch: Batch) -> tuple[Any, ...]:
-        """The pictures."""
-        return (batch.images,)
 
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Mean squared or Huber's error of (N, T) outputs from the standardised targets."""

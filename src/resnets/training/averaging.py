@@ -40,5 +40,5 @@ def share_statistics(network: nn.Module, fabric: Fabric) -> None:
     What is frozen, in evaluation mode, is the same in all of them and stays as it is.
     """
     for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d) and module.training and module.running_mean is not None:
+        if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)) and module.training and module.running_mean is not None:
             fabric.all_reduce([module.running_mean, module.running_var])  # in place

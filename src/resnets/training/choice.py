@@ -46,9 +46,14 @@ class Choice:
 
 
 def choose_model(preprocessing: Preprocessing, task: str = "classification") -> tuple[str, str]:
-    """CIFAR's ResNet-20 for pictures of up to 64 pixels a side, ResNet-18 for larger ones; and the reason."""
+    """CIFAR's ResNet-20 for pictures of up to 64 pixels a side, ResNet-18 for larger ones; and the reason.
+
+    To recognise larger ones it is ArcFace's variant, to find objects a detector.
+    """
     if task == "detection":
         return f"{DETECTOR}_resnet18", "objects are to be found"
+    if task == "recognition" and max(preprocessing.size) > SMALL:
+        return "iresnet18", f"pictures of more than {SMALL} pixels a side to recognise"
     if max(preprocessing.size) <= SMALL:
         return "resnet20", f"pictures of at most {SMALL} pixels a side"
     return "resnet18", f"pictures of more than {SMALL} pixels a side"
@@ -85,6 +90,8 @@ def choose_recipe(
             f"{len(targets):,} pictures: enough for {ENOUGH_STEPS_OF_DETECTION:,} steps",
             epochs=max(choice.recipe.epochs, -(-ENOUGH_STEPS_OF_DETECTION * choice.recipe.batch_size // len(targets))),
         )
+    if task == "recognition":
+        return recipe_of_recognition(targets)
     pictures, classes = len(targets), task == "classification"
     small = max(preprocessing.size) <= SMALL
     kind = "pictures of at most 64 pixels a side" if small else "photographs"
@@ -109,6 +116,19 @@ def choose_recipe(
     if not classes:
         choice = choice.but(f"{task} has no single class to fit or smooth", head_first=False, label_smoothing=0.0)
     return suited_to_classes(choice, targets, classes_kept) if fine_tuned and classes else choice
+
+
+def recipe_of_recognition(targets: Tensor) -> Choice:
+    """`recognition`, with no more classes in a batch than there are, and epochs enough for 1,500 steps, 200 at most."""
+    choice = Choice(load_recipe("recognition"), {"recipe": "recognition, because pictures are to be recognised"})
+    recipe, classes = choice.recipe, len(targets.unique())
+    room = classes * recipe.per_class
+    if room < recipe.batch_size:
+        reason = f"{recipe.per_class} pictures of each of {classes} classes, with a rate in proportion"
+        choice = choice.but(reason, batch_size=room, lr=recipe.lr * room / recipe.batch_size)
+    epochs = max(recipe.epochs, min(MOST_EPOCHS, -(-ENOUGH_STEPS * choice.recipe.batch_size // len(targets))))
+    choice = choice.but(f"enough for {ENOUGH_STEPS:,} steps, {MOST_EPOCHS} at most", epochs=epochs)
+    return choice.but("ten times in all", evaluate_every=max(1, epochs // 10))
 
 
 def sized(choice: Choice, pictures: int, small: bool, fine_tuned: bool) -> Choice:

@@ -92,6 +92,8 @@ def class_sizes(job: Job) -> tuple[int, int]:
     if targets.is_floating_point():
         return 1, 1
     counts = targets.bincount(minlength=len(job.card.classes))
+    if job.task.embeds:  # other classes are there to be judged on
+        counts = counts[counts > 0]
     return int(counts.min()), int(counts.max())
 
 

@@ -57,7 +57,7 @@ def freeze(network: Network, stages: Iterable[str], norms: bool = False) -> None
                 module.eval().requires_grad_(False)
     if norms:
         for module in network.modules():
-            if isinstance(module, nn.BatchNorm2d):
+            if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
                 module.eval().requires_grad_(False)
 
 

@@ -132,18 +132,33 @@ def create_job(
         ValueError: if the weights to begin from do not fit.
     """
     recipe = recipe_of(card)
+    if (recipe.balance or recipe.per_class) and card.task not in ("classification", "recognition"):
+        raise ValueError(f"balance and per_class even out single classes, and {card.task} has none; leave them out")
+    task = create_task(
+        card.task,
+        card.classes,
+        card.settings,
+        label_smoothing=recipe.label_smoothing,
+        class_weights=inverse_class_sizes(data.splits["train"].targets) if recipe.balance == "loss" else None,
+        asymmetric=recipe.asymmetric,
+        huber=recipe.huber,
+        margin=recipe.margin,
+        margin_size=recipe.margin_size,
+        logit_scale=recipe.logit_scale,
+        embedding=recipe.embedding,
+    )
     torch.manual_seed(recipe.seed)
     network = build(declaration_from_dict(card.architecture)).to(memory_format=torch.channels_last)
     account = None
     if weights is not None:
-        account = load_weights(network, weights.tensors, weights.origin, card.classes, weights.classes)
+        classes = None if task.embeds else card.classes
+        account = load_weights(network, weights.tensors, weights.origin, classes, weights.classes)
         card = replace(card, provenance={**card.provenance, "weights_account": dict(account.rows())})
-    if recipe.balance and card.task != "classification":
-        raise ValueError(f"balance evens out single classes, and {card.task} has none; leave it out")
+    if task.embeds:
+        check_embedding(recipe)
     if recipe.cutmix and card.task == "regression":
         raise ValueError("cutmix would mix numbers by areas, which mean nothing to them; use mixup, or leave it out")
     check_augmentation(recipe, card.task)
-    class_weights = inverse_class_sizes(data.splits["train"].targets) if recipe.balance == "loss" else None
     logger = card.provenance["logger"] if fabric.is_global_zero else None
     if card.provenance.get("memory") == "low":
         compute_again(network)
@@ -160,7 +175,10 @@ def create_job(
     if recipe.optimizer == "muon" and isinstance(fabric.strategy, FSDPStrategy):
         raise ValueError("optimizer muon needs whole matrices, which strategy fsdp takes apart; use ddp, or sgd")
     freeze(network, () if recipe.unfreeze_every else frozen, recipe.freeze_norm)
-    wrapped, optimiser = fabric.setup(network, create_optimiser(network, recipe, rate_scales(network, recipe)))
+    trained, rates = task.for_training(network), rate_scales(network, recipe)
+    if trained is not network:
+        rates = {f"module.{name}": rate for name, rate in rates.items()}
+    wrapped, optimiser = fabric.setup(trained, create_optimiser(trained, recipe, rates))
 
     loaders = {
         split: Loader(
@@ -169,6 +187,7 @@ def create_job(
             recipe.batch_size if split == "train" else usual_batch(dataset),
             shuffle=split == "train",
             balanced=split == "train" and recipe.balance == "sampling",
+            per_class=recipe.per_class if split == "train" else 0,
             augmentation=recipe if split == "train" else None,
             seed=recipe.seed,
             rank=fabric.global_rank,
@@ -182,15 +201,7 @@ def create_job(
         run=run,
         card=card,
         recipe=recipe,
-        task=create_task(
-            card.task,
-            card.classes,
-            card.settings,
-            label_smoothing=recipe.label_smoothing,
-            class_weights=class_weights,
-            asymmetric=recipe.asymmetric,
-            huber=recipe.huber,
-        ),
+        task=task,
         network=wrapped,
         average=average,
         optimiser=optimiser,
@@ -215,6 +226,15 @@ def check_augmentation(recipe: Recipe, task: str) -> None:
             )
     elif recipe.mosaic or tuple(recipe.zoom) != (1.0, 1.0):
         raise ValueError(f"zoom and mosaic are of detection, and the task is {task}; leave them out, or use scale")
+
+
+def check_embedding(recipe: Recipe) -> None:
+    """Raise ValueError for what a recipe wants and a network that gives embeddings has no use for."""
+    if useless := [name for name in ("mixup", "cutmix", "head_only", "head_first") if getattr(recipe, name)]:
+        raise ValueError(
+            "recognition compares pictures of single classes and keeps no classifier, so it has no use for "
+            f"{', '.join(useless)}; leave it out"
+        )
 
 
 def inverse_class_sizes(targets: Tensor) -> Tensor:

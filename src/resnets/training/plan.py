@@ -14,6 +14,7 @@ from typing import Any
 
 from resnets.data.dataset import Data
 from resnets.data.statistics import preprocessing_for
+from resnets.layers.margins import EMBEDDING
 from resnets.networks.catalogue import DETECTORS, FAMILIES, architecture, declaration_from_dict
 from resnets.networks.declaration import Declaration
 from resnets.networks.detector import DetectorArchitecture
@@ -99,6 +100,8 @@ def plan(
     else:
         choice = Choice(load_recipe(recipe))
     chosen = changed(choice.recipe, changes)
+    if task_class(data.task).embeds:
+        declaration = replace(declaration, num_classes=chosen.embedding or EMBEDDING)
     reasons = {name: reason for name, reason in reasons.items() if name not in changes}
     if chosen.patience and "val" not in data.splits:
         raise ValueError(

@@ -38,7 +38,7 @@ def find_rate(job: Job) -> float:
     Raises:
         FloatingPointError: if the loss falls at no rate.
     """
-    parts: dict[str, Any] = {"network": job.bare_network, "optimiser": job.optimiser, "average": job.average}
+    parts: dict[str, Any] = {"network": job.network, "optimiser": job.optimiser, "average": job.average}
     before = {name: deepcopy(part.state_dict()) for name, part in parts.items() if part is not None}
     if job.recipe.head_first:
         logits_layer(job.bare_network).reset_parameters()

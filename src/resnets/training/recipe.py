@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 import yaml
 
 from resnets.data.transforms import Augmentation
+from resnets.layers.margins import Margin
 
 Optimizer = Literal["sgd", "adamw", "muon"]
 Schedule = Literal["step", "cosine", "linear"]
@@ -45,6 +46,11 @@ class Recipe(Augmentation):
             many classes that a picture does not have less than the few that it has.
         huber: of numbers, Huber's loss, linear beyond so many standard deviations of the training targets, so that a
             few wrong ones do not rule; 0.5 is a start, 0 for squared errors.
+        margin: of recognition, how the classes are kept apart: "arcface", "cosface" or "softmax", which has no margin
+            (arXiv:1801.07698); "" is "arcface".
+        margin_size: the margin, of "arcface" an angle in radians; 0 for that of its paper, 0.5 and 0.35.
+        logit_scale: by what cosines are multiplied to become logits; 0 for the papers' 64.
+        embedding: numbers that the network gives for a picture to recognise; 0 for 512.
         ema: decay of the exponential moving average of the weights; 0 for none. Where there is one, it is
             what is evaluated and kept.
         recompute_bn: replace batch norm's running statistics at the end by those of all training pictures, cropped
@@ -54,6 +60,8 @@ class Recipe(Augmentation):
             the loss) after which training stops, the best weights being kept; 0 for never. It needs a validation split.
         balance: "sampling" takes equally many pictures of each class in every epoch, repeating those of small classes;
             "loss" counts each picture in inverse proportion to its class's size; "" takes all alike.
+        per_class: pictures of each class in a batch, which then holds batch_size / per_class classes (arXiv:1703.07737,
+            section 2); 0 for batches at random.
         freeze: the last stage that keeps its weights and batch-norm statistics, such as "layer2"; "all" for every
             stage, so that the classifier alone learns; "all-but-last"; "" for none.
         unfreeze_every: epochs after which one frozen stage more, the last first, begins to learn; 0 for never.
@@ -86,11 +94,16 @@ class Recipe(Augmentation):
     label_smoothing: float = 0.0
     asymmetric: bool = False
     huber: float = 0.0
+    margin: Margin = ""
+    margin_size: float = 0.0
+    logit_scale: float = 0.0
+    embedding: int = 0
     ema: float = 0.0
     recompute_bn: bool = False
     evaluate_every: int = 1
     patience: int = 0
     balance: Balance = ""
+    per_class: int = 0
     freeze: str = ""
     unfreeze_every: int = 0
     head_only: HeadOnly = ""
@@ -107,13 +120,15 @@ class Recipe(Augmentation):
             "schedule": Schedule,
             "head_only": HeadOnly,
             "balance": Balance,
+            "margin": Margin,
         }.items():
             if getattr(self, name) not in get_args(kind):
                 raise ValueError(f"{name} must be one of {', '.join(get_args(kind))}, not {getattr(self, name)!r}")
         for name in ("epochs", "batch_size", "evaluate_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("steps", "weight_decay", "clip_norm", "huber", "patience", "unfreeze_every", "seed"):
+        not_negative = ("steps", "weight_decay", "clip_norm", "huber", "patience", "unfreeze_every", "seed")
+        for name in (*not_negative, "margin_size", "logit_scale", "embedding", "per_class"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, it is {getattr(self, name)}")
         for name in ("momentum", "label_smoothing", "ema", "warmup"):
@@ -136,9 +151,17 @@ class Recipe(Augmentation):
                 "steps",
                 "find_lr",
                 "balance",
+                "per_class",
             )
             if without_effect := [name for name in others if getattr(self, name)]:
                 raise ValueError(f"{', '.join(without_effect)} would do nothing with head_only; leave it out")
+        if self.per_class and (self.balance or self.batch_size % self.per_class):
+            raise ValueError(
+                f"per_class={self.per_class} needs a batch_size that is a multiple of it, not {self.batch_size}, and "
+                "evens out the classes itself: leave balance out"
+            )
+        if self.margin == "softmax" and self.margin_size:
+            raise ValueError("margin softmax has no margin_size; leave it out, or use arcface or cosface")
         if self.recompute_bn and (self.freeze or self.freeze_norm):
             raise ValueError("recompute_bn would change the batch norm that freeze and freeze_norm keep; choose one")
         if self.lr <= 0:
