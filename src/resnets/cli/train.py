@@ -10,6 +10,7 @@ from rich.console import Console
 from resnets.data.dataset import open_dataset
 from resnets.networks.architecture import Architecture
 from resnets.networks.detector import DetectorArchitecture
+from resnets.networks.unet import UNetArchitecture
 from resnets.training import train as training
 from resnets.training.folds import cross_validate
 from resnets.training.plan import BY_DATA, initial_weights, plan
@@ -38,7 +39,7 @@ def train(
     workers: int | None = None,
     logger: str | None = None,
     print_config: bool = False,
-    **changes: Annotated[Any, Recipe, Architecture, DetectorArchitecture, BY_DATA],
+    **changes: Annotated[Any, Recipe, Architecture, DetectorArchitecture, UNetArchitecture, BY_DATA],
 ) -> None:
     """Train a network on a data set and write weights, card, metrics and report into a run's folder.
 
@@ -51,10 +52,11 @@ def train(
         run: the folder to write; by default runs/DATA-MODEL, numbered where that is taken.
         model: a name that `resnets models` lists; auto takes resnet20 for small pictures, resnet18 for larger ones. Of
             detectors, METHOD_NAME: fasterrcnn_resnet50_fpn, maskrcnn_..._fpn, retinanet_..._fpn, fcos_..._fpn,
-            yolo_resnet18.
-        recipe: detection, finetune, paper-cifar, paper-imagenet, photographs, quick, a YAML file, or auto, which picks
-            by the data.
-        task: classification, detection, multilabel or regression; auto does what the data's targets ask for.
+            yolo_resnet18. Of networks that make pictures, flow_unet_tiny, flow_unet_small or flow_unet_base.
+        recipe: detection, finetune, generation, paper-cifar, paper-imagenet, photographs, quick, a YAML file, or auto,
+            which picks by the data.
+        task: classification, detection, multilabel or regression; auto does what the data's targets ask for. generation
+            learns to make pictures of each class.
         size: side of the network's input in pixels; by default what suits the pictures.
         val_share: share of the training pictures to hold out for validation where the data has no such split.
         folds: cross-validate: train as often as there are folds, each judged on pictures that it has not seen, and

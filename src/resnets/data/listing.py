@@ -36,6 +36,7 @@ class Listing:
         classes: the classes in their own order, by default sorted by name; of numbers, what each is called.
         values: where each sample has numbers, or any number of classes (1 where it has one, 0 where not), those.
         many_classes: whether `values` are classes.
+        of_classes: what is asked where each picture has a single class: "classification" or "generation".
         objects: what is where in each picture, where the source says so; `values` count the objects of each class.
     """
 
@@ -49,14 +50,15 @@ class Listing:
     values: Sequence[tuple[float, ...]] | None = None
     many_classes: bool = False
     objects: Sequence[Objects] | None = None
+    of_classes: str = "classification"
 
     @property
     def task(self) -> str:
-        """What the targets ask for: "classification", "regression", "multilabel" or "detection"."""
+        """What the targets are for: "classification", "generation", "regression", "multilabel" or "detection"."""
         if self.objects is not None:
             return "detection"
         if self.values is None:
-            return "classification"
+            return self.of_classes
         return "multilabel" if self.many_classes else "regression"
 
     @property
@@ -72,6 +74,8 @@ class Listing:
         """
         if task in ("auto", self.task):
             return self
+        if task == "generation" and self.values is None:
+            return replace(self, of_classes=task)
         if task == "regression" and self.many_classes:
             return replace(self, many_classes=False)
         if task == "regression" and self.objects is not None:

@@ -43,7 +43,7 @@ def preprocessing_for(
     sec. 3.4).
     A `size` that is asked for, height and width, replaces either; above 64 pixels the centre 7/8 is seen,
     else all. Of a regression's pictures all is always seen, and where they have one size a single number is that of
-    the shorter side. Mean and standard deviation are those of training pictures as evaluation views them (a fixed
+    the shorter side. Pictures that are to be made are squares of 64 pixels where the data's are larger. Mean and standard deviation are those of training pictures as evaluation views them (a fixed
     choice, 5,000 at most where they are small, otherwise 1,000), rounded to 4 decimals.
 
     Pictures whose objects are looked for are seen whole, whatever their shape ("contain"). Where they have one size, a
@@ -62,9 +62,12 @@ def preprocessing_for(
         own_size = (2 * own_size[0], 2 * own_size[1])
     if data.task == "detection":
         return _of_objects(data, common, size, channels or data.channels, like)
-    whole = data.task == "regression"
-    side = size if isinstance(size, int) else PHOTOGRAPH_SIZE
-    shape_of_side = _in_proportion(side, common) if whole and common is not None else (side, side)
+    whole = data.task in ("regression", "generation")
+    usual = SMALL if data.task == "generation" else PHOTOGRAPH_SIZE
+    side = size if isinstance(size, int) else usual
+    shape_of_side = (side, side)
+    if data.task == "regression" and common is not None:
+        shape_of_side = _in_proportion(side, common)
     wanted = shape_of_side if isinstance(size, int) else size
     shape = wanted or own_size or shape_of_side
     crop = 1.0 if max(shape) <= SMALL or whole else PHOTOGRAPH_CROP

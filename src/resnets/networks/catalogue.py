@@ -1,7 +1,7 @@
 """Names of networks, each with its declaration and where it was published.
 
-To add a variant, add a line to `CATALOGUE`: tests, listing and profile go through it. CIFAR's families stand
-there with the depths of their papers; `architecture` understands their other depths too.
+To add a variant, add a line to `CATALOGUE`, or to `GENERATORS`: tests, listing and profile go through them. CIFAR's
+families stand there with the depths of their papers; `architecture` understands their other depths too.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from resnets.networks.architecture import Architecture, Declaration
 from resnets.networks.detector import METHODS, DetectorArchitecture, build_detector, detector_architecture
 from resnets.networks.preresnet import PreactivationResNet
 from resnets.networks.resnet import ResidualNetwork, ResNet
+from resnets.networks.unet import UNet, UNetArchitecture
 from resnets.networks.vgg import VGG, VGGArchitecture
 
 Network = ResidualNetwork | VGG
@@ -28,6 +29,7 @@ WIDE = "arXiv:1605.07146"
 SE = "arXiv:1709.01507"
 RESNET_D = "arXiv:1812.01187"
 VGG_PAPER = "arXiv:1409.1556"
+DDPM = "arXiv:2006.11239"
 
 R18 = Architecture(depths=(2, 2, 2, 2), block="basic", source=RESNET)
 R34 = replace(R18, depths=(3, 4, 6, 3))
@@ -136,6 +138,15 @@ CATALOGUE: dict[str, Declaration] = {
     "vgg19_bn": replace(VGG19, norm="batch"),
 }
 
+GENERATORS: dict[str, UNetArchitecture] = {
+    "flow_unet_tiny": UNetArchitecture(depths=(1, 1, 1), source=DDPM),
+    "flow_unet_small": UNetArchitecture(source=DDPM),
+    "flow_unet_base": UNetArchitecture(
+        depths=(3, 3, 3), widths=(128, 256, 256), attention=(2, 3), head_channels=64, source=DDPM
+    ),
+}
+"""Networks that make pictures; they are told the noise, the time and the class."""
+
 PATTERNS: dict[re.Pattern[str], Callable[..., Architecture]] = {
     re.compile(r"resnet(\d+)"): cifar,
     re.compile(r"plain(\d+)"): cifar_plain,
@@ -150,7 +161,7 @@ DETECTORS = re.compile(rf"({'|'.join(METHODS)})_(\w+?)(_fpn)?")
 
 
 def architecture(name: str) -> Declaration:
-    """The declaration of a name: the catalogue's, resnet{6n+2}, plain{6n+2}, preresnet{9n+2}, wrn{6n+4}_{k}.
+    """The declaration of a name: one of `list_models()`, resnet{6n+2}, plain{6n+2}, preresnet{9n+2}, wrn{6n+4}_{k}.
 
     Of a detector, a method before the name of its backbone: fasterrcnn_resnet50_fpn, yolo_resnet18.
 
@@ -159,6 +170,8 @@ def architecture(name: str) -> Declaration:
     """
     if name in CATALOGUE:
         return CATALOGUE[name]
+    if name in GENERATORS:
+        return GENERATORS[name]
     if match := DETECTORS.fullmatch(name):
         method, backbone, pyramid = match.groups()
         if method not in ("fasterrcnn", "yolo") and not pyramid:
@@ -170,15 +183,16 @@ def architecture(name: str) -> Declaration:
                 return declare(*map(int, match.groups()))
             except ValueError as error:
                 raise ValueError(f"there is no network named {name!r}: {error}") from None
-    longer = [known for known in CATALOGUE if known.startswith(name.lower())]
-    nearest = longer[:3] or get_close_matches(name.lower(), CATALOGUE, n=3)
+    names = list_models()
+    longer = [known for known in names if known.startswith(name.lower())]
+    nearest = longer[:3] or get_close_matches(name.lower(), names, n=3)
     hint = f"did you mean {' or '.join(nearest)}?" if nearest else "`resnets models` lists the names"
     raise ValueError(f"there is no network named {name!r}; {hint}")
 
 
 def list_models(pattern: str = "*") -> list[str]:
-    """The catalogue's names that match a shell pattern such as "resnet*"."""
-    return [name for name in CATALOGUE if fnmatchcase(name, pattern)]
+    """The names of classifiers, then of generators, that match a shell pattern such as "resnet*"."""
+    return [name for name in (*CATALOGUE, *GENERATORS) if fnmatchcase(name, pattern)]
 
 
 def build(declaration: Declaration) -> Any:
@@ -190,6 +204,8 @@ def build(declaration: Declaration) -> Any:
         return PreactivationResNet(declaration) if declaration.preactivation else ResNet(declaration)
     if isinstance(declaration, VGGArchitecture):
         return VGG(declaration)
+    if isinstance(declaration, UNetArchitecture):
+        return UNet(declaration)
     raise TypeError(f"no network is built from a {type(declaration).__name__}")
 
 
@@ -202,7 +218,7 @@ def declaration_from_dict(values: Mapping[str, Any]) -> Declaration:
     if values.get("family") == DetectorArchitecture.family:
         values = {**values, "backbone": declaration_from_dict(values["backbone"])}
         return DetectorArchitecture.from_dict(values)
-    families = {kind.family: kind for kind in (Architecture, VGGArchitecture)}
+    families = {kind.family: kind for kind in (Architecture, VGGArchitecture, UNetArchitecture)}
     if (family := values.get("family")) not in families:
         raise ValueError(f"there is no family of networks {family!r}; there are {', '.join(families)}")
     return families[family].from_dict(values)

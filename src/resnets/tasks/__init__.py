@@ -62,6 +62,9 @@ class Task(Protocol):
     def inputs(self, batch: Batch) -> tuple[Any, ...]:
         """What the network is called with in training: the pictures, and what else it has to know of them."""
 
+    def outputs(self, network: Any, batch: Batch) -> Tensor:
+        """What the network gives for prepared pictures that are to be judged or answered, (N, ...)."""
+
     def loss(self, outputs: Any, batch: Batch) -> Tensor:
         """The mean loss of a batch, (), from what the network gives in training."""
 
@@ -99,6 +102,8 @@ def create_task(
     class_weights: Tensor | None = None,
     asymmetric: bool = False,
     huber: float = 0.0,
+    logit_normal: float = 0.0,
+    class_dropout: float = 0.0,
 ) -> Task:
     """A task for networks whose outputs are `classes`.
 
@@ -109,6 +114,7 @@ def create_task(
         label_smoothing, class_weights: of a loss over single classes.
         asymmetric: of a loss over any number of classes.
         huber: of a loss over numbers.
+        logit_normal, class_dropout: of learning to make pictures.
 
     Raises:
         ValueError: if there is no such task, or it has no use for an argument.
@@ -118,6 +124,8 @@ def create_task(
         "class_weights": class_weights,
         "asymmetric": asymmetric,
         "huber": huber,
+        "logit_normal": logit_normal,
+        "class_dropout": class_dropout,
     }
     asked = {option: value for option, value in options.items() if isinstance(value, Tensor) or value}
     kind = task_class(name)

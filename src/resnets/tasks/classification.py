@@ -110,6 +110,10 @@ class Classification:
         """The pictures."""
         return (batch.images,)
 
+    def outputs(self, network: Any, batch: Batch) -> Tensor:
+        """What the network gives for the pictures."""
+        return network(batch.images)
+
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Mean cross-entropy of (N, K) logits; targets are class numbers (N,) or class shares (N, K)."""
         weights = None if self.class_weights is None else self.class_weights.to(outputs.device, outputs.dtype)

@@ -128,6 +128,10 @@ class Multilabel:
         """The pictures."""
         return (batch.images,)
 
+    def outputs(self, network: Any, batch: Batch) -> Tensor:
+        """What the network gives for the pictures."""
+        return network(batch.images)
+
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Mean over pictures and classes of the cross-entropy of (N, K) logits, or of the asymmetric loss."""
         if not self.asymmetric:

@@ -97,6 +97,10 @@ class Regression:
         """The pictures."""
         return (batch.images,)
 
+    def outputs(self, network: Any, batch: Batch) -> Tensor:
+        """What the network gives for the pictures."""
+        return network(batch.images)
+
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Mean squared or Huber's error of (N, T) outputs from the standardised targets."""
         if self.huber:

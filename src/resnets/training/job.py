@@ -186,6 +186,8 @@ def create_job(
             class_weights=class_weights,
             asymmetric=recipe.asymmetric,
             huber=recipe.huber,
+            logit_normal=recipe.logit_normal,
+            class_dropout=recipe.class_dropout,
         ),
         network=wrapped,
         average=average,
@@ -200,6 +202,13 @@ def create_job(
 
 def check_augmentation(recipe: Recipe, task: str) -> None:
     """Raise ValueError for what a recipe wants and a task has no use for."""
+    if task == "generation":
+        spoils = ("pad", "mixup", "cutmix", "erasing")
+        idle = ("head_only", "head_first", "freeze_norm", "recompute_bn")
+        if wrong := [name for name in spoils if getattr(recipe, name)]:
+            raise ValueError(f"generation would learn to make what {', '.join(wrong)} does to pictures; leave it out")
+        if wrong := [name for name in idle if getattr(recipe, name)]:
+            raise ValueError(f"generation has no use for {', '.join(wrong)}; leave it out")
     if task == "detection":
         wrong = [
             name for name in ("pad", "mixup", "cutmix", "erasing", "head_only", "head_first") if getattr(recipe, name)

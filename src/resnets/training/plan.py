@@ -17,10 +17,11 @@ from resnets.data.statistics import preprocessing_for
 from resnets.networks.architecture import Architecture, Declaration
 from resnets.networks.catalogue import DETECTORS, architecture, declaration_from_dict
 from resnets.networks.detector import DetectorArchitecture
+from resnets.networks.unet import UNetArchitecture
 from resnets.networks.vgg import VGGArchitecture
 from resnets.runs.card import Card
 from resnets.tasks import task_class
-from resnets.training.choice import DETECTOR, Choice, choose_model, choose_recipe
+from resnets.training.choice import DETECTOR, GENERATOR, Choice, choose_model, choose_recipe
 from resnets.training.recipe import Recipe, load_recipe
 from resnets.weights.sources import Weights, find_weights
 
@@ -80,6 +81,12 @@ def plan(
             f"{name} finds objects, and the task is {data.task}"
             if isinstance(declaration, DetectorArchitecture)
             else f"{name} alone finds no objects; say how, such as yolo_{name}, fasterrcnn_{name}_fpn or --model auto"
+        )
+    if isinstance(declaration, UNetArchitecture) != (data.task == "generation"):
+        raise ValueError(
+            f"{name} makes pictures, and the task is {data.task}; ask for it with --task generation"
+            if isinstance(declaration, UNetArchitecture)
+            else f"{name} makes no pictures; choose one that does, such as {GENERATOR}, or --model auto"
         )
     targets = data.splits["train"].targets
     if recipe == AUTO:
@@ -148,7 +155,7 @@ def check_request(model: str, recipe: str, changes: Mapping[str, Any]) -> None:
 
 def split_changes(changes: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """What is to change of the network's declaration, and what of all else, the recipe."""
-    kinds = (Architecture, VGGArchitecture, DetectorArchitecture)
+    kinds = (Architecture, VGGArchitecture, DetectorArchitecture, UNetArchitecture)
     of_network = {field.name for kind in kinds for field in fields(kind)}
     shape = {name: value for name, value in changes.items() if name in of_network}
     return shape, {name: value for name, value in changes.items() if name not in of_network}
