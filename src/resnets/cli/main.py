@@ -2,8 +2,8 @@
 
 A parameter without a default or before a `/` is a positional argument, `*names` any number of them; every other
 parameter is a flag. A name that Python keeps for itself ends in an underscore, which its flag does not have.
-`**changes: Annotated[Any, Recipe]` is a flag for each field of that dataclass, or of several, which changes nothing unless given; a
-tuple among them names fields that are no flags. What a flag does is read from the docstrings.
+`**changes: Annotated[Any, Recipe]` is a flag for each field of that dataclass, or of several, which changes nothing
+unless given; a tuple among them names fields that are no flags. What a flag does is read from the docstrings.
 """
 
 from __future__ import annotations

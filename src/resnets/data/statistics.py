@@ -43,8 +43,9 @@ def preprocessing_for(
     sec. 3.4).
     A `size` that is asked for, height and width, replaces either; above 64 pixels the centre 7/8 is seen,
     else all. Of a regression's pictures all is always seen, and where they have one size a single number is that of
-    the shorter side. Pictures that are to be made are squares of 64 pixels where the data's are larger. Mean and standard deviation are those of training pictures as evaluation views them (a fixed
-    choice, 5,000 at most where they are small, otherwise 1,000), rounded to 4 decimals.
+    the shorter side. Pictures that are to be made are squares of 64 pixels where the data's are larger. Mean and
+    standard deviation are those of training pictures as evaluation views them (a fixed choice, 5,000 at most where they
+    are small, otherwise 1,000), rounded to 4 decimals.
 
     Pictures whose objects are looked for are seen whole, whatever their shape ("contain"). Where they have one size, a
     single number is that of the shorter side, 480 unless given or less; otherwise the input is a square of 640 pixels.
