@@ -128,10 +128,6 @@ def write_page(path: Path, card: Card, request: Request, judging: tuple[Judge, D
         "Trained on": f"{card.data['name']}: {len(train):,} pictures",
         "Made": f"{request.steps} steps of {request.solver}, guidance {guidance}, seed {request.seed}",
         "Judge": f"{judge.run}, a {judge.predictor.card.model}{accuracy}",
-        "Frechet distance": "between made and training pictures, on what the judge's last layer reads; it is no FID on "
-        "Inception, and says nothing beside another judge's or another number of pictures",
-        "Nearest training picture": "root of the mean squared difference of pixels, in grey levels of 0 to 255; "
-        "the median",
         "Command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
     }
 

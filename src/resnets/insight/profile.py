@@ -19,9 +19,10 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from resnets.networks.architecture import Architecture, Declaration
+from resnets.networks.architecture import Declaration
 from resnets.networks.catalogue import build
 from resnets.networks.resnet import ResidualNetwork
+from resnets.networks.unet import UNet, UNetArchitecture
 from resnets.networks.vgg import VGG
 
 Network = ResidualNetwork | VGG
@@ -99,8 +100,10 @@ def profile(network: Network, size: tuple[int, int]) -> Profile:
     """Profile a network for a picture of the given height and width. The network is neither run nor changed.
 
     Raises:
-        ValueError: for a size too small for the network.
+        ValueError: for a size too small for the network, and for a U-Net.
     """
+    if isinstance(network, UNet):
+        raise ValueError("a U-Net's stages do not follow one another; `resnets models 'flow*'` tells what it costs")
     twin = _on_meta(network)
     shape = (twin.architecture.in_channels, *size)
     one, two, three = (torch.empty(n, *shape, device="meta") for n in (1, 2, 3))
@@ -124,7 +127,7 @@ def profile(network: Network, size: tuple[int, int]) -> Profile:
 
 def published_size(declaration: Declaration) -> tuple[int, int]:
     """Height and width of the pictures that it was published for: CIFAR's 32x32 or ImageNet's 224x224."""
-    small = isinstance(declaration, Architecture) and declaration.stem == "cifar"
+    small = isinstance(declaration, UNetArchitecture) or getattr(declaration, "stem", "") == "cifar"
     return (32, 32) if small else (224, 224)
 
 
@@ -134,6 +137,8 @@ def totals(declaration: Declaration, size: tuple[int, int]) -> tuple[int, int]:
     From the second on, all blocks of a stage (in VGG, all convolutions) cost the same. So networks of one in each
     stage, and of one more in a single stage, tell it.
     """
+    if isinstance(declaration, UNetArchitecture):
+        return _totals_of_unet(declaration, size)
     shallow = replace(declaration, depths=(1,) * len(declaration.depths), source="")
     parameters, multiply_adds = base = _totals(shallow, size)
     for stage, depth in enumerate(declaration.depths):
@@ -150,6 +155,16 @@ def _totals(declaration: Declaration, size: tuple[int, int]) -> tuple[int, int]:
         network: Any = build(declaration).eval()
         work = _forward(network, torch.empty(1, declaration.in_channels, *size))
     return sum(p.numel() for p in network.parameters()), sum(stage["multiply_adds"] for stage in work)
+
+
+def _totals_of_unet(declaration: UNetArchitecture, size: tuple[int, int]) -> tuple[int, int]:
+    """The same, of one step from noise to a picture."""
+    with torch.device("meta"), torch.no_grad():
+        network = build(declaration).eval()
+        inputs = (torch.empty(1, declaration.in_channels, *size), torch.empty(1), torch.zeros(1, dtype=torch.int64))
+        with _Meter(alive=[], known=[]) as meter:
+            network(*inputs)
+    return sum(p.numel() for p in network.parameters()), meter.multiply_adds
 
 
 def _on_meta(network: Network) -> Network:

@@ -208,7 +208,8 @@ def _paint_distances(made: Sequence[float], real: Sequence[float] | None, figure
 
 
 def _classes_section(judgement: Judgement) -> Section:
-    weakest_first = sorted(judgement.per_class().items(), key=lambda item: (item[1] is None, item[1]))
+    asked = {name: share for name, share in judgement.per_class().items() if share is not None}
+    weakest_first = sorted(asked.items(), key=lambda item: item[1])
     counts = judgement.labels.bincount(minlength=len(judgement.classes)).tolist()
     number = {name: index for index, name in enumerate(judgement.classes)}
     rows = []
