@@ -65,12 +65,15 @@ class Batch:
         targets: (N,) int64 class numbers, or (N, K) float class shares where pictures are mixed.
         indices: (N,) int64 positions of the samples in their dataset, or numbers of draws; see `order.balanced`.
         objects: what is where in each of the N pictures, as they are here; () where places are not asked for.
+        seed, epoch: of which, with `indices`, what a task chooses at random is a function; 0 in evaluation.
     """
 
     images: Tensor
     targets: Tensor
     indices: Tensor
     objects: tuple[Objects, ...] = ()
+    seed: int = 0
+    epoch: int = 0
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -80,7 +83,7 @@ class Batch:
         images, targets, indices = (
             tensor.to(device, non_blocking=True) for tensor in (self.images, self.targets, self.indices)
         )
-        return Batch(images, targets, indices, self.objects)
+        return replace(self, images=images, targets=targets, indices=indices)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import get_model_weights
 
 from resnets.insight.profile import Profile, profile, totals
-from resnets.networks.catalogue import CATALOGUE, build
+from resnets.networks.catalogue import CATALOGUE, GENERATORS, build
 from resnets.weights.models import create_model
 
 
@@ -98,6 +98,23 @@ def test_totals_are_those_of_pytorchs_counter(name: str) -> None:
         network(images)
     parameters = sum(parameter.numel() for parameter in network.parameters())
     assert totals(declaration, size) == (parameters, counter.get_total_flops() / 2)
+
+
+@pytest.mark.parametrize("name", GENERATORS)
+def test_totals_of_generators_are_those_of_pytorchs_counter(name: str) -> None:
+    declaration = GENERATORS[name]
+    with torch.device("meta"):
+        network = build(declaration).eval()
+        inputs = (torch.empty(1, 3, 32, 32), torch.empty(1), torch.zeros(1, dtype=torch.int64))
+    with FlopCounterMode(display=False) as counter:
+        network(*inputs)
+    flops = {str(operation): count for operation, count in counter.get_flop_counts()["Global"].items()}
+    of_layers = sum(
+        count for operation, count in flops.items() if "attention" not in operation and "bmm" not in operation
+    )
+    assert totals(declaration, declaration.published_size)[1] == of_layers / 2
+    with pytest.raises(ValueError, match="resnets models"):
+        profile(network, (32, 32))
 
 
 @pytest.mark.parametrize(

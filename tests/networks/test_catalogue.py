@@ -14,7 +14,7 @@ from timm.models.resnetv2 import ResNetV2
 from torch import nn
 
 from resnets.networks.architecture import Architecture
-from resnets.networks.catalogue import CATALOGUE, architecture, build, list_models
+from resnets.networks.catalogue import CATALOGUE, GENERATORS, architecture, build, list_models
 from resnets.networks.declaration import Declaration
 from resnets.weights.files import read_tensors, write_tensors
 
@@ -191,7 +191,7 @@ def test_a_wrong_name_is_told_the_nearest(name: str, message: str) -> None:
 
 
 def test_list_models_takes_a_pattern() -> None:
-    assert list_models() == list(CATALOGUE)
+    assert list_models() == [*CATALOGUE, *GENERATORS]
     assert list_models("wrn*") == ["wrn16_8", "wrn28_10", "wrn40_4"]
     assert list_models("nothing") == []
 

@@ -1,9 +1,10 @@
 """`resnets COMMAND`: every other module of this package is a command, its function's signature the flags.
 
 A parameter without a default or before a `/` is a positional argument, `*names` any number of them; every other
-parameter is a flag. `**changes: Annotated[Any, Recipe]` is a flag for each field of that dataclass, or of several,
-which changes nothing unless given; a tuple among them names fields that are no flags. A field of several families of
-networks is one flag, which says what it does in each. What a flag does is read from the docstrings.
+parameter is a flag. A name that Python keeps for itself ends in an underscore, which its flag does not have.
+`**changes: Annotated[Any, Recipe]` is a flag for each field of that dataclass, or of several, which changes nothing
+unless given; a tuple among them names fields that are no flags. A field of several families of networks is one flag,
+which says what it does in each. What a flag does is read from the docstrings.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ class Argument:
             options = {} if self.nargs is None else {"nargs": self.nargs, "default": self.default}
             parser.add_argument(self.name, type=self.kind, help=self.help, **options)
             return
-        flag = f"--{self.name.replace('_', '-')}"
+        flag = f"--{self.name.removesuffix('_').replace('_', '-')}"
         if self.kind in (bool, bool | None):
             parser.add_argument(flag, action=ActionYesNo(no_prefix="no-"), default=self.default, help=self.help)
         else:
@@ -140,8 +141,8 @@ def helps_of(documented: object) -> dict[str, str]:
 def call(command: Callable[..., None], values: dict[str, Any]) -> None:
     """Call a command with what was parsed; fields of a dataclass that were not given are left out."""
     positional: list[Any] = []
-    named = dict(values)
     parameters = inspect.signature(command).parameters
+    named = {f"{name}_" if f"{name}_" in parameters else name: value for name, value in values.items()}
     for name, parameter in parameters.items():
         if parameter.kind is parameter.VAR_POSITIONAL:
             positional += named.pop(name)

@@ -52,12 +52,12 @@ def train(
         run: the folder to write; by default runs/DATA-MODEL, numbered where that is taken.
         model: a name that `resnets models` lists; auto takes resnet20 for small pictures, resnet18 for larger ones. Of
             detectors, METHOD_NAME: fasterrcnn_resnet50_fpn, maskrcnn_..._fpn, retinanet_..._fpn, fcos_..._fpn,
-            yolo_resnet18.
-        recipe: detection, finetune, paper-cifar, paper-imagenet, photographs, quick, recognition, a YAML file, or auto,
-            which picks by the data.
-        task: classification, detection, multilabel, recognition or regression; auto does what the data's targets ask
-            for, which is never recognition: pictures of classes that are not trained on, told apart by how alike they
-            are.
+            yolo_resnet18. Of networks that make pictures, flow_unet_tiny, flow_unet_small or flow_unet_base.
+        recipe: detection, finetune, generation, paper-cifar, paper-imagenet, photographs, quick, recognition, a YAML
+            file, or auto, which picks by the data.
+        task: classification, detection, multilabel or regression; auto does what the data's targets ask for. Of any
+            classes, too: recognition, to tell pictures of classes that are not trained on apart by how alike they are;
+            generation, to learn to make pictures of each class.
         size: side of the network's input in pixels; by default what suits the pictures.
         val_share: share of the training pictures, or of the classes to recognise, to hold out for validation where the
             data has no such split.

@@ -144,8 +144,8 @@ class Data:
         source: what was asked for.
         name: what to call it in a title.
         format: the kind of source, a module of `resnets.data.sources`.
-        task: what the targets ask for: "classification", "regression", "multilabel" or "detection"; or "recognition",
-            if asked for.
+        task: what the targets are for: "classification", "regression", "multilabel" or "detection"; or if asked for
+            "recognition" or "generation".
         classes: the names of the classes, the same in every split; of numbers, what each is called.
         splits: "train", "val" and "test", as far as they are there.
         channels: 1 if all pictures looked at are grey, else 3.

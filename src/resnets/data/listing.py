@@ -36,8 +36,9 @@ class Listing:
         classes: the classes in their own order, by default sorted by name; of numbers, what each is called.
         values: where each sample has numbers, or any number of classes (1 where it has one, 0 where not), those.
         many_classes: whether `values` are classes.
+        of_classes: what is asked where each picture has a single class: "classification", "generation" or
+            "recognition".
         objects: what is where in each picture, where the source says so; `values` count the objects of each class.
-        open_set: whether each class is in one split alone, so that what is judged are classes never trained on.
     """
 
     name: str
@@ -50,16 +51,21 @@ class Listing:
     values: Sequence[tuple[float, ...]] | None = None
     many_classes: bool = False
     objects: Sequence[Objects] | None = None
-    open_set: bool = False
+    of_classes: str = "classification"
 
     @property
     def task(self) -> str:
-        """What the targets ask for: "classification", "recognition", "regression", "multilabel" or "detection"."""
+        """What the targets are for: "classification", "regression", "multilabel", "detection"..."""
         if self.objects is not None:
             return "detection"
         if self.values is None:
-            return "recognition" if self.open_set else "classification"
+            return self.of_classes
         return "multilabel" if self.many_classes else "regression"
+
+    @property
+    def open_set(self) -> bool:
+        """Whether each class has to be in one split alone, so that what is judged are classes never trained on."""
+        return self.of_classes == "recognition"
 
     @property
     def strata(self) -> Sequence[str]:
@@ -74,8 +80,8 @@ class Listing:
         """
         if task in ("auto", self.task):
             return self
-        if task == "recognition" and self.values is None:
-            return replace(self, open_set=True)
+        if task in ("generation", "recognition") and self.values is None:
+            return replace(self, of_classes=task)
         if task == "regression" and self.many_classes:
             return replace(self, many_classes=False)
         if task == "regression" and self.objects is not None:

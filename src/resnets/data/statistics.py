@@ -46,8 +46,9 @@ def preprocessing_for(
     A `size` that is asked for, height and width, replaces either; above 64 pixels the centre 7/8 is seen,
     else all. Of a regression's pictures, and of those to recognise, all is always seen, and where they have one size a
     single number is that of the shorter side; to recognise, it is 112 unless given, or less where the pictures are.
-    Mean and standard deviation are those of training pictures as evaluation views them (a fixed choice, 5,000 at most
-    where they are small, otherwise 1,000), rounded to 4 decimals.
+    Pictures that are to be made are squares of 64 pixels where the data's are larger. Mean and standard deviation are
+    those of training pictures as evaluation views them (a fixed choice, 5,000 at most where they are small, otherwise
+    1,000), rounded to 4 decimals.
 
     Pictures whose objects are looked for are seen whole, whatever their shape ("contain"). Where they have one size, a
     single number is that of the shorter side, 480 unless given or less; otherwise the input is a square of 640 pixels.
@@ -65,12 +66,16 @@ def preprocessing_for(
         own_size = (2 * own_size[0], 2 * own_size[1])
     if data.task == "detection":
         return _of_objects(data, common, size, channels or data.channels, like)
-    whole = data.task in ("regression", "recognition")
+    whole = data.task in ("regression", "recognition", "generation")
     usual = PHOTOGRAPH_SIZE
     if data.task == "recognition":
         usual = min(RECOGNITION_SIZE, *(common or ()))
+    elif data.task == "generation":
+        usual = SMALL
     side = size if isinstance(size, int) else usual
-    shape_of_side = _in_proportion(side, common) if whole and common is not None else (side, side)
+    shape_of_side = (side, side)
+    if data.task in ("regression", "recognition") and common is not None:
+        shape_of_side = _in_proportion(side, common)
     wanted = shape_of_side if isinstance(size, int) else size
     shape = wanted or own_size or shape_of_side
     crop = 1.0 if max(shape) <= SMALL or whole else PHOTOGRAPH_CROP

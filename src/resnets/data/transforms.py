@@ -140,7 +140,8 @@ def prepare(
 
     Without `augmentation` they are only normalised. Where pictures are mixed, the targets become (N,
     num_classes) float32 shares, or numbers mixed alike; otherwise they stay as they are. `scale`, `ratio`, `zoom` and
-    `mosaic` are the loader's part, and so are mirror images where objects have to follow.
+    `mosaic` are the loader's part, and so are mirror images where objects have to follow. The batch keeps `seed` and
+    `epoch`, for what its task chooses at random.
     """
     choices = augmentation or Augmentation()
     images, targets = batch.images, batch.targets
@@ -165,7 +166,7 @@ def prepare(
         images, targets = _mix(images, shares, choices, random)
     if choices.erasing:
         images = erase(images, random("erasing", 5), choices.erasing)
-    return replace(batch, images=images, targets=targets)
+    return replace(batch, images=images, targets=targets, seed=seed, epoch=epoch)
 
 
 def _mix(

@@ -22,7 +22,7 @@ from resnets.inference.ensemble import Ensemble
 from resnets.inference.predictor import Predictor
 from resnets.runs.card import Card
 from resnets.tasks import Evaluation, Task
-from resnets.types import Objects, Preprocessing
+from resnets.types import Batch, Objects, Preprocessing
 
 EVALUATION_BATCH = 256
 """Pictures that a network judges at a time, where nobody says otherwise."""
@@ -43,7 +43,7 @@ def evaluate_network(
 
     The network is left in evaluation mode.
     """
-    outputs = outputs_of(network, loader, preprocessing, device, autocast)
+    outputs = outputs_of(network, loader, preprocessing, device, autocast, task.outputs)
     pictures = loader.dataset
     return task.evaluation(pictures.split, outputs, truth_of(pictures), pictures.names)
 
@@ -53,23 +53,30 @@ def truth_of(pictures: Dataset) -> Tensor | Sequence[Objects]:
     return pictures.targets if pictures.objects is None else pictures.objects
 
 
+def of_pictures(network: nn.Module, batch: Batch) -> Tensor:
+    """What a network gives that is shown the pictures alone."""
+    return network(batch.images)
+
+
 def outputs_of(
     network: nn.Module,
     loader: Loader,
     preprocessing: Preprocessing,
     device: torch.device,
     autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
+    outputs_for: Callable[[Any, Batch], Tensor] = of_pictures,
 ) -> Tensor:
     """What a network gives for a whole split, in the split's order, float32 on the CPU, in every process.
 
-    Detections are in the pixels of their pictures. The network is left in evaluation mode.
+    It is what `outputs_for` gives for the network and each prepared batch, by default the network's answer to
+    the pictures. Detections are in the pixels of their pictures. The network is left in evaluation mode.
     """
     network.eval()
     outputs, indices = [], []
     for batch in loader.epoch(0):
         with torch.inference_mode(), autocast():  # not around the loader, which keeps what it reads
             prepared = prepare(batch.to(device), preprocessing, channels_last=True)
-            outputs.append(network(prepared.images).float().cpu())
+            outputs.append(outputs_for(network, prepared).float().cpu())
         indices.append(batch.indices)
     return located(in_order(torch.cat(gather(outputs)), torch.cat(gather(indices))), loader.dataset, preprocessing)
 

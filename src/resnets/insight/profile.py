@@ -22,6 +22,7 @@ from torch.utils._pytree import tree_leaves
 from resnets.networks.catalogue import build
 from resnets.networks.declaration import Declaration
 from resnets.networks.network import Network
+from resnets.networks.unet import UNet, UNetArchitecture
 
 aten = torch.ops.aten
 
@@ -96,8 +97,10 @@ def profile(network: Network, size: tuple[int, int]) -> Profile:
     """Profile a network for a picture of the given height and width. The network is neither run nor changed.
 
     Raises:
-        ValueError: for a size too small for the network.
+        ValueError: for a size too small for the network, and for a U-Net.
     """
+    if isinstance(network, UNet):
+        raise ValueError("a U-Net's stages do not follow one another; `resnets models 'flow*'` tells what it costs")
     twin = _on_meta(network)
     shape = (twin.architecture.in_channels, *size)
     one, two, three = (torch.empty(n, *shape, device="meta") for n in (1, 2, 3))
@@ -125,6 +128,8 @@ def totals(declaration: Declaration, size: tuple[int, int]) -> tuple[int, int]:
     Where all blocks of a stage (in VGG, all convolutions) cost the same from the second on, networks of one in each
     stage, and of one more in a single stage, tell it.
     """
+    if isinstance(declaration, UNetArchitecture):
+        return _totals_of_unet(declaration, size)
     depths, network = declaration.repeated, cast(Any, declaration)
     if not depths:
         return _totals(declaration, size)
@@ -144,6 +149,16 @@ def _totals(declaration: Declaration, size: tuple[int, int]) -> tuple[int, int]:
         network: Any = build(declaration).eval()
         work = _forward(network, torch.empty(1, declaration.in_channels, *size))
     return sum(p.numel() for p in network.parameters()), sum(stage["multiply_adds"] for stage in work)
+
+
+def _totals_of_unet(declaration: UNetArchitecture, size: tuple[int, int]) -> tuple[int, int]:
+    """The same, of one step from noise to a picture."""
+    with torch.device("meta"), torch.no_grad():
+        network = build(declaration).eval()
+        inputs = (torch.empty(1, declaration.in_channels, *size), torch.empty(1), torch.zeros(1, dtype=torch.int64))
+        with _Meter(alive=[], known=[]) as meter:
+            network(*inputs)
+    return sum(p.numel() for p in network.parameters()), meter.multiply_adds
 
 
 def _on_meta(network: Network) -> Network:

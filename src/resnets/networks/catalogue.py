@@ -1,7 +1,7 @@
 """Names of networks, each with its declaration and where it was published.
 
-To add a variant, add a line to `CATALOGUE`: tests, listing and profile go through it. CIFAR's families stand
-there with depths of their papers; `architecture` understands all others, too.
+To add a variant, add a line to `CATALOGUE`, or to `GENERATORS`: tests, listing and profile go through them. CIFAR's
+families stand there with depths of their papers; `architecture` understands all others, too.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from resnets.networks.efficientnet import EfficientNet, EfficientNetArchitecture
 from resnets.networks.iresnet import IResNet, IResNetArchitecture
 from resnets.networks.preresnet import PreactivationResNet
 from resnets.networks.resnet import ResidualNetwork, ResNet
+from resnets.networks.unet import UNet, UNetArchitecture
 from resnets.networks.vgg import VGG, VGGArchitecture
 
 
@@ -48,6 +49,7 @@ FAMILIES: dict[type[Declaration], Callable[[Any], Any]] = {
     EfficientNetArchitecture: EfficientNet,
     IResNetArchitecture: IResNet,
     DetectorArchitecture: detector,
+    UNetArchitecture: UNet,
 }
 """The declaration of each family, and what builds a network from it."""
 
@@ -61,6 +63,7 @@ VGG_PAPER = "arXiv:1409.1556"
 DENSE = "arXiv:1608.06993"
 EFFICIENT = "arXiv:1905.11946"
 ARCFACE = "arXiv:1801.07698"
+DDPM = "arXiv:2006.11239"
 
 R18 = Architecture(depths=(2, 2, 2, 2), block="basic", source=RESNET)
 R34 = replace(R18, depths=(3, 4, 6, 3))
@@ -207,6 +210,15 @@ CATALOGUE: dict[str, Declaration] = {
     "iresnet100": replace(I18, depths=(3, 13, 30, 3)),
 }
 
+GENERATORS: dict[str, UNetArchitecture] = {
+    "flow_unet_tiny": UNetArchitecture(depths=(1, 1, 1), source=DDPM),
+    "flow_unet_small": UNetArchitecture(source=DDPM),
+    "flow_unet_base": UNetArchitecture(
+        depths=(3, 3, 3), widths=(128, 256, 256), attention=(2, 3), head_channels=64, source=DDPM
+    ),
+}
+"""Networks that make pictures; they are told the noise, the time and the class."""
+
 PATTERNS: dict[str, Callable[..., Declaration]] = {
     "resnet{6n+2}": cifar,
     "plain{6n+2}": cifar_plain,
@@ -223,7 +235,7 @@ DETECTORS = re.compile(rf"({'|'.join(METHODS)})_(\w+?)(_fpn)?")
 
 
 def architecture(name: str) -> Declaration:
-    """The declaration of a name: the catalogue's, or one that fits one of the `PATTERNS`.
+    """The declaration of a name: one of `list_models()`, or one that fits one of the `PATTERNS`.
 
     Of a detector, a method before the name of its backbone: fasterrcnn_resnet50_fpn, yolo_resnet18.
 
@@ -232,6 +244,8 @@ def architecture(name: str) -> Declaration:
     """
     if name in CATALOGUE:
         return CATALOGUE[name]
+    if name in GENERATORS:
+        return GENERATORS[name]
     if match := DETECTORS.fullmatch(name):
         method, backbone, pyramid = match.groups()
         if method not in ("fasterrcnn", "yolo") and not pyramid:
@@ -243,15 +257,16 @@ def architecture(name: str) -> Declaration:
                 return declare(*map(int, match.groups()))
             except ValueError as error:
                 raise ValueError(f"there is no network named {name!r}: {error}") from None
-    longer = [known for known in CATALOGUE if known.startswith(name.lower())]
-    nearest = longer[:3] or get_close_matches(name.lower(), CATALOGUE, n=3)
+    names = list_models()
+    longer = [known for known in names if known.startswith(name.lower())]
+    nearest = longer[:3] or get_close_matches(name.lower(), names, n=3)
     hint = f"did you mean {' or '.join(nearest)}?" if nearest else "`resnets models` lists the names"
     raise ValueError(f"there is no network named {name!r}; {hint}")
 
 
 def list_models(pattern: str = "*") -> list[str]:
-    """The catalogue's names that match a shell pattern such as "resnet*"."""
-    return [name for name in CATALOGUE if fnmatchcase(name, pattern)]
+    """The names of classifiers, then of generators, that match a shell pattern such as "resnet*"."""
+    return [name for name in (*CATALOGUE, *GENERATORS) if fnmatchcase(name, pattern)]
 
 
 def build(declaration: Declaration) -> Any:

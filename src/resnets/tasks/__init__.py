@@ -72,6 +72,11 @@ class Task:
         """What the network is called with in training: the pictures, and what else it has to know of them."""
         return (batch.images,)
 
+    def outputs(self, network: Any, batch: Batch) -> Tensor:
+        """What the network gives for prepared pictures that are to be judged or answered, (N, ...)."""
+        outputs: Tensor = network(batch.images)
+        return outputs
+
     def loss(self, outputs: Any, batch: Batch) -> Tensor:
         """The mean loss of a batch, (), from what the network gives in training."""
         raise NotImplementedError
@@ -126,6 +131,8 @@ def create_task(
     margin_size: float = 0.0,
     logit_scale: float = 0.0,
     embedding: int = 0,
+    logit_normal: float = 0.0,
+    class_dropout: float = 0.0,
 ) -> Task:
     """A task for networks whose outputs are `classes`, or embeddings of their pictures.
 
@@ -138,6 +145,7 @@ def create_task(
         huber: of a loss over numbers.
         margin, margin_size, logit_scale: of a loss over the cosines of embeddings.
         embedding: numbers of an embedding.
+        logit_normal, class_dropout: of learning to make pictures.
 
     Raises:
         ValueError: if there is no such task, or it has no use for an argument.
@@ -151,6 +159,8 @@ def create_task(
         "margin_size": margin_size,
         "logit_scale": logit_scale,
         "embedding": embedding,
+        "logit_normal": logit_normal,
+        "class_dropout": class_dropout,
     }
     asked = {option: value for option, value in options.items() if isinstance(value, Tensor) or value}
     kind = task_class(name)

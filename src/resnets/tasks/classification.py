@@ -111,6 +111,10 @@ class Classification(Task):
         probabilities = (outputs.float() / temperature).softmax(1)
         return {"temperature": temperature, "conformal": conformal_levels(probabilities, targets)}
 
+    def outputs(self, network: Any, batch: Batch) -> Tensor:
+        """What the network gives for the pictures."""
+        return network(batch.images)
+
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Mean cross-entropy of (N, K) logits; targets are class numbers (N,) or class shares (N, K)."""
         weights = None if self.class_weights is None else self.class_weights.to(outputs.device, outputs.dtype)

@@ -76,7 +76,7 @@ class Regression(Task):
     options: ClassVar[tuple[str, ...]] = ("huber",)
 
     def __init__(self, classes: Sequence[str], settings: Mapping[str, Any], *, huber: float = 0.0) -> None:
-        self.outputs = tuple(classes)
+        self.classes = tuple(classes)
         self.huber = huber
         self.mean, self.std = (torch.tensor(settings[key], dtype=torch.float32) for key in ("mean", "std"))
 
@@ -110,7 +110,7 @@ class Regression(Task):
 
     def prediction(self, answer: Tensor, top: int | None) -> dict[str, Any]:
         """The numbers by name; all of them, whatever `top` is."""
-        return {"values": dict(zip(self.outputs, answer.tolist(), strict=True))}
+        return {"values": dict(zip(self.classes, answer.tolist(), strict=True))}
 
     def evaluation(self, split: str, outputs: Tensor, targets: Tensor, names: Sequence[str]) -> Evaluation:
         """Judge the (N, T) outputs for a whole split.
@@ -127,12 +127,12 @@ class Regression(Task):
                 "rmse": mean_squared_error(values[:, number], targets[:, number], squared=False).item(),
                 "r2": r2_score(values[:, number], targets[:, number]).item(),
             }
-            for number, name in enumerate(self.outputs)
+            for number, name in enumerate(self.classes)
         }
         means = {metric: sum(own[metric] for own in each.values()) / len(each) for metric in ("mae", "rmse", "r2")}
         loss = F.mse_loss(outputs.float(), self.standardised(targets)).item()
         metrics = {**means, "loss": loss, "count": float(len(targets))}
-        return Evaluation(split, self.outputs, values, targets, tuple(names), metrics, each)
+        return Evaluation(split, self.classes, values, targets, tuple(names), metrics, each)
 
 
 TASK = Regression

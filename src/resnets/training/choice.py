@@ -23,6 +23,12 @@ ENOUGH_STEPS_OF_DETECTION = 1_500
 DETECTOR = "yolo"
 """The method by which objects are found."""
 
+GENERATOR = "flow_unet_small"
+"""The network that makes pictures."""
+
+ENOUGH_STEPS_OF_GENERATION = 4_000
+"""The same for networks that make pictures."""
+
 MOST_EPOCHS = 200
 PHOTOGRAPHS_OF_A_LARGE_SET = 100_000
 FEW_OF_A_CLASS = 20
@@ -54,6 +60,8 @@ def choose_model(preprocessing: Preprocessing, task: str = "classification") -> 
         return f"{DETECTOR}_resnet18", "objects are to be found"
     if task == "recognition" and max(preprocessing.size) > SMALL:
         return "iresnet18", f"pictures of more than {SMALL} pixels a side to recognise"
+    if task == "generation":
+        return GENERATOR, "pictures are to be made"
     if max(preprocessing.size) <= SMALL:
         return "resnet20", f"pictures of at most {SMALL} pixels a side"
     return "resnet18", f"pictures of more than {SMALL} pixels a side"
@@ -92,6 +100,17 @@ def choose_recipe(
         )
     if task == "recognition":
         return recipe_of_recognition(targets)
+    if task == "generation":
+        choice = Choice(load_recipe("generation"), {"recipe": "generation, because pictures are to be made"})
+        epochs = -(-ENOUGH_STEPS_OF_GENERATION * choice.recipe.batch_size // len(targets))
+        choice = choice.but(
+            f"{len(targets):,} pictures: enough for {ENOUGH_STEPS_OF_GENERATION:,} steps",
+            epochs=max(choice.recipe.epochs, epochs),
+        )
+        choice = choice.but("ten times in all", evaluate_every=max(choice.recipe.epochs // 10, 1))
+        if preprocessing.channels != 3:
+            choice = choice.but("grey pictures are mostly of signs, which have a direction", flip=False)
+        return choice
     pictures, classes = len(targets), task == "classification"
     small = max(preprocessing.size) <= SMALL
     kind = "pictures of at most 64 pixels a side" if small else "photographs"

@@ -127,17 +127,16 @@ def end_epoch(job: Job, epoch: int) -> dict[str, float]:
             f"the loss is {loss} in epoch {epoch + 1}: the training has diverged; lower --lr (now {recipe.lr}), "
             "lengthen --warmup, or set --clip-norm 1"
         )
+    scores = {} if math.isnan(score) else {f"train_{job.task.score}": score / pictures}
     row = {
         "epoch": epoch + 1,
         "step": state.step,
         "lr": learning_rate(recipe, (state.step - 1) / job.total_steps),
         "train_loss": loss / pictures,
-        f"train_{job.task.score}": score / pictures,
+        **scores,
         "images_per_second": pictures / state.seconds,
         "seconds": state.trained_seconds + state.seconds,
     }
-    if math.isnan(score):  # of a task that does not count it during training
-        del row[f"train_{job.task.score}"]
     for network in dict.fromkeys((job.bare_network, job.network_to_use)):
         share_statistics(network, job.fabric)
     if state.step >= job.total_steps or (epoch + 1) % recipe.evaluate_every == 0:

@@ -146,6 +146,8 @@ def create_job(
         margin_size=recipe.margin_size,
         logit_scale=recipe.logit_scale,
         embedding=recipe.embedding,
+        logit_normal=recipe.logit_normal,
+        class_dropout=recipe.class_dropout,
     )
     torch.manual_seed(recipe.seed)
     network = build(declaration_from_dict(card.architecture)).to(memory_format=torch.channels_last)
@@ -215,6 +217,13 @@ def create_job(
 
 def check_augmentation(recipe: Recipe, task: str) -> None:
     """Raise ValueError for what a recipe wants and a task has no use for."""
+    if task == "generation":
+        spoils = ("pad", "mixup", "cutmix", "erasing")
+        idle = ("head_only", "head_first", "freeze_norm", "recompute_bn")
+        if wrong := [name for name in spoils if getattr(recipe, name)]:
+            raise ValueError(f"generation would learn to make what {', '.join(wrong)} does to pictures; leave it out")
+        if wrong := [name for name in idle if getattr(recipe, name)]:
+            raise ValueError(f"generation has no use for {', '.join(wrong)}; leave it out")
     if task == "detection":
         wrong = [
             name for name in ("pad", "mixup", "cutmix", "erasing", "head_only", "head_first") if getattr(recipe, name)

@@ -18,9 +18,10 @@ from resnets.layers.margins import EMBEDDING
 from resnets.networks.catalogue import DETECTORS, FAMILIES, architecture, declaration_from_dict
 from resnets.networks.declaration import Declaration
 from resnets.networks.detector import DetectorArchitecture
+from resnets.networks.unet import UNetArchitecture
 from resnets.runs.card import Card
 from resnets.tasks import task_class
-from resnets.training.choice import DETECTOR, Choice, choose_model, choose_recipe
+from resnets.training.choice import DETECTOR, GENERATOR, Choice, choose_model, choose_recipe
 from resnets.training.recipe import Recipe, load_recipe
 from resnets.weights.sources import Weights, find_weights
 
@@ -89,6 +90,12 @@ def plan(
             f"{name} finds objects, and the task is {data.task}"
             if isinstance(declaration, DetectorArchitecture)
             else f"{name} alone finds no objects; say how, such as yolo_{name}, fasterrcnn_{name}_fpn or --model auto"
+        )
+    if isinstance(declaration, UNetArchitecture) != (data.task == "generation"):
+        raise ValueError(
+            f"{name} makes pictures, and the task is {data.task}; ask for it with --task generation"
+            if isinstance(declaration, UNetArchitecture)
+            else f"{name} makes no pictures; choose one that does, such as {GENERATOR}, or --model auto"
         )
     targets = data.splits["train"].targets
     if recipe == AUTO:
