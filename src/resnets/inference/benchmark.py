@@ -34,7 +34,7 @@ class Speed:
         engine, precision: which.
         throughput: pictures a second, batches side by side as the engine likes them.
         latency: median, 95th and 99th percentile of the milliseconds that a single picture takes, from pixels on.
-        share: of the machine's peak, 0 to 1; 0 where it is not known.
+        share: of the machine's peak, 0 to 1; 0 until it is known.
         opening: seconds until the engine was ready.
     """
 
