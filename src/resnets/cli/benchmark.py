@@ -57,16 +57,23 @@ def benchmark(
     if batch_size < 1 or seconds <= 0:
         raise ValueError("--batch-size must be at least 1, and --seconds above 0")
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    console, speeds, peaks = Console(stderr=json), [], {}
+    console = Console(stderr=json)
+    speeds: list[Speed] = []
+    work: list[int] = []
+    peaks: dict[str, float] = {}
     for candidate in candidates(run, engine, precision, size, where):
         began = time.perf_counter()
         ready = candidate.open()
         opening = time.perf_counter() - began
         kind = candidate.precision
-        peaks[kind] = matrix_peak(kind, where)
+        peaks[kind] = max(peaks.get(kind, 0.0), matrix_peak(kind, where))  # the machine may be busy at times
         measured = measure(candidate.engine, kind, ready, candidate.preprocessing, seconds, batch_size)
-        share = candidate.multiply_adds and 2 * candidate.multiply_adds * measured.throughput / peaks[kind]
-        speeds.append(replace(measured, share=share, opening=opening))
+        speeds.append(replace(measured, opening=opening))
+        work.append(2 * candidate.multiply_adds)
+    speeds = [
+        replace(speed, share=operations * speed.throughput / peaks[speed.precision])
+        for speed, operations in zip(speeds, work, strict=True)
+    ]
     title = f"{run}, {where}, {torch.get_num_threads()} threads, batches of {batch_size}"
     if json:
         peak = {name: operations for name, operations in peaks.items() if name != "int8"}
@@ -81,7 +88,7 @@ def benchmark(
 
 @dataclass(frozen=True)
 class Candidate:
-    """An engine and precision to measure; `multiply_adds` of a picture are 0 where they are not known."""
+    """An engine and precision to measure, and the multiply-adds of a picture."""
 
     engine: str
     precision: str

@@ -34,7 +34,7 @@ class Speed:
         engine, precision: which.
         throughput: pictures a second, batches side by side as the engine likes them.
         latency: median, 95th and 99th percentile of the milliseconds that a single picture takes, from pixels on.
-        share: of the machine's peak, 0 to 1; 0 where it is not known.
+        share: of the machine's peak, 0 to 1; 0 until it is known.
         opening: seconds until the engine was ready.
     """
 
@@ -98,7 +98,7 @@ def draw(speeds: Sequence[Speed], title: str) -> Figure:
         median, late, latest = speed.latency
         right.plot([median, latest], [row, row], color="#bbbbbb", linewidth=3, zorder=1)
         right.scatter([median, late, latest], [row] * 3, color=["#4477aa", "#ccbb44", "#aa3377"], s=28, zorder=2)
-    right.set(xlabel="milliseconds for one picture: median, 95th, 99th percentile")
+    right.set(xlabel="one picture, ms: median, 95 %, 99 %")
     right.set_xlim(left=0)
     left.invert_yaxis()
     for axes in (left, right):
