@@ -57,7 +57,8 @@ def answers() -> tuple[torch.Tensor, list[Objects]]:
         for box, label in zip(boxes, labels, strict=True):
             for _ in range(int(generator.integers(0, 3))):
                 kind = int(generator.integers(0, 3)) if generator.random() < 0.2 else label
-                found.append((*(box + generator.normal(0, 6, 4)), generator.random(), kind))
+                moved = (box + generator.normal(0, 6, 4)).reshape(2, 2)
+                found.append((*moved.min(0), *moved.max(0), generator.random(), kind))
         found += [(10, 10, 60, 90, generator.random(), 1)]
         found = sorted(found, key=lambda row: -row[4])[:20]
         rows[: len(found)] = torch.tensor(np.array(found))
