@@ -111,6 +111,22 @@ def test_a_declaration_goes_through_json_and_gives_the_same_network(name):
     assert rows.shape[2] == (6 + 784 if "mask" in name else 6)
 
 
+@pytest.mark.parametrize(
+    "name", ["fasterrcnn_resnet18_fpn", "retinanet_resnet18_fpn", "fcos_resnet18_fpn", "yolo_resnet18"]
+)
+def test_an_empty_picture_and_one_with_a_thousand_objects(name):
+    torch.manual_seed(0)
+    network = build(small(name))
+    nothing = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)}
+    corners = torch.rand(1000, 2) * 80
+    many = {"boxes": torch.cat((corners, corners + 1 + torch.rand(1000, 2) * 15), 1), "labels": torch.arange(1000) % 3}
+    losses = network(torch.rand(2, 3, 128, 128), [nothing, many])
+    assert all(torch.isfinite(loss) for loss in losses.values())
+    sum(losses.values()).backward()
+    nothing_at_all = network(torch.rand(2, 3, 128, 128), [nothing, nothing])
+    assert all(torch.isfinite(loss) for loss in nothing_at_all.values())
+
+
 def test_any_backbone_of_the_catalogue_will_do():
     declaration = architecture("fasterrcnn_vgg11_bn_fpn")
     backbone = replace(declaration.backbone, widths=(8, 8, 16, 16, 16))

@@ -11,6 +11,7 @@ from rich.table import Table
 from resnets.cli.profile import short
 from resnets.insight.profile import totals
 from resnets.networks.catalogue import PATTERNS, architecture, list_models
+from resnets.networks.detector import METHODS
 
 
 def models(pattern: str = "*", /, json: bool = False) -> None:
@@ -47,3 +48,6 @@ def models(pattern: str = "*", /, json: bool = False) -> None:
     console = Console(highlight=False)
     console.print(table)
     console.print(f"\n[dim]CIFAR's, any depth: {', '.join(PATTERNS)}[/]")
+    console.print(
+        f"[dim]Detectors on any of them: {', '.join(f'{m}_NAME' for m in METHODS)}, with _fpn for a pyramid[/]"
+    )

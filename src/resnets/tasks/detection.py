@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 from torchvision.models.detection.roi_heads import paste_masks_in_image
@@ -246,7 +247,7 @@ def coco_metrics(
 def judge(kind: Literal["bbox", "segm"]) -> Any:
     """torchmetrics' judge of boxes or masks, which reads COCO's metrics from faster-coco-eval.
 
-    The thresholds are COCO's in double precision; torchmetrics' own are rounded, and a recall of 0.1 falls below 0.1.
+    The thresholds are COCO's to the last bit; torchmetrics' own are rounded, and a recall of 0.1 falls below 0.1.
 
     Raises:
         ImportError: without the extra `detect`.
@@ -256,8 +257,8 @@ def judge(kind: Literal["bbox", "segm"]) -> Any:
 
         metric = MeanAveragePrecision(
             iou_type=kind,
-            iou_thresholds=[0.5 + 0.05 * step for step in range(10)],
-            rec_thresholds=[step / 100 for step in range(101)],
+            iou_thresholds=np.linspace(0.5, 0.95, 10).tolist(),
+            rec_thresholds=np.linspace(0, 1, 101).tolist(),
             class_metrics=True,
             extended_summary=True,
             backend="faster_coco_eval",

@@ -71,14 +71,8 @@ def plan(
         name, reasons["model"] = f"{DETECTOR}_{name}", "on the network of the weights"
     like = weights.architecture if weights is not None and name == known else None
     declared = architecture(name) if like is None else declaration_from_dict(like)
-    if (
-        isinstance(declared, DetectorArchitecture)
-        and name.removesuffix("_fpn") == f"{declared.method}_{known}"
-        and weights is not None
-        and weights.architecture is not None
-    ):
-        backbone = replace(declaration_from_dict(weights.architecture), num_classes=0)
-        declared = replace(declared, backbone=backbone)
+    if isinstance(declared, DetectorArchitecture):
+        declared = on_network_of(declared, name, weights)
     declaration = replace(
         declared,
         num_classes=len(data.classes),
@@ -147,6 +141,14 @@ def plan(
             },
         },
     )
+
+
+def on_network_of(detector: DetectorArchitecture, name: str, weights: Weights | None) -> DetectorArchitecture:
+    """The detector of a name; on the very network that the weights are of, where they are of its backbone."""
+    known = None if weights is None else weights.architecture
+    if weights is None or known is None or name.removesuffix("_fpn") != f"{detector.method}_{weights.model}":
+        return detector
+    return replace(detector, backbone=replace(declaration_from_dict(known), num_classes=0))
 
 
 def initial_weights(source: str | Path | None, model: str) -> Weights | None:

@@ -16,6 +16,7 @@ from resnets.data.sources.folder import Files
 from resnets.types import Objects
 
 ACCEPTS = "a COCO .json file, or a folder with annotations/*.json or SPLIT/_annotations.coco.json and the pictures"
+REFINES = "folder"
 
 
 def recognises(source: str) -> bool:

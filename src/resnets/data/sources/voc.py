@@ -16,6 +16,7 @@ from resnets.data.sources.folder import Files
 from resnets.types import Objects
 
 ACCEPTS = "a folder in Pascal VOC's layout: JPEGImages, Annotations/*.xml, perhaps ImageSets/Main/{train,val,test}.txt"
+REFINES = "folder"
 
 _PICTURES, _ANNOTATIONS, _SPLITS = "JPEGImages", "Annotations", Path("ImageSets", "Main")
 
