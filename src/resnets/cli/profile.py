@@ -30,7 +30,7 @@ def profile(
     name: str,
     size: int | tuple[int, int] | None = None,
     json: bool = False,
-    **changes: Annotated[Any, *FAMILIES],
+    **changes: Annotated[Any, *FAMILIES, ("method", "backbone")],
 ) -> None:
     """Print a network's parameters, multiply-adds, activations and memory, by stage and in total.
 
