@@ -121,7 +121,7 @@ class Predictor:
         numbers = torch.arange(len(images))
         batch = Batch(images, torch.zeros_like(numbers), numbers).to(self.device)
         prepared = prepare(batch, self.card.preprocessing, channels_last=True)
-        return self.task.answers(self.task.outputs(self.network, prepared)).cpu()
+        return self.task.answers(self.task.ask(self.network, prepared)).cpu()
 
     def _decoded(self, picture: Picture) -> Tensor | str:
         """The whole picture, uint8, or what is wrong with it."""

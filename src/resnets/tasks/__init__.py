@@ -62,7 +62,7 @@ class Task(Protocol):
     def inputs(self, batch: Batch) -> tuple[Any, ...]:
         """What the network is called with in training: the pictures, and what else it has to know of them."""
 
-    def outputs(self, network: Any, batch: Batch) -> Tensor:
+    def ask(self, network: Any, batch: Batch) -> Tensor:
         """What the network gives for prepared pictures that are to be judged or answered, (N, ...)."""
 
     def loss(self, outputs: Any, batch: Batch) -> Tensor:

@@ -110,7 +110,7 @@ class Classification:
         """The pictures."""
         return (batch.images,)
 
-    def outputs(self, network: Any, batch: Batch) -> Tensor:
+    def ask(self, network: Any, batch: Batch) -> Tensor:
         """What the network gives for the pictures."""
         return network(batch.images)
 

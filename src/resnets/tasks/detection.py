@@ -138,7 +138,7 @@ class Detection:
             targets.append({key: value.to(batch.images.device, non_blocking=True) for key, value in target.items()})
         return batch.images, targets
 
-    def outputs(self, network: Any, batch: Batch) -> Tensor:
+    def ask(self, network: Any, batch: Batch) -> Tensor:
         """What the network gives for the pictures."""
         return network(batch.images)
 

@@ -171,7 +171,7 @@ class Generation:
         times = self.times(batch)
         return on_paths(batch, times), times, self.told(batch)
 
-    def outputs(self, network: Any, batch: Batch) -> Tensor:
+    def ask(self, network: Any, batch: Batch) -> Tensor:
         """The time and the squared error at one point of each picture's path, (N, 2); all classes are told."""
         times = uniform(batch.seed, batch.epoch, batch.indices, "times")[:, 0]
         found = network(on_paths(batch, times), times, batch.targets).float()
