@@ -39,7 +39,7 @@ def test_the_best_velocity_has_the_loss_that_is_known():
     best = (2 * t - 1) / (2 * t**2 - 2 * t + 1) * x
     assert task.loss(best, batch).item() == pytest.approx(math.pi / 2, rel=0.01)
     assert task.loss(torch.zeros_like(x), batch).item() == pytest.approx(2, rel=0.01)
-    outputs = task.outputs(lambda x, *_: torch.zeros_like(x), batch)
+    outputs = task.ask(lambda x, *_: torch.zeros_like(x), batch)
     evaluation = task.evaluation("test", outputs, batch.targets, ["x"] * 4000)
     assert evaluation.metrics["loss"] == pytest.approx(2, rel=0.01)
     assert sum(loss for _, _, loss in evaluation.bands()) / 10 == pytest.approx(2, rel=0.02)

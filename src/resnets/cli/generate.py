@@ -65,16 +65,15 @@ def generate(
         print(dumps({"run": run, "folder": str(made.folder), "metrics": metrics}, indent=2))
         return
     console = Console()
-    table = Table(box=SIMPLE_HEAD, show_header=metrics is not None)
+    console.print(f"{count:,} pictures in {made.folder}, together in grid.png", highlight=False, soft_wrap=True)
+    if metrics is None:
+        return
+    table = Table(box=SIMPLE_HEAD)
     table.add_column("")
     for heading in ("Made", "Real, not trained on"):
         table.add_column(heading, justify="right")
-    for name, (label, form) in METRICS.items() if metrics is not None else ():
+    for name, (label, form) in METRICS.items():
         real = metrics.get(f"real_{name}")
         table.add_row(label, form.format(metrics[name]), "" if real is None else form.format(real))
-    console.print(
-        f"{count:,} pictures in {made.folder}, together in {made.folder / 'grid.png'}", highlight=False, soft_wrap=True
-    )
-    if metrics is not None:
-        console.print(table)
-        console.print(f"The report, for a browser: {made.folder / 'report.html'}", highlight=False, soft_wrap=True)
+    console.print(table)
+    console.print(f"The report, for a browser: {made.folder / 'report.html'}", highlight=False, soft_wrap=True)

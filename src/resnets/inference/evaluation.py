@@ -43,7 +43,7 @@ def evaluate_network(
 
     The network is left in evaluation mode.
     """
-    outputs = outputs_of(network, loader, preprocessing, device, autocast, task.outputs)
+    outputs = outputs_of(network, loader, preprocessing, device, autocast, task.ask)
     pictures = loader.dataset
     return task.evaluation(pictures.split, outputs, truth_of(pictures), pictures.names)
 
@@ -64,11 +64,11 @@ def outputs_of(
     preprocessing: Preprocessing,
     device: torch.device,
     autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
-    outputs_for: Callable[[Any, Batch], Tensor] = of_pictures,
+    ask: Callable[[Any, Batch], Tensor] = of_pictures,
 ) -> Tensor:
     """What a network gives for a whole split, in the split's order, float32 on the CPU, in every process.
 
-    It is what `outputs_for` gives for the network and each prepared batch, by default the network's answer to
+    It is what `ask` gives for the network and each prepared batch, by default the network's answer to
     the pictures. Detections are in the pixels of their pictures. The network is left in evaluation mode.
     """
     network.eval()
@@ -76,7 +76,7 @@ def outputs_of(
     for batch in loader.epoch(0):
         with torch.inference_mode(), autocast():  # not around the loader, which keeps what it reads
             prepared = prepare(batch.to(device), preprocessing, channels_last=True)
-            outputs.append(outputs_for(network, prepared).float().cpu())
+            outputs.append(ask(network, prepared).float().cpu())
         indices.append(batch.indices)
     return located(in_order(torch.cat(gather(outputs)), torch.cat(gather(indices))), loader.dataset, preprocessing)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -61,7 +62,8 @@ class Judge:
     @torch.inference_mode()
     def __call__(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         """What its classifier reads of pictures (N, C, H, W) uint8, (N, D) float32, and what it says, (N,) int64."""
-        network, preprocessing = self.predictor.network, self.predictor.card.preprocessing
+        network: Any = self.predictor.network
+        preprocessing = self.predictor.card.preprocessing
         read: list[Tensor] = []
         layer = network.get_submodule(network.logits_layer)
         hook = layer.register_forward_pre_hook(lambda _, inputs: read.append(inputs[0].flatten(1).float().cpu()))

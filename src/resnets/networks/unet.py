@@ -154,8 +154,8 @@ class UNet(nn.Module):
             self.add_module(f"up{number}", Level(a, number, a.widths[number] + a.widths[number - 1]))
         self.norm = group_norm(a.widths[0])
         self.out = nn.Conv2d(a.widths[0], a.in_channels, 3, padding=1)
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
+        for parameter in self.out.parameters():
+            nn.init.zeros_(parameter)
         down = [Stage(f"down{number}", width, 2 ** (number - 1)) for number, width in enumerate(a.widths, start=1)]
         up = [replace(stage, name=stage.name.replace("down", "up")) for stage in down[-2::-1]]
         self.stages: Sequence[Stage] = (Stage("stem", a.widths[0], 1), *down, *up)

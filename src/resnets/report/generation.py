@@ -198,10 +198,10 @@ def _nearest_section(judgement: Judgement, nearest: Callable[[int], Tensor], nam
 def _paint_distances(made: Sequence[float], real: Sequence[float] | None, figure: Figure) -> None:
     axes = figure.add_subplot()
     highest = max(*made, *(real or ()), 1e-6)
-    shared = {"bins": _BINS, "range": (0, highest), "density": True}
-    axes.hist(made, color=figures.BLUE, alpha=0.55, linewidth=0, **shared)
+    edges = [highest * step / _BINS for step in range(_BINS + 1)]
+    axes.hist(made, edges, density=True, color=figures.BLUE, alpha=0.55, linewidth=0)
     if real:
-        axes.hist(real, color=figures.ORANGE, histtype="step", linewidth=1.8, **shared)
+        axes.hist(real, edges, density=True, color=figures.ORANGE, histtype="step", linewidth=1.8)
     axes.set(xlabel="distance to the nearest training picture, grey levels", xlim=(0, None))
     axes.set_yticks([])
     axes.grid(visible=False)

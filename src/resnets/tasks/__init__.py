@@ -72,7 +72,7 @@ class Task:
         """What the network is called with in training: the pictures, and what else it has to know of them."""
         return (batch.images,)
 
-    def outputs(self, network: Any, batch: Batch) -> Tensor:
+    def ask(self, network: Any, batch: Batch) -> Tensor:
         """What the network gives for prepared pictures that are to be judged or answered, (N, ...)."""
         outputs: Tensor = network(batch.images)
         return outputs

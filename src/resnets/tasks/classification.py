@@ -100,20 +100,11 @@ class Classification(Task):
         self.temperature = float((settings or {}).get("temperature", 1.0))
         self.conformal: Sequence[float] = (settings or {}).get("conformal", ())
 
-    @staticmethod
-    def settings_of(targets: Tensor) -> dict[str, Any]:
-        """Nothing has to be known beforehand."""
-        return {}
-
     def fit(self, outputs: Tensor, targets: Tensor) -> dict[str, Any]:
         """The temperature at which the probabilities of (N, K) logits can best be believed, and conformal levels."""
         temperature = fit_temperature(outputs, targets)
         probabilities = (outputs.float() / temperature).softmax(1)
         return {"temperature": temperature, "conformal": conformal_levels(probabilities, targets)}
-
-    def outputs(self, network: Any, batch: Batch) -> Tensor:
-        """What the network gives for the pictures."""
-        return network(batch.images)
 
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Mean cross-entropy of (N, K) logits; targets are class numbers (N,) or class shares (N, K)."""

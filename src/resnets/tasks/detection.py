@@ -145,10 +145,6 @@ class Detection(Task):
             targets.append({key: value.to(batch.images.device, non_blocking=True) for key, value in target.items()})
         return batch.images, targets
 
-    def outputs(self, network: Any, batch: Batch) -> Tensor:
-        """What the network gives for the pictures."""
-        return network(batch.images)
-
     def loss(self, outputs: Mapping[str, Tensor], batch: Batch) -> Tensor:
         """The sum of the network's losses."""
         return torch.stack(list(outputs.values())).sum()

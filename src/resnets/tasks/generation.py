@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from resnets.data.order import normal, uniform
+from resnets.tasks import Task
 from resnets.types import Batch
 
 METRICS = {
@@ -126,7 +127,7 @@ def frechet_distance(first: Tensor, second: Tensor) -> float:
     return max(distance.item(), 0.0)
 
 
-class Generation:
+class Generation(Task):
     """Conditional flow matching along straight paths.
 
     Noise, times and what is told are functions of (seed, epoch, sample).
@@ -157,21 +158,12 @@ class Generation:
         self.logit_normal = logit_normal
         self.class_dropout = class_dropout
 
-    @staticmethod
-    def settings_of(targets: Tensor) -> dict[str, Any]:
-        """Nothing has to be known beforehand."""
-        return {}
-
-    def fit(self, outputs: Tensor, targets: Tensor) -> dict[str, Any]:
-        """Nothing is to be chosen."""
-        return {}
-
     def inputs(self, batch: Batch) -> tuple[Any, ...]:
         """Points on the paths to the pictures (N, C, H, W), their times (N,), and the classes (N,), K for untold."""
         times = self.times(batch)
         return on_paths(batch, times), times, self.told(batch)
 
-    def outputs(self, network: Any, batch: Batch) -> Tensor:
+    def ask(self, network: Any, batch: Batch) -> Tensor:
         """The time and the squared error at one point of each picture's path, (N, 2); all classes are told."""
         times = uniform(batch.seed, batch.epoch, batch.indices, "times")[:, 0]
         found = network(on_paths(batch, times), times, batch.targets).float()

@@ -114,11 +114,6 @@ class Multilabel(Task):
         self.thresholds = torch.tensor(settings.get("thresholds", [THRESHOLD] * len(classes)), dtype=torch.float32)
         self.asymmetric = asymmetric
 
-    @staticmethod
-    def settings_of(targets: Tensor) -> dict[str, Any]:
-        """Nothing has to be known beforehand."""
-        return {}
-
     def fit(self, outputs: Tensor, targets: Tensor) -> dict[str, Any]:
         """For each class the threshold of the best F1; 0.5 for a class that no picture has."""
         probabilities = self.answers(outputs).numpy()

@@ -61,9 +61,7 @@ def fitted(job: Job) -> dict[str, Any]:
     """The task's settings that the validation split asks for, and what they were fitted on; none without that split."""
     if job.watched is None or job.watched.dataset.split != "val":
         return {}
-    outputs = outputs_of(
-        job.network_to_use, job.watched, job.card.preprocessing, job.fabric.device, outputs_for=job.task.outputs
-    )
+    outputs = outputs_of(job.network_to_use, job.watched, job.card.preprocessing, job.fabric.device, ask=job.task.ask)
     settings = job.task.fit(outputs, truth_of(job.watched.dataset))
     return settings and {**settings, "fitted_on": "val", "pictures": len(outputs)}
 
