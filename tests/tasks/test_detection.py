@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pycocotools import mask as coco_masks
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from rich.console import Console
@@ -17,7 +18,9 @@ from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredic
 from torchvision.ops import box_iou
 
 from resnets.cli.main import main
+from resnets.cli.predict import run_lengths
 from resnets.data.dataset import open_dataset
+from resnets.data.windows import masks
 from resnets.inference.evaluation import evaluate
 from resnets.inference.predictor import load
 from resnets.networks.catalogue import architecture, build
@@ -164,6 +167,24 @@ def test_nothing_there_and_nothing_found():
         task.evaluation("val", torch.zeros(0, 5, 6), [], [])
     with pytest.raises(ValueError, match="detection has no use for label_smoothing"):
         create_task("detection", ("a",), label_smoothing=0.1)
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # in pycocotools
+def test_masks_are_judged_and_told_as_coco_does():
+    _, objects = one_picture()
+    rows = torch.cat((objects.boxes, torch.tensor([[0.9, 0.0], [0.8, 1.0]]), torch.ones(2, 28 * 28)), 1)
+    right = Detection(("a", "b")).evaluation("val", rows[None], [objects], ["x"])
+    assert right.metrics["mask_map"] > 0.9  # pasting a mask may miss its outermost pixels
+    assert masks(objects).flatten(1).sum(1).tolist() == [28 * 24, 30 * 26]
+    rows[:, 6:].view(-1, 28, 28)[:, :, :10] = 0  # about a third of each is missed
+    less = Detection(("a", "b")).evaluation("val", rows[None], [objects], ["x"])
+    assert less.metrics["map"] == pytest.approx(1.0)
+    assert less.metrics["mask_map50"] == pytest.approx(1.0)
+    assert less.metrics["mask_map75"] == 0
+    for mask in pasted(rows, objects.size):
+        lengths = run_lengths(mask)
+        assert np.array_equal(coco_masks.decode(coco_masks.frPyObjects(lengths, *lengths["size"])), mask.numpy())
+    assert run_lengths(torch.ones(2, 3, dtype=torch.bool))["counts"] == [0, 6]
 
 
 def one_picture() -> tuple[torch.Tensor, Objects]:
