@@ -22,8 +22,8 @@ from resnets.networks.catalogue import build, declaration_from_dict
 from resnets.training.train import train
 
 SUITED = {"pyramid": 128, "proposals": 128, "anchor_size": 4.0}
-"""Of Faster R-CNN: half the channels and a quarter of the proposals that torchvision has, for two cores; and anchors from
-16 pixels up, because platelets are so small in pictures of this size."""
+"""Of Faster R-CNN: half the channels and a quarter of the proposals that torchvision has, for two cores; and anchors
+from 16 pixels up, because platelets are so small in pictures of this size."""
 
 MODELS = ("yolo_resnet18", "fasterrcnn_resnet18_fpn", "fasterrcnn_vgg16_bn_fpn", "fasterrcnn_resnet34_fpn")
 
