@@ -96,6 +96,7 @@ def test_losses_are_those_of_torchvision(method):
         "retinanet_resnet18_fpn",
         "fcos_resnet18_fpn",
         "yolo_resnet18",
+        "locate_resnet18",
     ],
 )
 def test_a_declaration_goes_through_json_and_gives_the_same_network(name):
@@ -107,7 +108,7 @@ def test_a_declaration_goes_through_json_and_gives_the_same_network(name):
     assert all(network.get_submodule(layer) for layer in network.class_layers)
     with torch.no_grad():
         rows = network(torch.rand(2, 3, 64, 96))
-    assert rows.shape[:2] == (2, 100)
+    assert rows.shape[:2] == (2, declaration.max_detections)
     assert rows.shape[2] == (6 + 784 if "mask" in name else 6)
 
 
@@ -158,7 +159,7 @@ def test_names_that_are_none(name, message):
     [
         ({"anchor_size": 4.0}, "yolo has no anchor_size; leave it out"),
         ({"proposals": 64}, "yolo has no proposals"),
-        ({"pyramid": 0}, "0 with fasterrcnn alone"),
+        ({"pyramid": 0}, "perhaps with fasterrcnn, not 0 with yolo"),
         ({"nms_threshold": 1.5}, "from 0 to 1"),
         ({"max_detections": 0}, "must be above 0"),
     ],

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pycocotools import mask as coco_masks
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from rich.console import Console
@@ -17,7 +18,9 @@ from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredic
 from torchvision.ops import box_iou
 
 from resnets.cli.main import main
+from resnets.cli.predict import run_lengths
 from resnets.data.dataset import open_dataset
+from resnets.data.windows import masks
 from resnets.inference.evaluation import evaluate
 from resnets.inference.predictor import load
 from resnets.networks.catalogue import architecture, build
@@ -150,7 +153,10 @@ def test_an_object_is_found_once_and_an_ignored_one_does_not_count():
 def test_localisation_asks_for_the_class_and_half_of_the_overlap():
     targets = [objects_of([[0, 0, 10, 10]], [1])] * 4
     rows = torch.tensor([[0.0, 0, 10, 6, 0.9, 1], [0, 0, 10, 4, 0.9, 1], [0, 0, 10, 10, 0.9, 0], [0, 0, 0, 0, 0, 0]])
-    assert localised(rows[:, None], targets) == 0.25
+    assert localised(rows[:, None], targets, 1) == 0.25
+    second = torch.stack((rows, rows.new_tensor([0.0, 0, 10, 10, 0.5, 1]).expand(4, 6)), 1)
+    assert localised(second, targets, 1) == 0.5  # where there is no first, the second is
+    assert localised(second, targets, 5) == 1.0
     metrics = Detection(("a", "b")).evaluation("val", rows[:, None], targets, list("abcd")).metrics
     assert metrics["localisation"] == 0.25
 
@@ -164,6 +170,24 @@ def test_nothing_there_and_nothing_found():
         task.evaluation("val", torch.zeros(0, 5, 6), [], [])
     with pytest.raises(ValueError, match="detection has no use for label_smoothing"):
         create_task("detection", ("a",), label_smoothing=0.1)
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # in pycocotools
+def test_masks_are_judged_and_told_as_coco_does():
+    _, objects = one_picture()
+    rows = torch.cat((objects.boxes, torch.tensor([[0.9, 0.0], [0.8, 1.0]]), torch.ones(2, 28 * 28)), 1)
+    right = Detection(("a", "b")).evaluation("val", rows[None], [objects], ["x"])
+    assert right.metrics["mask_map"] > 0.9  # pasting a mask may miss its outermost pixels
+    assert masks(objects).flatten(1).sum(1).tolist() == [28 * 24, 30 * 26]
+    rows[:, 6:].view(-1, 28, 28)[:, :, :10] = 0  # about a third of each is missed
+    less = Detection(("a", "b")).evaluation("val", rows[None], [objects], ["x"])
+    assert less.metrics["map"] == pytest.approx(1.0)
+    assert less.metrics["mask_map50"] == pytest.approx(1.0)
+    assert less.metrics["mask_map75"] == 0
+    for mask in pasted(rows, objects.size):
+        lengths = run_lengths(mask)
+        assert np.array_equal(coco_masks.decode(coco_masks.frPyObjects(lengths, *lengths["size"])), mask.numpy())
+    assert run_lengths(torch.ones(2, 3, dtype=torch.bool))["counts"] == [0, 6]
 
 
 def one_picture() -> tuple[torch.Tensor, Objects]:
@@ -324,6 +348,30 @@ def test_a_large_picture_is_looked_at_in_tiles(run):
     overlap = box_iou(torch.tensor(there, dtype=torch.float32), torch.tensor(tiled.boxes))
     assert (overlap.amax(1) > 0.5).all()
     assert ((overlap > 0.3).sum(1) == 1).all()  # each once
+
+
+def test_one_object_a_picture_is_localised(tmp_path):
+    generator = np.random.default_rng(2)
+    for split, count in (("train", 64), ("val", 16)):
+        for number in range(count):
+            pixels = generator.integers(0, 70, (64, 64, 3)).astype(np.uint8)
+            label, (x, y) = number % 2, generator.integers(2, 30, 2)
+            pixels[y : y + 30, x : x + 30, label] += 150
+            for kind in ("images", "labels"):
+                (tmp_path / "set" / kind / split).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(tmp_path / "set" / "images" / split / f"{number}.png")
+            line = f"{label} {(x + 15) / 64} {(y + 15) / 64} {30 / 64} {30 / 64}"
+            (tmp_path / "set" / "labels" / split / f"{number}.txt").write_text(line)
+    options = {"model": "locate_resnet18", "epochs": 25, "evaluate_every": 25, "batch_size": 8, "lr": 3e-3, "ema": 0.9}
+    done = train(tmp_path / "set", run=tmp_path / "run", zoom=(1.0, 1.0), jitter=0.0, console=QUIET, **options, **SMALL)
+    metrics = done.card().metrics
+    assert metrics["localisation"] > 0.8
+    assert metrics["localisation5"] >= metrics["localisation"]
+    assert "Localised" in done.report_path.read_text()
+    answer = load(done.folder)(tmp_path / "set" / "images" / "val" / "0.png")
+    assert answer.classes[0] == "0"
+    with pytest.raises(ValueError, match="0 with locate"):
+        replace(architecture("locate_resnet18"), pyramid=64)
 
 
 def test_a_training_that_was_stopped_goes_on_to_the_same_weights(shapes, tmp_path):

@@ -178,7 +178,7 @@ def _look(dataset: Dataset, index: int) -> _Seen | Unreadable:
     except UnreadablePictureError as error:
         return Unreadable(error.name, error.reason)
     size = (pixels.shape[1], pixels.shape[2])
-    digest = hashlib.blake2b(pixels.numpy().data, digest_size=16, key=repr(size).encode()).digest()
+    digest = hashlib.blake2b(pixels.contiguous().numpy().data, digest_size=16, key=repr(size).encode()).digest()
     return _Seen(digest, size, mode)
 
 

@@ -34,6 +34,7 @@ from resnets.inference.engines import PRECISIONS, Engine, engine_class, open_eng
 from resnets.inference.graph import Answer, Outputs, graph_of
 from resnets.runs.card import Card
 from resnets.runs.run import Run
+from resnets.tasks import task_class
 from resnets.types import Preprocessing
 
 TOLERANCES = {"float32": (1e-3, 0.01), "bfloat16": (0.05, 0.1), "int8": (0.35, 0.35)}
@@ -102,6 +103,10 @@ def write_export(
     if precision not in kind.exports:
         raise ValueError(f"the format {format} is written in {' or '.join(kind.exports)}, not {precision!r}")
     card, network = source.finished_card(), source.network()
+    if not task_class(card.task).tells:
+        raise ValueError(
+            f"{source.folder} makes pictures, and such networks cannot be exported yet; use the run itself"
+        )
     if card.preprocessing.fit == "contain":
         raise ValueError(f"{source.folder} finds objects, and such networks cannot be exported yet; use the run itself")
     own = own_data(card, data)

@@ -126,6 +126,10 @@ class Predictor:
     def engine(self) -> Engine:
         """What computes the network."""
         name, precision = self._asked
+        if not self.task.tells:
+            raise ValueError(
+                f"{self.run.folder} makes pictures and tells nothing of given ones; use `resnets generate`"
+            )
         if self.card.export:
             return open_export(self.run.folder, self.card, self.device, name, precision)
         chosen = choose_precision(self.device) if precision == "auto" else precision or "float32"

@@ -46,6 +46,7 @@ class Task:
             less is.
         options: of the loss, keyword arguments of the class.
         embeds: whether a network gives embeddings, whatever the classes are, rather than a number for each class.
+        tells: whether a network tells something of given pictures.
     """
 
     name: ClassVar[str]
@@ -54,6 +55,7 @@ class Task:
     aim: ClassVar[tuple[str, int]]
     options: ClassVar[tuple[str, ...]] = ()
     embeds: ClassVar[bool] = False
+    tells: ClassVar[bool] = True
 
     @staticmethod
     def settings_of(targets: Tensor) -> dict[str, Any]:

@@ -145,6 +145,7 @@ class Generation(Task):
     score = "loss"
     aim: ClassVar[tuple[str, int]] = ("loss", -1)
     options: ClassVar[tuple[str, ...]] = ("logit_normal", "class_dropout")
+    tells: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -178,7 +179,7 @@ class Generation(Task):
         return torch.full((), torch.nan, device=batch.images.device)
 
     def answers(self, outputs: Tensor) -> Tensor:
-        """Raise ValueError: such a network tells nothing of pictures."""
+        """Raise ValueError: such a network makes pictures and tells nothing of given ones."""
         raise ValueError("this network makes pictures and tells nothing of given ones; use `resnets generate`")
 
     def prediction(self, answer: Tensor, top: int | None) -> dict[str, Any]:
