@@ -105,10 +105,10 @@ def write_export(
     card, network = source.finished_card(), source.network()
     if not task_class(card.task).tells:
         raise ValueError(
-            f"{source.folder} makes pictures, and such networks cannot be exported yet; use the run itself"
+            f"{source.folder} makes pictures; such networks cannot be exported yet, so use the run itself"
         )
     if card.preprocessing.fit == "contain":
-        raise ValueError(f"{source.folder} finds objects, and such networks cannot be exported yet; use the run itself")
+        raise ValueError(f"{source.folder} finds objects; such networks cannot be exported yet, so use the run itself")
     own = own_data(card, data)
     graph = graph_of(network, card.preprocessing, whole=preprocess, batch=batch, dtype=kind.exports[precision])
     calibration = list(calibration_pixels(card, own, preprocess, batch)) if precision == "int8" else []
