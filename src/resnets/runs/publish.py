@@ -80,7 +80,7 @@ def timm_name(card: Card) -> str | None:
 def config(card: Card) -> dict[str, Any]:
     """What timm's `create_model("hf-hub:...")` reads; for a network that timm does not have, who can."""
     name, seen = timm_name(card), card.preprocessing
-    common = {"num_classes": declaration_from_dict(card.architecture).num_classes}
+    common: dict[str, Any] = {"num_classes": declaration_from_dict(card.architecture).num_classes}
     if not task_class(card.task).embeds:
         common |= {"label_names": list(card.classes)}
     if name is None:
