@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from resnets.data.order import _mix, _signed, balanced, hashed, permutation, shards, uniform
+from resnets.data.order import _mix, _signed, balanced, hashed, normal, permutation, shards, uniform
 
 
 def test_hash_is_splitmix64() -> None:
@@ -116,3 +116,14 @@ def test_balanced_draws_are_of_all_classes_alike_and_use_up_each_before_repeatin
         of_class = seen[targets == label]
         assert of_class.max() - of_class.min() <= 1
         assert of_class.min() >= 2
+
+
+def test_normal_numbers_are_normal_and_belong_to_their_samples() -> None:
+    indices = torch.arange(2000)
+    numbers = normal(3, 1, indices, "noise", 5)
+    assert numbers.shape == (2000, 5)
+    assert numbers.isfinite().all()
+    assert stats.kstest(numbers.flatten().numpy(), "norm").pvalue > 0.01
+    assert (torch.corrcoef(numbers.T) - torch.eye(5)).abs().max() < 0.1
+    assert torch.equal(normal(3, 1, indices[7:9], "noise", 5), numbers[7:9])
+    assert not torch.equal(normal(3, 2, indices, "noise", 5), numbers)
