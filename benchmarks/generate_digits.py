@@ -25,7 +25,6 @@ from resnets.inference.judging import Judge, judge_pictures
 from resnets.inference.making import Request, make, training_data
 from resnets.inference.sampling import Generator
 
-MODEL = "flow_unet_tiny"
 BEST = Request(count=1000, steps=20, solver="heun", guidance=2.0)
 WAYS: tuple[dict[str, Any], ...] = (
     {"solver": "heun", "steps": 20, "guidance": 1.0},
@@ -43,7 +42,7 @@ def main() -> None:
     flags = parser(__doc__)
     flags.add_argument("--folder", type=Path, help="keep the runs, the pictures and their report here")
     flags.add_argument("--judge", type=Path, help="a finished run of `resnets train digits`, in place of a new one")
-    flags.add_argument("--model", default=MODEL, help=f"what makes the digits; by default {MODEL}")
+    flags.add_argument("--model", default="auto", help="what makes the digits; by default what suits their size")
     asked = flags.parse_args()
     with TemporaryDirectory() as temporary:
         compare(asked, asked.folder or Path(temporary))

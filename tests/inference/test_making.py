@@ -45,7 +45,7 @@ def runs(tmp_path_factory) -> tuple[Run, Run]:
 def test_a_training_leaves_all_that_other_tasks_leave(runs):
     run, _ = runs
     card = run.card()
-    assert (card.task, card.model, card.architecture["widths"]) == ("generation", "flow_unet_small", [8, 16])
+    assert (card.task, card.model, card.architecture["widths"]) == ("generation", "flow_unet_tiny", [8, 16])
     assert card.classes == tuple("0123456789")
     assert evaluate(run.folder).metrics == pytest.approx(dict(card.metrics), abs=1e-5)
     losses = [row["train_loss"] for row in run.history()]

@@ -88,7 +88,8 @@ def test_a_network_of_another_task_is_refused(tmp_path, task, model, changes, me
 def test_network_and_recipe_are_chosen_by_the_task():
     data = open_dataset("digits", task="generation")
     card = plan(data)
-    assert (card.task, card.model) == ("generation", "flow_unet_small")
+    assert (card.task, card.model) == ("generation", "flow_unet_tiny")
+    assert plan(data, size=32).model == "flow_unet_small"
     assert card.recipe["reasons"]["recipe"] == "generation, because pictures are to be made"
     assert card.recipe["class_dropout"] > 0
     assert not card.recipe["flip"]

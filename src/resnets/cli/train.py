@@ -52,7 +52,8 @@ def train(
         run: the folder to write; by default runs/DATA-MODEL, numbered where that is taken.
         model: a name that `resnets models` lists; auto takes resnet20 for small pictures, resnet18 for larger ones. Of
             detectors, METHOD_NAME: fasterrcnn_resnet50_fpn, maskrcnn_..._fpn, retinanet_..._fpn, fcos_..._fpn,
-            yolo_resnet18. Of networks that make pictures, flow_unet_tiny, flow_unet_small or flow_unet_base.
+            yolo_resnet18. Of networks that make pictures, flow_unet_tiny (auto's up to 16 pixels), flow_unet_small
+            (auto's beyond) or flow_unet_base.
         recipe: detection, finetune, generation, paper-cifar, paper-imagenet, photographs, quick, recognition, a YAML
             file, or auto, which picks by the data.
         task: classification, detection, multilabel or regression; auto does what the data's targets ask for. Of any

@@ -104,9 +104,7 @@ def write_export(
         raise ValueError(f"the format {format} is written in {' or '.join(kind.exports)}, not {precision!r}")
     card, network = source.finished_card(), source.network()
     if not task_class(card.task).tells:
-        raise ValueError(
-            f"{source.folder} makes pictures; such networks cannot be exported yet, so use the run itself"
-        )
+        raise ValueError(f"{source.folder} makes pictures; such networks cannot be exported yet, so use the run itself")
     if card.preprocessing.fit == "contain":
         raise ValueError(f"{source.folder} finds objects; such networks cannot be exported yet, so use the run itself")
     own = own_data(card, data)

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from resnets.data.dataset import Data, Dataset
 from resnets.data.loading import Loader
+from resnets.data.order import permutation
 from resnets.data.transforms import prepare
 from resnets.data.views import view
 from resnets.inference.evaluation import EVALUATION_BATCH
@@ -25,6 +26,9 @@ from resnets.inference.predictor import Predictor
 from resnets.runs.card import Card
 from resnets.tasks.generation import Judgement, frechet_distance
 from resnets.types import Batch, Preprocessing
+
+MOST_REAL = 10_000
+"""Real pictures that the network was not trained on, of which as much is told for comparison, at most."""
 
 
 class Judge:
@@ -99,6 +103,8 @@ def judge_pictures(pictures: Tensor, labels: Tensor, judge: Judge, data: Data, c
     features, named = judge(pictures)
     train = data.splits["train"]
     held_out = data.splits.get("test", data.splits.get("val"))
+    if held_out is not None and len(held_out) > MOST_REAL:
+        held_out = held_out.subset(permutation(0, 0, len(held_out))[:MOST_REAL])
     others = None if held_out is None else torch.cat(list(views(held_out, card.preprocessing)))
     of_train = []
     nearest, other_nearest = Nearest(pictures), None if others is None else Nearest(others)
@@ -150,9 +156,9 @@ class Nearest:
     def look_at(self, others: Tensor) -> None:
         """Compare with some more pictures (M, C, H, W) uint8."""
         pixels = others.flatten(1).float()
-        # The matrix product's way of computing distances would round small ones; those of copies have to be 0.
-        apart = torch.cdist(self._pixels, pixels, compute_mode="donot_use_mm_for_euclid_dist") / pixels.shape[1] ** 0.5
-        least, positions = apart.min(1)
+        # By matrix products, which are fast but round: the distance of a copy has to be 0.
+        positions = torch.cdist(self._pixels, pixels).argmin(1)
+        least = (self._pixels - pixels[positions]).square().mean(1).sqrt()
         closer = least < self.distances
         self.distances = torch.where(closer, least, self.distances)
         self.positions = torch.where(closer, positions + self._seen, self.positions)

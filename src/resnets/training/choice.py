@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
-from resnets.data.statistics import SMALL
+from resnets.data.statistics import SMALL, TINY
 from resnets.training.freezing import ALL_BUT_LAST
 from resnets.training.recipe import Recipe, load_recipe
 from resnets.types import Preprocessing
@@ -23,8 +23,8 @@ ENOUGH_STEPS_OF_DETECTION = 1_500
 DETECTOR = "yolo"
 """The method by which objects are found."""
 
-GENERATOR = "flow_unet_small"
-"""The network that makes pictures."""
+GENERATOR, TINY_GENERATOR = "flow_unet_small", "flow_unet_tiny"
+"""The networks that make pictures, and those of at most 16 pixels a side."""
 
 ENOUGH_STEPS_OF_GENERATION = 4_000
 """The same for networks that make pictures."""
@@ -61,7 +61,9 @@ def choose_model(preprocessing: Preprocessing, task: str = "classification") -> 
     if task == "recognition" and max(preprocessing.size) > SMALL:
         return "iresnet18", f"pictures of more than {SMALL} pixels a side to recognise"
     if task == "generation":
-        return GENERATOR, "pictures are to be made"
+        tiny = max(preprocessing.size) <= TINY
+        size = f"at most {TINY}" if tiny else f"more than {TINY}"
+        return TINY_GENERATOR if tiny else GENERATOR, f"pictures of {size} pixels a side are to be made"
     if max(preprocessing.size) <= SMALL:
         return "resnet20", f"pictures of at most {SMALL} pixels a side"
     return "resnet18", f"pictures of more than {SMALL} pixels a side"
