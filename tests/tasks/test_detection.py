@@ -18,9 +18,9 @@ from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredic
 from torchvision.ops import box_iou
 
 from resnets.cli.main import main
-from resnets.cli.predict import run_lengths
 from resnets.data.dataset import open_dataset
 from resnets.data.windows import masks
+from resnets.inference.drawing import run_lengths
 from resnets.inference.evaluation import evaluate
 from resnets.inference.predictor import load
 from resnets.networks.catalogue import architecture, build
