@@ -17,12 +17,12 @@ from torch import Tensor, nn
 
 from resnets.data.decoding import decode, open_picture
 from resnets.data.reading import available_processors
-from resnets.data.transforms import prepare
+from resnets.data.transforms import normalise
 from resnets.data.views import view
 from resnets.runs.card import Card
 from resnets.runs.run import find_run
 from resnets.tasks import create_task
-from resnets.types import Batch
+from resnets.types import Preprocessing
 
 Picture = str | PathLike[str] | bytes | Image.Image | NDArray[np.uint8]
 """A path, a file's content, an opened picture, or an array (H, W) or (H, W, 3)."""
@@ -95,21 +95,22 @@ class Predictor:
         with ThreadPoolExecutor(available_processors()) as threads:
             while chunk := list(islice(numbered, batch_size)):
                 views = list(threads.map(self._view, (picture for _, picture in chunk)))
-                names = [_name(number, picture) for number, picture in chunk]
+                names = [picture_name(number, picture) for number, picture in chunk]
                 yield from self._answers(names, views, top)
 
     @torch.inference_mode()
     def answers(self, images: Tensor) -> Tensor:
         """Probabilities or numbers (N, K), float32 on the CPU, for (N, C, H, W) uint8 pictures of the input's size."""
-        numbers = torch.arange(len(images))
-        batch = Batch(images, torch.zeros_like(numbers), numbers).to(self.device)
-        prepared = prepare(batch, self.card.preprocessing, channels_last=True)
-        return self.task.answers(self.network(prepared.images)).cpu()
+        return self.task.answers(self.network(self.inputs(images))).cpu()
+
+    def inputs(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) uint8 pictures of the input's size as the network takes them, on its device."""
+        return normalise(images.to(self.device), self.card.preprocessing, channels_last=True)
 
     def _view(self, picture: Picture) -> Tensor | str:
         """The picture as the network sees it, uint8, or what is wrong with it."""
         try:
-            return view(decode(_opened(picture), self.card.preprocessing.channels), self.card.preprocessing)
+            return seen(picture, self.card.preprocessing)
         except Exception as error:  # Pillow and file systems raise many kinds for a broken file
             return str(error) or type(error).__name__
 
@@ -128,6 +129,15 @@ def load(run: str | Path, device: str | torch.device | None = None) -> Predictor
     return Predictor(run, device)
 
 
+def seen(picture: Picture, preprocessing: Preprocessing) -> Tensor:
+    """What the network sees of a picture, (C, *size) uint8.
+
+    Raises:
+        Exception: whatever Pillow or the file system raises about one that cannot be read.
+    """
+    return view(decode(_opened(picture), preprocessing.channels), preprocessing)
+
+
 def _opened(picture: Picture) -> Image.Image:
     if isinstance(picture, Image.Image):
         return picture
@@ -136,5 +146,6 @@ def _opened(picture: Picture) -> Image.Image:
     return open_picture(picture if isinstance(picture, bytes) else Path(picture).read_bytes())
 
 
-def _name(number: int, picture: Picture) -> str:
+def picture_name(number: int, picture: Picture) -> str:
+    """Its path, or its number where it has none."""
     return str(picture) if isinstance(picture, (str, PathLike)) else str(number)

@@ -71,6 +71,9 @@ class Task(Protocol):
     def prediction(self, answer: Tensor, top: int | None) -> dict[str, Any]:
         """One row of `answers` in the fields of a `Prediction`."""
 
+    def explained(self, outputs: Tensor, number: int) -> Tensor:
+        """What explanations attribute to the parts of a picture, (N,): of a class its logit, or a number itself."""
+
     def evaluation(self, split: str, outputs: Tensor, targets: Tensor, names: Sequence[str]) -> Evaluation:
         """Judge the outputs for a whole split."""
 

@@ -128,6 +128,10 @@ class Classification:
             "probabilities": tuple(shares[:top].tolist()),
         }
 
+    def explained(self, outputs: Tensor, number: int) -> Tensor:
+        """The logit of a class, (N,), which unlike its probability says nothing of the other classes."""
+        return outputs[:, number].float()
+
     def evaluation(self, split: str, outputs: Tensor, targets: Tensor, names: Sequence[str]) -> Evaluation:
         """Judge the (N, K) logits of a whole split.
 
