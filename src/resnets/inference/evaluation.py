@@ -114,7 +114,7 @@ def _chosen_split(card: Card, source: str | Path | None, split: str | None) -> t
 
 
 def open_for(card: Card, source: str | Path | None) -> tuple[Data, bool]:
-    """A data set for a run, by default the one it was trained on, and whether it is that; then it is split as it was."""
+    """Data for a run, by default that which it was trained on, and whether it is that: then it is split as it was."""
     known = card.data
     asked = known["source"] if source is None else source
     data = open_dataset(asked, task=card.task, split_seed=known["split_seed"])

@@ -62,14 +62,14 @@ def write_data_page(path: Path, found: Survey, predictor: Predictor, *, title: s
         subtitle=f"{thousands(len(asked.pictures))} {found.split} pictures beside "
         f"{thousands(len(found.embedded['train'].pictures))} training pictures, as the network sees them"
         + ("" if found.own else "; it was trained on none of them"),
-        numbers=_numbers(found, predictor),
+        numbers=_numbers(found),
         facts={"Data": data.name, "Features": f"{asked.features.shape[1]} a picture", **facts},
         sections=sections,
         scripts=("explain/map.js",),
     )
 
 
-def _numbers(found: Survey, predictor: Predictor) -> list[Number]:
+def _numbers(found: Survey) -> list[Number]:
     asked = found.embedded[found.split]
     numbers = []
     if found.vote is not None:
@@ -90,12 +90,8 @@ def _numbers(found: Survey, predictor: Predictor) -> list[Number]:
 
 def _tile(sample: Sample, *lines: tuple[str, str]) -> _Tile:
     pictures = sample.pictures
-    pixels = pictures.picture(sample.index, _channels(sample), 2 * _TILE)
+    pixels = pictures.picture(sample.index, 3, 2 * _TILE)
     return _Tile(embed(pixels, _TILE), sample.name, lines)
-
-
-def _channels(sample: Sample) -> int:
-    return len(sample.pictures.picture(sample.index, 3))
 
 
 def _answer(answer: Tensor, predictor: Predictor, task: str) -> str:

@@ -8,6 +8,7 @@ Legend: N pictures, Q queries, D features.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -17,6 +18,7 @@ from resnets.data.dataset import Dataset
 from resnets.data.loading import Loader
 from resnets.inference.evaluation import EVALUATION_BATCH, outputs_of
 from resnets.inference.predictor import Predictor
+from resnets.networks.catalogue import Network
 from resnets.training.head import logits, logits_layer, without_classifier
 
 NEAREST = 5
@@ -70,7 +72,7 @@ class Embedded:
 
 def embed_pictures(predictor: Predictor, pictures: Dataset, workers: int | None = None) -> Embedded:
     """The features of pictures, and the network's answers."""
-    network, preprocessing = predictor.network, predictor.card.preprocessing
+    network, preprocessing = cast(Network, predictor.network), predictor.card.preprocessing
     loader = Loader(pictures, preprocessing, EVALUATION_BATCH, shuffle=False, workers=workers)
     with without_classifier(network):
         features = outputs_of(network, loader, preprocessing, predictor.device).flatten(1)

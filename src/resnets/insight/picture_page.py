@@ -21,7 +21,7 @@ MEANINGS = dict(
     zip(
         METHODS,
         (
-            "Where a stage's map speaks for the answer, channels weighed by their mean gradients; as coarse as the map.",
+            "Where a stage's map speaks for the answer, channels weighed by mean gradients; as coarse as the map.",
             "The same, but places whose gradient is positive weigh more: finds several objects of a class.",
             "The same, but each place has the weight of its own gradient: finer where the stage is an early one.",
             "Each pixel's part of the difference to a picture of the mean colour; the parts sum to it.",

@@ -65,8 +65,8 @@ def overlay(pixels: Tensor, values: Tensor) -> Tensor:
     if scale <= 0:
         scale = sizes.max().clamp(min=1e-30)
     strength = (sizes / scale).clamp(max=1)[None] * 0.85
-    colours = [torch.tensor(colour, dtype=torch.float32)[:, None, None] for colour in (_FOR, _AGAINST)]
-    colour = torch.where(values[None] >= 0, *colours)
+    speaks_for, speaks_against = (torch.tensor(colour)[:, None, None] for colour in (_FOR, _AGAINST))
+    colour = torch.where(values[None] >= 0, speaks_for, speaks_against)
     return (grey * (1 - strength) + colour * strength).round().clamp(0, 255).to(torch.uint8)
 
 

@@ -1,5 +1,5 @@
 // The map of pictures: drag, wheel, pinch, keys; pictures in place of dots where there is room for them.
-const map = document.getElementById("map");
+const map = document.getElementById("map-canvas");
 if (map) {
   const points = JSON.parse(map.dataset.points);  // x, y, group, flags, name, truth, answer
   const groups = JSON.parse(map.dataset.groups);
