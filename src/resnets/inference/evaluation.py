@@ -161,8 +161,8 @@ def evaluate(
     predictors = [Predictor(each, device, **options) for each in runs]
     predictor, card = predictors[0], predictors[0].card
     data, dataset = _chosen_split(card, source, split)
-    if data.classes != card.classes and not predictor.task.embeds:
-        raise ValueError(_difference(data.classes, card.classes, str(runs[0])))
+    if not predictor.task.embeds:
+        check_classes(data, card, runs[0])
     data = readable(replace(data, splits={dataset.split: dataset}), max_unreadable)
     for picture in data.unreadable:
         warnings.warn(f"left out: {picture.name}: {picture.reason}", stacklevel=2)
@@ -183,12 +183,7 @@ def usual_batch(pictures: Dataset) -> int:
 
 
 def _chosen_split(card: Card, source: str | Path | None, split: str | None) -> tuple[Data, Dataset]:
-    known = card.data
-    asked = known["source"] if source is None else source
-    data = open_dataset(asked, task=card.task, split_seed=known["split_seed"])
-    own = data.fingerprint == known["fingerprint"]
-    if own:
-        data = reopen({**known, "source": data.source})
+    data, own = open_for(card, source)
     if data.splits_made and not own:
         if split is not None:
             raise ValueError(f"{data.source} has no splits, so it is judged whole; leave out the split {split!r}")
@@ -199,10 +194,22 @@ def _chosen_split(card: Card, source: str | Path | None, split: str | None) -> t
     return data, data.splits[wanted]
 
 
-def _difference(found: tuple[str, ...], expected: tuple[str, ...], run: str) -> str:
-    missing = [name for name in expected if name not in found]
-    unknown = [name for name in found if name not in expected]
-    return (
+def open_for(card: Card, source: str | Path | None) -> tuple[Data, bool]:
+    """Data for a run, by default that which it was trained on, and whether it is that: then it is split as it was."""
+    known = card.data
+    asked = known["source"] if source is None else source
+    data = open_dataset(asked, task=card.task, split_seed=known["split_seed"])
+    own = data.fingerprint == known["fingerprint"]
+    return (reopen({**known, "source": data.source}) if own else data), own
+
+
+def check_classes(data: Data, card: Card, run: str | Path) -> None:
+    """Raise ValueError unless the data's classes are the card's, in their order."""
+    if data.classes == card.classes:
+        return
+    missing = [name for name in card.classes if name not in data.classes]
+    unknown = [name for name in data.classes if name not in card.classes]
+    raise ValueError(
         f"the data's classes are not those of {run}: "
         f"missing {', '.join(missing) or 'none'}; unknown {', '.join(unknown) or 'none'}"
     )

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from resnets.data.decoding import decode, open_picture
 from resnets.data.reading import available_processors
+from resnets.data.transforms import normalise
 from resnets.data.views import view
 from resnets.inference.choice import choose_engine, choose_precision
 from resnets.inference.engines import PRECISIONS, Engine, engine_class, open_engine
@@ -233,6 +234,10 @@ class Predictor:
         """The task's answers for (N, C, H, W) uint8 pictures of the input's size, a row a picture."""
         return self.task.answers(self.outputs(images.permute(0, 2, 3, 1)))
 
+    def inputs(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) uint8 pictures of the input's size as `network` takes them, on its device."""
+        return normalise(images.to(self.device), self.card.preprocessing, channels_last=True)
+
     def _read(self, numbered: tuple[int, Picture]) -> list[Tensor] | str:
         """The picture as `_compute` takes it, groups of (V, H, W, C) uint8, or what is wrong with it."""
         preprocessing = self.card.preprocessing
@@ -289,6 +294,15 @@ def load(
 def covered(preprocessing: Preprocessing) -> int:
     """The larger side in pixels of what a picture is resized to cover."""
     return round(max(preprocessing.size) / preprocessing.crop)
+
+
+def seen(picture: Picture, preprocessing: Preprocessing) -> Tensor:
+    """What the network sees of a picture, (C, *size) uint8.
+
+    Raises:
+        Exception: whatever Pillow or the file system raises about one that cannot be read.
+    """
+    return view(decode(opened(picture), preprocessing.channels), preprocessing)
 
 
 def opened(picture: Picture) -> Image.Image:

@@ -103,6 +103,14 @@ class Task:
         """One row of `answers` in the fields of a `Prediction`."""
         raise NotImplementedError
 
+    def explained(self, outputs: Tensor, number: int) -> Tensor:
+        """What explanations attribute to the parts of a picture, (N,): of a class its logit, or a number itself.
+
+        Raises:
+            ValueError: if the task gives no numbers of which one could be explained.
+        """
+        raise ValueError(f"there are no explanations of {self.name} yet")
+
     def evaluation(self, split: str, outputs: Tensor, targets: Any, names: Sequence[str]) -> Evaluation:
         """Judge the outputs for a whole split, whose targets are a tensor, or the objects of each picture."""
         raise NotImplementedError

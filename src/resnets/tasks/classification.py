@@ -150,6 +150,10 @@ class Classification(Task):
             )
         return max(int((answer >= self.conformal[number]).sum()), 1)
 
+    def explained(self, outputs: Tensor, number: int) -> Tensor:
+        """The logit of a class, (N,), which unlike its probability says nothing of the other classes."""
+        return outputs[:, number].float()
+
     def evaluation(self, split: str, outputs: Tensor, targets: Tensor, names: Sequence[str]) -> Evaluation:
         """Judge the (N, K) logits of a whole split.
 

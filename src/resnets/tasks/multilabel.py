@@ -154,6 +154,10 @@ class Multilabel(Task):
             "probabilities": tuple(shares[:count].tolist()),
         }
 
+    def explained(self, outputs: Tensor, number: int) -> Tensor:
+        """The logit of a class, (N,)."""
+        return outputs[:, number].float()
+
     def evaluation(self, split: str, outputs: Tensor, targets: Tensor, names: Sequence[str]) -> Evaluation:
         """Judge the (N, K) logits of a whole split.
 

@@ -112,6 +112,10 @@ class Regression(Task):
         """The numbers by name; all of them, whatever `top` is."""
         return {"values": dict(zip(self.classes, answer.tolist(), strict=True))}
 
+    def explained(self, outputs: Tensor, number: int) -> Tensor:
+        """One of the numbers, (N,), in the units of the targets."""
+        return self.answers(outputs)[:, number]
+
     def evaluation(self, split: str, outputs: Tensor, targets: Tensor, names: Sequence[str]) -> Evaluation:
         """Judge the (N, T) outputs for a whole split.
 
