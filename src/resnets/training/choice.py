@@ -79,8 +79,8 @@ def choose_recipe(
     digits. For numbers all of a picture is seen, because a part of it may not have the same.
 
     From random weights, `paper-imagenet` takes the place of `photographs` in a large set, and single classes are
-    smoothed by 0.1 in a small one. Networks that make pictures take 4,000 steps at least. From given weights, all stages but the last stay as they are where a class has fewer
-    than 20 pictures.
+    smoothed by 0.1 in a small one. From given weights, all stages but the last stay as they are where a class has fewer
+    than 20 pictures. Networks that make pictures take 4,000 steps at least.
 
     Args:
         preprocessing: the network's input.
