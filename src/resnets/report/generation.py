@@ -149,7 +149,7 @@ def _grid_section(judgement: Judgement) -> Section:
     """The first pictures of each class, a row a class where there are few classes."""
     order = judgement.labels.argsort(stable=True)
     present = judgement.labels.unique()
-    each = max(_ON_PAGE // len(present), 1)
+    each = min(max(_ON_PAGE // len(present), 1), int(judgement.labels.bincount().max()))
     shown = torch.cat([order[judgement.labels[order] == label][:each] for label in present])[:_ON_PAGE]
     image = grid(judgement.pictures[shown], columns=min(each, 12))
     names = [judgement.classes[label] for label in present.tolist()]
