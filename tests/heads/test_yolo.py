@@ -8,7 +8,16 @@ import pytest
 import torch
 from torch.distributions import Categorical
 
-from resnets.heads.yolo import ASSIGNED, BINS, Head, Outputs, assign, distribution_cross_entropy, losses
+from resnets.heads.yolo import (
+    ASSIGNED,
+    BINS,
+    CLASS_WEIGHT,
+    Head,
+    Outputs,
+    assign,
+    distribution_cross_entropy,
+    losses,
+)
 
 
 def outputs(boxes: torch.Tensor, points: torch.Tensor, strides: torch.Tensor, classes: int = 2) -> Outputs:
@@ -95,4 +104,4 @@ def test_no_objects_and_a_thousand(grid):
     assert found.distances.grad[1].abs().sum() > 0
     empty = losses(found, [nothing, nothing])
     assert empty["box"].item() == 0
-    assert empty["class"].item() == pytest.approx(2 * 64 * 2 * math.log(2))
+    assert empty["class"].item() == pytest.approx(CLASS_WEIGHT * 2 * 64 * 2 * math.log(2))
