@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from lightning_fabric import Fabric
 from PIL import Image
 from pycocotools import mask as coco_masks
 from pycocotools.coco import COCO
@@ -252,6 +253,16 @@ def test_a_detector_learns_one_picture_by_heart(name, options, rate):
     if name.startswith("mask"):
         inside = pasted(found, (64, 64)).flatten(1).float()
         assert (inside.sum(1) / torch.tensor([28 * 24, 30 * 26])[which]).sub(1).abs().max() < 0.15
+
+
+def test_boxes_are_not_rounded_by_mixed_precision():
+    image, objects = one_picture()
+    objects = replace(objects, boxes=objects.boxes + 200.3)
+    batch = Batch(image[None], torch.ones(1, 2), torch.arange(1), (replace(objects, outlines=()),))
+    given = Detection(("a", "b")).inputs(batch)
+    images, targets = Fabric(accelerator="cpu", devices=1, precision="bf16-mixed")._precision.convert_input(given)
+    assert images.dtype == torch.bfloat16
+    assert [torch.equal(target["boxes"], objects.boxes) for target in targets] == [True]
 
 
 @pytest.fixture(scope="module")

@@ -183,7 +183,7 @@ class Detector(nn.Module):
         """The backbone's maps of the stages named, of all unless given."""
         return self.backbone.body.features(x, stages)
 
-    def forward(self, images: Tensor, targets: Sequence[Mapping[str, Tensor]] | None = None) -> Any:
+    def forward(self, images: Tensor, targets: Iterable[Mapping[str, Tensor]] | None = None) -> Any:
         """In training the losses by name, otherwise the detections, (N, D, 6), or (N, D, 6 + 784) with masks.
 
         A row holds left, top, right and bottom in the input's pixels, the score, and the class; then, of Mask R-CNN,

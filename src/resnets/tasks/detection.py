@@ -18,7 +18,7 @@ from torchvision.ops import box_iou
 
 from resnets.data.windows import masks
 from resnets.tasks import Task
-from resnets.types import Batch, Objects
+from resnets.types import Batch, Exact, Objects
 
 THRESHOLD = 0.5
 """The score from which a detection is told, unless a validation split has chosen another."""
@@ -143,7 +143,7 @@ class Detection(Task):
             if objects.outlines:
                 target["masks"] = masks(counted)
             targets.append({key: value.to(batch.images.device, non_blocking=True) for key, value in target.items()})
-        return batch.images, targets
+        return batch.images, Exact(targets)
 
     def loss(self, outputs: Mapping[str, Tensor], batch: Batch) -> Tensor:
         """The sum of the network's losses."""
