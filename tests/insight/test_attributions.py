@@ -87,10 +87,11 @@ def test_integrated_gradients_are_complete():
     # arXiv:1703.01365, proposition 1: they sum to the difference of the answers
     torch.manual_seed(0)
     network = create_model("resnet8", 10, activation="silu").eval()
+    network.fc.weight.data *= 100
     found = attribute(network, IMAGES, one_output(2), "integrated-gradients").double().sum((1, 2))
     with torch.no_grad():
         difference = (network(IMAGES) - network(torch.zeros_like(IMAGES)))[:, 2].double()
-    assert difference.abs().min() > 0.01
+    assert difference.abs().min() > 0.1
     torch.testing.assert_close(found, difference, rtol=0.005, atol=1e-3)
 
 
@@ -160,6 +161,8 @@ def test_a_network_of_random_weights_has_another_map(method):
         random = build(predictor.network.architecture).eval()
         trained = attribute(predictor.network, image, scalar, method)
         assert torch.equal(trained, attribute(predictor.network, image, scalar, method))
-        correlations.append(spearmanr(trained.flatten(), attribute(random, image, scalar, method).flatten()).statistic)
+        other = attribute(random, image, scalar, method)
+        varies = other.std() > 0  # where nothing speaks for the class, the map is 0
+        correlations.append(spearmanr(trained.flatten(), other.flatten()).statistic if varies else 0.0)
     assert max(abs(correlation) for correlation in correlations) < 0.7
     assert sum(abs(correlation) for correlation in correlations) / 2 < 0.5

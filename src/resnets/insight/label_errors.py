@@ -51,7 +51,8 @@ class LabelQuality:
         thresholds: (K,) the mean probability of each class over the pictures labelled so; nan where there is none.
         joint: (K, K) int64, the confident joint: pictures labelled with the row's class and taken to be of the
             column's. A picture that reaches no threshold is not counted.
-        errors: the likely wrong labels, those off the joint's diagonal, the surest first.
+        errors: the likely wrong labels, those off the joint's diagonal but for any that is the most probable class,
+            the surest first.
     """
 
     thresholds: Tensor
@@ -77,7 +78,7 @@ def find_label_errors(probabilities: Tensor, labels: Tensor) -> LabelQuality:
     joint = torch.zeros(count, count, dtype=torch.int64)
     joint.index_put_((labels[counted], taken[counted]), torch.tensor(1), accumulate=True)
     margins = probabilities[torch.arange(len(labels)), taken] - own
-    wrong = (counted & (taken != labels)).nonzero().flatten()
+    wrong = (counted & (taken != labels) & (probabilities.argmax(1) != labels)).nonzero().flatten()
     surest = wrong[margins[wrong].argsort(descending=True, stable=True)].tolist()
     errors = [LabelError(index, int(labels[index]), int(taken[index]), float(margins[index])) for index in surest]
     return LabelQuality(thresholds, joint, tuple(errors))

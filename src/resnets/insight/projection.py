@@ -40,6 +40,8 @@ def project(features: Tensor, layout: str = "tsne") -> Tensor:
         raise ValueError(f"a map needs three pictures or more, not {len(features)}")
     values = features.double().numpy()
     with threadpool_limits(1):  # matrices so small that threads cost more than they give
+        if not values.std(0).any():
+            return torch.zeros(len(features), 2)  # all are the same
         values = PCA(min(COMPONENTS, *values.shape), svd_solver="full").fit_transform(values)
         if layout == "tsne":
             perplexity = min(PERPLEXITY, (len(values) - 1) / 3)
