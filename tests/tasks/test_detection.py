@@ -432,7 +432,7 @@ def train_digits_like(shapes, tmp_path):
         ({"mixup": 0.2}, "detection has no use for mixup"),
         ({"scale": (0.5, 1.0)}, "detection has no use for scale"),
         ({"optimizer": "muon"}, "use adamw or sgd"),
-        ({"balance": "loss"}, "balance evens out single classes"),
+        ({"balance": "loss"}, "balance and per_class even out single classes"),
         ({"label_smoothing": 0.1}, "detection has no use for label_smoothing"),
         ({"task": "classification"}, "has detection targets"),
     ],

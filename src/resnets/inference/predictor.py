@@ -112,6 +112,8 @@ class Predictor:
         self._asked = engine, precision
         if views not in ("single", *VIEWS):
             raise ValueError(f"views must be one of single, {', '.join(VIEWS)}, not {views!r}")
+        if self.finds_objects and engine not in (None, "auto", "eager"):
+            raise ValueError(f"networks that find objects are computed by the engine eager alone, not by {engine}")
         if self.finds_objects and views != "single":
             raise ValueError(f"the places of objects cannot be averaged over views; leave out {views}")
         if self.whole and views != "single":
@@ -135,9 +137,9 @@ class Predictor:
             return open_export(self.run.folder, self.card, self.device, name, precision)
         chosen = choose_precision(self.device) if precision == "auto" else precision or "float32"
         network, preprocessing = self.run.network(), self.card.preprocessing
-        if name == "auto":
+        if name == "auto" and not self.finds_objects:
             name = choose_engine(network, preprocessing, chosen, self.device)
-        return open_engine(name or "eager", network, preprocessing, chosen, self.device)
+        return open_engine("eager" if name in (None, "auto") else name, network, preprocessing, chosen, self.device)
 
     @cached_property
     def network(self) -> nn.Module:

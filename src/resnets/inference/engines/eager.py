@@ -41,8 +41,10 @@ class EagerEngine:
     @classmethod
     def of(cls, network: nn.Module, preprocessing: Preprocessing, precision: str, device: torch.device) -> EagerEngine:
         """An engine for a network on the CPU in evaluation mode, which stays as it is."""
-        images = torch.zeros(2, preprocessing.channels, *preprocessing.size)
-        return cls(folded(deepcopy(network), images), preprocessing, precision, device)
+        copy = deepcopy(network)
+        if preprocessing.fit == "cover":  # what finds objects goes ways that depend on what it sees: it is no graph
+            copy = folded(copy, torch.zeros(2, preprocessing.channels, *preprocessing.size))
+        return cls(copy, preprocessing, precision, device)
 
     @torch.inference_mode()
     def __call__(self, pixels: Tensor) -> Answer:
