@@ -17,6 +17,9 @@ ENOUGH_STEPS = 1_500
 ENOUGH_STEPS_OF_FINE_TUNING = 500
 """The same, from weights that somebody trained; the rule of arXiv:1912.11370, section 3.3, for sets of up to 20,000."""
 
+STEPS_OF_RECOGNITION = 80
+"""Optimiser steps that a small set of classes to tell apart is given at least."""
+
 MOST_EPOCHS = 200
 PHOTOGRAPHS_OF_A_LARGE_SET = 100_000
 FEW_OF_A_CLASS = 20
@@ -77,7 +80,7 @@ def choose_recipe(
         classes_kept: how many of the classes those weights know already.
     """
     if task == "recognition":
-        return recipe_of_recognition(targets)
+        return recipe_of_recognition(preprocessing, targets)
     pictures, classes = len(targets), task == "classification"
     small = max(preprocessing.size) <= SMALL
     kind = "pictures of at most 64 pixels a side" if small else "photographs"
@@ -104,17 +107,22 @@ def choose_recipe(
     return suited_to_classes(choice, targets, classes_kept) if fine_tuned and classes else choice
 
 
-def recipe_of_recognition(targets: Tensor) -> Choice:
-    """`recognition`, with no more classes in a batch than there are, and epochs enough for 1,500 steps, 200 at most."""
+def recipe_of_recognition(preprocessing: Preprocessing, targets: Tensor) -> Choice:
+    """`recognition`, with no more classes in a batch than there are, epochs for 80 steps, crops of the input's shape.
+
+    There are few steps, because a network soon knows a few classes by heart, and no others any better.
+    """
     choice = Choice(load_recipe("recognition"), {"recipe": "recognition, because pictures are to be recognised"})
     recipe, classes = choice.recipe, len(targets.unique())
     room = classes * recipe.per_class
     if room < recipe.batch_size:
         reason = f"{recipe.per_class} pictures of each of {classes} classes, with a rate in proportion"
         choice = choice.but(reason, batch_size=room, lr=recipe.lr * room / recipe.batch_size)
-    epochs = max(recipe.epochs, min(MOST_EPOCHS, -(-ENOUGH_STEPS * choice.recipe.batch_size // len(targets))))
-    choice = choice.but(f"enough for {ENOUGH_STEPS:,} steps, {MOST_EPOCHS} at most", epochs=epochs)
-    return choice.but("ten times in all", evaluate_every=max(1, epochs // 10))
+    epochs = max(recipe.epochs, -(-STEPS_OF_RECOGNITION * choice.recipe.batch_size // len(targets)))
+    choice = choice.but(f"enough for {STEPS_OF_RECOGNITION} steps", epochs=epochs)
+    height, width = preprocessing.size
+    low, high = (round(share * width / height, 3) for share in recipe.ratio)
+    return choice.but("the input's own shape, so that nothing is squeezed", ratio=(low, high))
 
 
 def sized(choice: Choice, pictures: int, small: bool, fine_tuned: bool) -> Choice:
