@@ -20,8 +20,8 @@ from resnets.report.page import Number, Section, render, thousands, write_page
 from resnets.report.pictures import Picture, embed
 from resnets.tasks.recognition import FARS, Evaluation
 
-RANK1 = Chart("Rank-1", "rank1", percent=True, linear=True, best=max)
-AUC = Chart("ROC AUC", "auc", linear=True, best=max)
+RANK1 = Chart("Rank-1 error", "rank1", complement=True, percent=True, best=min)
+AUC = Chart("1 - ROC AUC", "auc", complement=True, best=min)
 _PAIRS = 12
 _BINS = 60
 

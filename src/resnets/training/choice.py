@@ -28,6 +28,8 @@ GENERATOR, TINY_GENERATOR = "flow_unet_small", "flow_unet_tiny"
 
 ENOUGH_STEPS_OF_GENERATION = 4_000
 """The same for networks that make pictures."""
+STEPS_OF_RECOGNITION = 80
+"""Optimiser steps that a small set of classes to tell apart is given at least."""
 
 MOST_EPOCHS = 200
 PHOTOGRAPHS_OF_A_LARGE_SET = 100_000
@@ -101,7 +103,7 @@ def choose_recipe(
             epochs=max(choice.recipe.epochs, -(-ENOUGH_STEPS_OF_DETECTION * choice.recipe.batch_size // len(targets))),
         )
     if task == "recognition":
-        return recipe_of_recognition(targets)
+        return recipe_of_recognition(preprocessing, targets)
     if task == "generation":
         choice = Choice(load_recipe("generation"), {"recipe": "generation, because pictures are to be made"})
         epochs = -(-ENOUGH_STEPS_OF_GENERATION * min(choice.recipe.batch_size, len(targets)) // len(targets))
@@ -139,17 +141,22 @@ def choose_recipe(
     return suited_to_classes(choice, targets, classes_kept) if fine_tuned and classes else choice
 
 
-def recipe_of_recognition(targets: Tensor) -> Choice:
-    """`recognition`, with no more classes in a batch than there are, and epochs enough for 1,500 steps, 200 at most."""
+def recipe_of_recognition(preprocessing: Preprocessing, targets: Tensor) -> Choice:
+    """`recognition`, with no more classes in a batch than there are, epochs for 80 steps, crops of the input's shape.
+
+    There are few steps, because a network soon knows a few classes by heart, and no others any better.
+    """
     choice = Choice(load_recipe("recognition"), {"recipe": "recognition, because pictures are to be recognised"})
     recipe, classes = choice.recipe, len(targets.unique())
     room = classes * recipe.per_class
     if room < recipe.batch_size:
         reason = f"{recipe.per_class} pictures of each of {classes} classes, with a rate in proportion"
         choice = choice.but(reason, batch_size=room, lr=recipe.lr * room / recipe.batch_size)
-    epochs = max(recipe.epochs, min(MOST_EPOCHS, -(-ENOUGH_STEPS * choice.recipe.batch_size // len(targets))))
-    choice = choice.but(f"enough for {ENOUGH_STEPS:,} steps, {MOST_EPOCHS} at most", epochs=epochs)
-    return choice.but("ten times in all", evaluate_every=max(1, epochs // 10))
+    epochs = max(recipe.epochs, -(-STEPS_OF_RECOGNITION * choice.recipe.batch_size // len(targets)))
+    choice = choice.but(f"enough for {STEPS_OF_RECOGNITION} steps", epochs=epochs)
+    height, width = preprocessing.size
+    low, high = (round(share * width / height, 3) for share in recipe.ratio)
+    return choice.but("the input's own shape, so that nothing is squeezed", ratio=(low, high))
 
 
 def sized(choice: Choice, pictures: int, small: bool, fine_tuned: bool) -> Choice:
