@@ -6,7 +6,6 @@ import glob
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
 from itertools import chain, islice
 from json import JSONDecodeError, dumps, loads
 from pathlib import Path
@@ -110,8 +109,7 @@ def write_lines(answers: Iterable[Prediction], file: TextIO) -> tuple[int, int]:
     """Write a line of JSON an answer, whole lines whatever happens; give how many, and how many have errors."""
     count = failed = 0
     for answer in answers:
-        line = dumps({name: value for name, value in asdict(answer).items() if value not in (None, ())})
-        file.write(line + "\n")
+        file.write(dumps(answer.to_dict()) + "\n")
         file.flush()
         count += 1
         failed += answer.error is not None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
@@ -56,6 +56,10 @@ class Prediction:
     probabilities: tuple[float, ...] = ()
     values: Mapping[str, float] | None = None
     error: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """What there is of it, in JSON's types."""
+        return {name: value for name, value in asdict(self).items() if value not in (None, ())}
 
 
 class Predictor:
@@ -127,13 +131,19 @@ class Predictor:
         """Whether the engine resizes and crops, so that it takes whole pictures."""
         return bool(self.card.export.get("preprocess"))
 
+    @property
+    def batch_size(self) -> int:
+        """Pictures that the network sees at a time where nobody says otherwise."""
+        height, width = self.card.preprocessing.size
+        return 1 if self.whole else max(min(BATCH_PIXELS // (height * width), 128), 1)
+
     def __call__(self, picture: Picture) -> Prediction:
         """The answer for one picture, all classes in order.
 
         Raises:
             ValueError: if the picture cannot be read.
         """
-        (answer,) = self._compute([self._read((0, picture))])
+        (answer,) = self.compute([self.read(picture)])
         if isinstance(answer, str):
             raise ValueError(f"{name_of(0, picture)} cannot be read: {answer}")
         return Prediction(name_of(0, picture), **self.task.prediction(answer, None))
@@ -178,12 +188,8 @@ class Predictor:
         """Each picture with its row of the task's answers, or with what is wrong with it; see `predict`."""
         if batch_size is not None and batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, not {batch_size}")
-        height, width = self.card.preprocessing.size
-        size = 1 if self.whole else batch_size or max(min(BATCH_PIXELS // (height * width), 128), 1)
-        numbered = in_batches(
-            enumerate(pictures), self._read, self._compute, size, available_processors(), self.engine.parallel
-        )
-        return ((picture, answer) for (_, picture), answer in numbered)
+        size = 1 if self.whole else batch_size or self.batch_size
+        return in_batches(pictures, self.read, self.compute, size, available_processors(), self.engine.parallel)
 
     def outputs(self, pixels: Tensor) -> Answer:
         """What the network gives for pixels (N, H, W, C) uint8 of the input's size, or whole; float32 on the CPU."""
@@ -193,18 +199,18 @@ class Predictor:
         """The task's answers for (N, C, H, W) uint8 pictures of the input's size, a row a picture."""
         return self.task.answers(self.outputs(images.permute(0, 2, 3, 1)))
 
-    def _read(self, numbered: tuple[int, Picture]) -> list[Tensor] | str:
+    def read(self, picture: Picture) -> list[Tensor] | str:
         """The picture as the engine takes it, groups of (V, H, W, C) uint8, or what is wrong with it."""
         preprocessing = self.card.preprocessing
         enough = None if self.exact or self.whole or self.views != "single" else ENOUGH * covered(preprocessing)
         try:
-            pixels = decode(_opened(numbered[1]), preprocessing.channels, enough)
+            pixels = decode(_opened(picture), preprocessing.channels, enough)
             groups = [pixels[None]] if self.whole else VIEWS[self.views](pixels, preprocessing)
             return [group.permute(0, 2, 3, 1) for group in groups]
         except Exception as error:  # Pillow and file systems raise many kinds for a broken file
             return str(error) or type(error).__name__
 
-    def _compute(self, read: list[list[Tensor] | str]) -> list[Tensor | str]:
+    def compute(self, read: list[list[Tensor] | str]) -> list[Tensor | str]:
         """The rows of the task's answers for what was read; what was wrong stays as it is."""
         pictures = [picture for picture in read if not isinstance(picture, str)]
         if self.views == "single":
