@@ -13,7 +13,7 @@ from functools import cache
 from importlib import resources
 from typing import Annotated, Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader
 
 from resnets.inference.predictor import Predictor
 from resnets.serving.batching import QueueFullError
@@ -256,6 +256,16 @@ def create_app(
     async def gone(_request: Request, _error: ClientDisconnect) -> Response:
         return Response(status_code=499)  # nobody reads it; the number is the log's
 
+    without_bodies = app.openapi
+
+    def with_bodies() -> dict[str, Any]:
+        """FastAPI's schema, and in it the JSON of a request, which it does not read itself."""
+        schema = without_bodies()
+        asked = schemas.Asked.model_json_schema(ref_template="#/components/schemas/{model}")
+        schema["components"]["schemas"] |= {**asked.pop("$defs"), "Asked": asked}
+        return schema
+
+    app.openapi = with_bodies  # type: ignore[method-assign]
     paths = [getattr(route, "path", "") for route in app.routes]
     app.add_middleware(Envelope, metrics=metrics, paths=paths)
     return app
@@ -290,5 +300,5 @@ def asset(name: str) -> str:
 def documentation(schema: str) -> str:
     """The page that says what can be asked, from the schema in JSON."""
     loader = PackageLoader("resnets.serving", "page")
-    template = Environment(loader=loader, autoescape=True, undefined=StrictUndefined).get_template("docs.html")
+    template = Environment(loader=loader, autoescape=True, trim_blocks=True).get_template("docs.html")
     return template.render(schema=json.loads(schema))

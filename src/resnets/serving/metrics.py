@@ -4,9 +4,12 @@ from __future__ import annotations
 
 try:
     from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+    from prometheus_client import disable_created_metrics
     from prometheus_client.process_collector import ProcessCollector
 except ImportError as error:
     raise ImportError("serving needs prometheus-client: pip install 'resnets[serve]'") from error
+
+disable_created_metrics()  # which double the series and tell nothing that a restart does not
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import warnings
 from collections.abc import Callable, Sequence
@@ -72,6 +73,8 @@ def serve_runs(
         address = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
         ready(address, models)
         event("listening", address=address, models={model.name: model.version for model in models})
+        for stop in (signal.SIGINT, signal.SIGTERM):  # which uvicorn passes on when it has ended as it should
+            signal.signal(stop, lambda *_: None)
         uvicorn.Server(config).run(sockets=[listener])
         event("stopped")
 

@@ -194,7 +194,7 @@ function tellWhy(entry) {
   const { why, whyProblem, answer, model } = entry;
   $("why").hidden = !explains || !answer;
   $("heat").hidden = $("strength").hidden = !why;
-  $("blocks-title").hidden = !why?.blocks.length;
+  $("blocks-title").hidden = $("blocks-note").hidden = !why?.blocks.length;
   $("blocks").replaceChildren();
   if ($("why").hidden) return;
   $("because").textContent = whyProblem ?? (why ? `What speaks for ${why.explained} is orange.` : "Looking for reasons");
