@@ -6,7 +6,6 @@ import glob
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, replace
 from itertools import chain, islice, tee
 from json import JSONDecodeError, dumps, loads
 from pathlib import Path
@@ -126,9 +125,7 @@ def write_lines(answers: Iterable[Prediction], file: TextIO) -> tuple[int, int]:
     """Write a line of JSON an answer, whole lines whatever happens; give how many, and how many have errors."""
     count = failed = 0
     for answer in answers:
-        told = asdict(replace(answer, masks=None))
-        line = dumps({name: value for name, value in told.items() if value not in (None, ())})
-        file.write(line + "\n")
+        file.write(dumps(answer.to_dict()) + "\n")
         file.flush()
         count += 1
         failed += answer.error is not None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from os import PathLike
 from pathlib import Path
@@ -72,6 +72,11 @@ class Prediction:
     size: tuple[int, int] | None = None
     embedding: tuple[float, ...] = ()
     error: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """What there is of it, in JSON's types; without masks."""
+        told = asdict(replace(self, masks=None))
+        return {name: value for name, value in told.items() if value not in (None, ())}
 
 
 class Predictor:
@@ -156,17 +161,22 @@ class Predictor:
         """Whether the engine resizes and crops, so that it takes whole pictures."""
         return takes_whole_pictures(self.card)
 
+    @property
+    def batch_size(self) -> int:
+        """Pictures that the network sees at a time where nobody says otherwise."""
+        height, width = self.card.preprocessing.size
+        return 1 if self.whole else max(min(BATCH_PIXELS // (height * width), 128), 1)
+
     def __call__(self, picture: Picture) -> Prediction:
         """The answer for one picture, all classes in order.
 
         Raises:
             ValueError: if the picture cannot be read.
         """
-        (result,) = self._compute([self._read((0, picture))])
+        result = self.compute([self.read(picture)])[0]
         if isinstance(result, str):
             raise ValueError(f"{name_of(0, picture)} cannot be read: {result}")
-        answer, size = result
-        return Prediction(name_of(0, picture), size=size, **self.task.prediction(answer, None))
+        return self.prediction(name_of(0, picture), result)
 
     def predict(
         self,
@@ -200,13 +210,10 @@ class Predictor:
         if tiled and not self.finds_objects:
             raise ValueError(f"tiles are for networks that find objects, and the task is {self.card.task}")
         for number, (picture, result) in enumerate(self._results(pictures, batch_size, tiled)):
-            name = name_of(number, picture)
-            if isinstance(result, str):
-                yield Prediction(name, error=result)
-            else:
-                answer, size = result
-                count = top if coverage is None else self.task.set_size(answer, coverage)
-                yield Prediction(name, size=size, **self.task.prediction(answer, count))
+            count = top
+            if coverage is not None and not isinstance(result, str):
+                count = self.task.set_size(result[0], coverage)
+            yield self.prediction(name_of(number, picture), result, count)
 
     def rows(
         self, pictures: Iterable[Picture], batch_size: int | None = None
@@ -220,13 +227,9 @@ class Predictor:
     ) -> Iterator[tuple[Picture, Result]]:
         if batch_size is not None and batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, not {batch_size}")
-        height, width = self.card.preprocessing.size
-        size = 1 if self.whole else batch_size or max(min(BATCH_PIXELS // (height * width), 128), 1)
-        compute = partial(self._compute, tiled=tiled)
-        numbered = in_batches(
-            enumerate(pictures), self._read, compute, size, available_processors(), self.engine.parallel
-        )
-        return ((picture, result) for (_, picture), result in numbered)
+        size = 1 if self.whole else batch_size or self.batch_size
+        compute = partial(self.compute, tiled=tiled)
+        return in_batches(pictures, self.read, compute, size, available_processors(), self.engine.parallel)
 
     def outputs(self, pixels: Tensor) -> Answer:
         """What the network gives for pixels (N, H, W, C) uint8 of the input's size, or whole; float32 on the CPU."""
@@ -240,13 +243,20 @@ class Predictor:
         """(N, C, H, W) uint8 pictures of the input's size as `network` takes them, on its device."""
         return normalise(images.to(self.device), self.card.preprocessing, channels_last=True)
 
-    def _read(self, numbered: tuple[int, Picture]) -> list[Tensor] | str:
-        """The picture as `_compute` takes it, groups of (V, H, W, C) uint8, or what is wrong with it."""
+    def prediction(self, name: str, result: Result, top: int | None = None) -> Prediction:
+        """One of the results of `compute` as a prediction, with so many classes, or with what was wrong."""
+        if isinstance(result, str):
+            return Prediction(name, error=result)
+        answer, size = result
+        return Prediction(name, size=size, **self.task.prediction(answer, top))
+
+    def read(self, picture: Picture) -> list[Tensor] | str:
+        """The picture as `compute` takes it, groups of (V, H, W, C) uint8, or what is wrong with it."""
         preprocessing = self.card.preprocessing
         whole = self.whole or self.finds_objects
         enough = None if self.exact or whole or self.views != "single" else ENOUGH * covered(preprocessing)
         try:
-            image = opened(numbered[1])
+            image = opened(picture)
             width, height = image.size
             pixels = decode(image, preprocessing.channels, enough)
             if (pixels.shape[1] > pixels.shape[2]) != (height > width):  # turned upright
@@ -259,7 +269,7 @@ class Predictor:
         except Exception as error:  # Pillow and file systems raise many kinds for a broken file
             return str(error) or type(error).__name__
 
-    def _compute(self, read: list[list[Tensor] | str], tiled: bool = False) -> list[Result]:
+    def compute(self, read: list[list[Tensor] | str], tiled: bool = False) -> list[Result]:
         """The task's answers for what was read; what was wrong stays as it is."""
         pictures = [picture for picture in read if not isinstance(picture, str)]
         sizes: list[tuple[int, int] | None] = [None] * len(pictures)
