@@ -14,7 +14,7 @@ from resnets.networks.architecture import Architecture
 from resnets.training.plan import BY_DATA
 from resnets.training.recipe import Recipe
 
-COMMANDS = ("check", "evaluate", "models", "predict", "profile", "publish", "study", "train")
+COMMANDS = ("check", "evaluate", "explain", "models", "predict", "profile", "publish", "study", "train")
 
 
 def status_and_output(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
