@@ -15,20 +15,25 @@ from resnets.networks.catalogue import FAMILIES
 from resnets.training.plan import BY_DATA
 from resnets.training.recipe import Recipe
 
-COMMANDS = (
-    "benchmark",
-    "check",
-    "evaluate",
-    "export",
-    "identify",
-    "index",
-    "models",
-    "predict",
-    "profile",
-    "prune",
-    "publish",
-    "study",
-    "train",
+COMMANDS = tuple(
+    [
+        "benchmark",
+        "check",
+        "evaluate",
+        "explain",
+        "export",
+        "generate",
+        "identify",
+        "index",
+        "models",
+        "predict",
+        "profile",
+        "prune",
+        "publish",
+        "serve",
+        "study",
+        "train",
+    ]
 )
 
 
