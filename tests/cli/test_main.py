@@ -15,25 +15,23 @@ from resnets.networks.catalogue import FAMILIES
 from resnets.training.plan import BY_DATA
 from resnets.training.recipe import Recipe
 
-COMMANDS = tuple(
-    [
-        "benchmark",
-        "check",
-        "evaluate",
-        "explain",
-        "export",
-        "generate",
-        "identify",
-        "index",
-        "models",
-        "predict",
-        "profile",
-        "prune",
-        "publish",
-        "serve",
-        "study",
-        "train",
-    ]
+COMMANDS = (
+    "benchmark",
+    "check",
+    "evaluate",
+    "explain",
+    "export",
+    "generate",
+    "identify",
+    "index",
+    "models",
+    "predict",
+    "profile",
+    "prune",
+    "publish",
+    "serve",
+    "study",
+    "train",
 )
 
 
