@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from PIL import Image
+from torch import Tensor
 
 from resnets.data.decoding import picture_suffixes
 from resnets.types import Objects
@@ -37,6 +38,10 @@ class Listing:
         values: where each sample has numbers, or any number of classes (1 where it has one, 0 where not), those.
         many_classes: whether `values` are classes.
         objects: what is where in each picture, where the source says so; `values` count the objects of each class.
+        masks: from a sample's position to the classes of its pixels, (h, w) uint8, `IGNORED` where they count neither
+            way; as picklable as `open_picture`. It raises ValueError for what is no mask.
+        as_masks: gives the listing of the masks, where the source has those beside other targets.
+        left_out: names of files that are no samples though they look like some, and why.
     """
 
     name: str
@@ -49,10 +54,15 @@ class Listing:
     values: Sequence[tuple[float, ...]] | None = None
     many_classes: bool = False
     objects: Sequence[Objects] | None = None
+    masks: Callable[[int], Tensor] | None = None
+    as_masks: Callable[[], Listing] | None = None
+    left_out: tuple[tuple[str, str], ...] = ()
 
     @property
     def task(self) -> str:
-        """What the targets ask for: "classification", "regression", "multilabel" or "detection"."""
+        """What the targets ask for: "classification", "regression", "multilabel", "detection" or "segmentation"."""
+        if self.masks is not None:
+            return "segmentation"
         if self.objects is not None:
             return "detection"
         if self.values is None:
@@ -72,6 +82,10 @@ class Listing:
         """
         if task in ("auto", self.task):
             return self
+        if task == "segmentation" and self.as_masks is not None:
+            return self.as_masks()
+        if self.masks is not None:
+            raise ValueError(f"{source} has masks, so it cannot be used for {task}; leave out --task")
         if task == "regression" and self.many_classes:
             return replace(self, many_classes=False)
         if task == "regression" and self.objects is not None:
