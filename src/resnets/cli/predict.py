@@ -134,7 +134,8 @@ def in_coco_layout(answers: Sequence[Prediction], classes: Sequence[str]) -> dic
 
     Images and categories are numbered from 1; masks are uncompressed run lengths.
     """
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for number, answer in enumerate(answers, 1):
         if answer.size is None:
             continue

@@ -213,6 +213,8 @@ def joined(parts: Sequence[tuple[Objects, Window]], preprocessing: Preprocessing
     seen = [window.objects(objects, preprocessing.size) for objects, window in parts]
     return Objects(
         preprocessing.size,
-        *(torch.cat([getattr(objects, name) for objects in seen]) for name in ("boxes", "labels", "ignored")),
-        sum((objects.outlines for objects in seen), ()),
+        torch.cat([objects.boxes for objects in seen]),
+        torch.cat([objects.labels for objects in seen]),
+        torch.cat([objects.ignored for objects in seen]),
+        tuple(polygons for objects in seen for polygons in objects.outlines),
     )

@@ -32,6 +32,9 @@ SCORE_POWER, IOU_POWER, ASSIGNED = 1.0, 6.0, 13
 BOX_WEIGHT, CLASS_WEIGHT, DISTRIBUTION_WEIGHT = 2.0, 1.0, 0.5
 """The shares of the three losses; those of the boxes are arXiv:2006.04388's, section 4."""
 
+LAST = 6
+"""The position of the convolution that gives a branch's outputs."""
+
 CANDIDATES = 1000
 """Boxes of a picture that are left for non-maximum suppression, the most probable."""
 
@@ -71,10 +74,9 @@ class Head(nn.Module):
     def __init__(self, channels: int, strides: Sequence[int], num_classes: int) -> None:
         super().__init__()
         self.strides = tuple(strides)
-        self.classes = nn.ModuleList(branch(channels, num_classes) for _ in strides)
-        self.distances = nn.ModuleList(branch(channels, 4 * BINS) for _ in strides)
-        for classes in self.classes:
-            nn.init.constant_(classes[-1].bias, math.log(PRIOR / (1 - PRIOR)))
+        prior = math.log(PRIOR / (1 - PRIOR))
+        self.classes = nn.ModuleList(branch(channels, num_classes, prior) for _ in strides)
+        self.distances = nn.ModuleList(branch(channels, 4 * BINS, 0.0) for _ in strides)
 
     def forward(self, maps: Sequence[Tensor]) -> Outputs:
         """What the maps (N, channels, H / stride, W / stride) say."""
@@ -90,14 +92,14 @@ class Head(nn.Module):
         )
 
 
-def branch(channels: int, outputs: int) -> nn.Sequential:
-    """Two 3x3 convolutions with batch norm and SiLU, and a 1x1 convolution."""
+def branch(channels: int, outputs: int, bias: float) -> nn.Sequential:
+    """Two 3x3 convolutions with batch norm and SiLU, and a 1x1 convolution that begins near its bias."""
     layers: list[nn.Module] = []
     for _ in range(2):
         layers += [convolution(channels, channels, 3), nn.BatchNorm2d(channels), nn.SiLU(inplace=True)]
     last = nn.Conv2d(channels, outputs, 1)
     nn.init.normal_(last.weight, std=0.01)
-    nn.init.zeros_(last.bias)  # type: ignore[arg-type]
+    nn.init.constant_(last.bias, bias)  # type: ignore[arg-type]
     return nn.Sequential(*layers, last)
 
 

@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, cast
 
 from resnets.networks.architecture import Architecture, Declaration
-from resnets.networks.detector import METHODS, DetectorArchitecture, build_detector, detector_architecture
+from resnets.networks.detector import METHODS, DetectorArchitecture, Method, build_detector, detector_architecture
 from resnets.networks.preresnet import PreactivationResNet
 from resnets.networks.resnet import ResidualNetwork, ResNet
 from resnets.networks.vgg import VGG, VGGArchitecture
@@ -163,7 +163,7 @@ def architecture(name: str) -> Declaration:
         method, backbone, pyramid = match.groups()
         if method not in ("fasterrcnn", "yolo") and not pyramid:
             raise ValueError(f"there is no network named {name!r}: {method} needs a pyramid; did you mean {name}_fpn?")
-        return detector_architecture(method, architecture(backbone), bool(pyramid) or method == "yolo")
+        return detector_architecture(cast(Method, method), architecture(backbone), bool(pyramid) or method == "yolo")
     for pattern, declare in PATTERNS.items():
         if match := pattern.fullmatch(name):
             try:

@@ -26,7 +26,7 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import MultiScaleRoIAlign
 
 from resnets.heads.pyramid import Backbone
-from resnets.heads.yolo import Yolo
+from resnets.heads.yolo import LAST, Yolo
 from resnets.networks.architecture import Declaration
 from resnets.types import Stage
 
@@ -186,7 +186,7 @@ class Detector(nn.Module):
         """
         if targets is not None:
             targets = [{**target, "labels": target["labels"] + self.first_label} for target in targets]
-        found = super().forward(images, targets)  # type: ignore[misc]
+        found = super().forward(images, targets)
         return found if self.training else torch.stack([self._rows(each) for each in found])
 
     def _rows(self, found: Mapping[str, Tensor]) -> Tensor:
@@ -220,7 +220,7 @@ class _Yolo(Detector, Yolo):
 
     @property
     def class_layers(self) -> tuple[str, ...]:  # type: ignore[override]
-        return tuple(f"head.classes.{number}.{len(branch) - 1}" for number, branch in enumerate(self.head.classes))
+        return tuple(f"head.classes.{number}.{LAST}" for number in range(len(self.head.classes)))
 
 
 def build_detector(a: DetectorArchitecture, body: Any) -> Detector:

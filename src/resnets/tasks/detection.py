@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -121,7 +121,12 @@ class Detection:
 
     @staticmethod
     def settings_of(targets: Tensor) -> dict[str, Any]:
-        """Nothing has to be known beforehand."""
+        """Nothing has to be known beforehand.
+
+        Raises:
+            ImportError: without the extra `detect`, before there is anything to judge.
+        """
+        judge("bbox")
         return {}
 
     def fit(self, outputs: Tensor, targets: Sequence[Objects]) -> dict[str, Any]:
@@ -198,16 +203,7 @@ def coco_metrics(
     Raises:
         ImportError: without the extra `detect`.
     """
-    try:
-        from torchmetrics.detection import MeanAveragePrecision
-
-        kind = "segm" if of_masks else "bbox"
-        metric = MeanAveragePrecision(
-            iou_type=kind, class_metrics=True, extended_summary=True, backend="faster_coco_eval"
-        )
-    except ModuleNotFoundError as error:
-        raise ImportError("detectors are judged by faster-coco-eval: pip install 'resnets[detect]'") from error
-    metric.warn_on_many_detections = False
+    metric = judge("segm" if of_masks else "bbox")
     for rows, objects in zip(detections, targets, strict=True):
         found = rows[rows[:, 4] > 0]
         guess = {"scores": found[:, 4], "labels": found[:, 5].long(), "boxes": found[:, :4]}
@@ -241,6 +237,24 @@ def coco_metrics(
 
     labels = torch.as_tensor(result["classes"]).flatten().tolist()
     return overall, {int(label): scores_of(column) for column, label in enumerate(labels)}
+
+
+def judge(kind: Literal["bbox", "segm"]) -> Any:
+    """torchmetrics' judge of boxes or masks, which reads COCO's metrics from faster-coco-eval.
+
+    Raises:
+        ImportError: without the extra `detect`.
+    """
+    try:
+        from torchmetrics.detection import MeanAveragePrecision
+
+        metric = MeanAveragePrecision(
+            iou_type=kind, class_metrics=True, extended_summary=True, backend="faster_coco_eval"
+        )
+    except ImportError as error:
+        raise ImportError("detectors are judged by faster-coco-eval: pip install 'resnets[detect]'") from error
+    metric.warn_on_many_detections = False
+    return metric
 
 
 def pasted(found: Tensor, size: tuple[int, int]) -> Tensor:

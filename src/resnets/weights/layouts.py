@@ -56,10 +56,7 @@ LAYOUTS: dict[str, Layout] = {
             (r"roi_heads\.mask_head\.mask_fcn2\.", "roi_heads.mask_head.1.0."),
             (r"roi_heads\.mask_head\.mask_fcn3\.", "roi_heads.mask_head.2.0."),
             (r"roi_heads\.mask_head\.mask_fcn4\.", "roi_heads.mask_head.3.0."),
-            *(
-                (rf"head\.(\w+)_head\.conv\.{2 * i}\.(?=weight|bias)", rf"head.\1_head.conv.{i}.0.")
-                for i in range(4)
-            ),
+            *((rf"head\.(\w+)_head\.conv\.{2 * i}\.(?=weight|bias)", rf"head.\1_head.conv.{i}.0.") for i in range(4)),
         )
     ),
     "timm": Layout(  # of VGG; its residual networks have torchvision's names, or are ours

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from resnets.networks.catalogue import Network, architecture, build
-from resnets.networks.detector import Detector, DetectorArchitecture
+from resnets.networks.detector import DetectorArchitecture
 from resnets.weights.layouts import recognise
 from resnets.weights.loading import load_weights, needed
 from resnets.weights.sources import Weights, find_weights

@@ -180,7 +180,8 @@ def _size_of(picture: Path) -> tuple[int, int]:
 
 def _objects(size: tuple[int, int], marks: list[tuple[int, list[float]]]) -> Objects:
     sides = torch.tensor([float(size[1]), float(size[0])])
-    boxes, outlines = [], []
+    boxes: list[Tensor] = []
+    outlines: list[tuple[Tensor, ...]] = []
     for _, values in marks:
         points = torch.tensor(values).view(-1, 2)
         if len(points) == 2:

@@ -1,0 +1,382 @@
+"""Detection against COCO's own evaluation, each detector on one picture, and from a folder of boxes to the answers."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+from rich.console import Console
+from torchvision.ops import box_iou
+
+from resnets.cli.main import main
+from resnets.data.dataset import open_dataset
+from resnets.inference.evaluation import evaluate
+from resnets.inference.predictor import load
+from resnets.networks.catalogue import architecture, build
+from resnets.tasks import create_task
+from resnets.tasks.detection import Detection, fit_threshold, localised, matched, pasted
+from resnets.training.train import resume, train
+from resnets.types import Batch, Objects
+from resnets.weights.files import read_tensors
+
+QUIET = Console(quiet=True)
+SMALL = {"depths": (1, 1, 1, 1), "widths": (8, 16, 32, 64)}
+
+
+def objects_of(boxes, labels, ignored=None, size=(100, 120)) -> Objects:
+    boxes = torch.tensor(boxes, dtype=torch.float32).view(-1, 4)
+    return Objects(size, boxes, torch.tensor(labels, dtype=torch.int64), torch.tensor(ignored or [False] * len(boxes)))
+
+
+@pytest.fixture(scope="module")
+def answers() -> tuple[torch.Tensor, list[Objects]]:
+    """Detections that are right, displaced, doubled, of another class or made up, and what is there."""
+    generator = np.random.default_rng(0)
+    detections, targets = torch.zeros(30, 20, 6), []
+    for rows in detections:
+        count = int(generator.integers(0, 8))
+        corners = generator.uniform(0, 300, (count, 2))
+        boxes = np.concatenate((corners, corners + generator.uniform(8, 130, (count, 2))), 1)
+        labels = generator.integers(0, 3, count)
+        ignored = (generator.random(count) < 0.15).tolist()
+        targets.append(objects_of(boxes.tolist(), labels.tolist(), ignored, (480, 480)))
+        found = []
+        for box, label in zip(boxes, labels, strict=True):
+            for _ in range(int(generator.integers(0, 3))):
+                kind = int(generator.integers(0, 3)) if generator.random() < 0.2 else label
+                found.append((*(box + generator.normal(0, 6, 4)), generator.random(), kind))
+        found += [(10, 10, 60, 90, generator.random(), 1)]
+        found = sorted(found, key=lambda row: -row[4])[:20]
+        rows[: len(found)] = torch.tensor(np.array(found))
+    return detections, targets
+
+
+def coco_of(detections, targets) -> tuple[COCO, list[dict]]:
+    content = {"images": [], "annotations": [], "categories": [{"id": label, "name": str(label)} for label in range(3)]}
+    results = []
+    for number, (rows, objects) in enumerate(zip(detections, targets, strict=True)):
+        content["images"].append({"id": number, "height": 480, "width": 480})
+        for box, label, ignored in zip(
+            objects.boxes.tolist(), objects.labels.tolist(), objects.ignored.tolist(), strict=True
+        ):
+            sides = [box[0], box[1], box[2] - box[0], box[3] - box[1]]
+            content["annotations"].append(
+                {
+                    "id": len(content["annotations"]) + 1,
+                    "image_id": number,
+                    "category_id": label,
+                    "bbox": sides,
+                    "area": sides[2] * sides[3],
+                    "iscrowd": int(ignored),
+                }
+            )
+        for left, top, right, bottom, score, label in rows[rows[:, 4] > 0].tolist():
+            box = [left, top, right - left, bottom - top]
+            results.append({"image_id": number, "category_id": int(label), "bbox": box, "score": score})
+    truth = COCO()
+    truth.dataset = content
+    truth.createIndex()
+    return truth, results
+
+
+def test_metrics_are_those_of_pycocotools(answers, capsys):
+    detections, targets = answers
+    truth, results = coco_of(detections, targets)
+    judge = COCOeval(truth, truth.loadRes(results), "bbox")
+    judge.evaluate()
+    judge.accumulate()
+    judge.summarize()
+    capsys.readouterr()
+    task = Detection(("a", "b", "c", "never"))
+    evaluation = task.evaluation("val", detections, targets, [str(i) for i in range(30)])
+    names = ("map", "map50", "map75", "map_small", "map_medium", "map_large")
+    for name, expected in zip(names, judge.stats[:6], strict=True):
+        assert evaluation.metrics.get(name, -1) == pytest.approx(expected, abs=1e-6), name
+    assert evaluation.metrics["recall"] == pytest.approx(judge.stats[8], abs=1e-6)
+    assert evaluation.metrics["count"] == 30
+    for label, name in enumerate(("a", "b", "c")):
+        precision = judge.eval["precision"][:, :, label, 0, 2]
+        assert evaluation.each[name].ap == pytest.approx(precision.mean(), abs=1e-6)
+        assert evaluation.each[name].precisions == pytest.approx(precision[0].tolist(), abs=1e-6)
+    assert evaluation.each["never"].ap is None
+    assert sum(scores.objects for scores in evaluation.each.values()) == sum(int((~o.ignored).sum()) for o in targets)
+    assert [row[0] for row in evaluation.details()[1]][-1] == "never"
+    json.dumps(evaluation.to_dict())
+
+
+def test_the_threshold_has_the_best_f1_of_all(answers):
+    detections, targets = answers
+    chosen = fit_threshold(detections, targets)
+
+    def f1(threshold: float) -> float:
+        results = [
+            m for rows, o in zip(detections, targets, strict=True) for m in matched(rows[rows[:, 4] >= threshold], o)
+        ]
+        total = sum(int((~o.ignored).sum()) for o in targets)
+        return 2 * sum(hit for _, hit in results) / (len(results) + total)
+
+    best = max(f1(score) for score in detections[..., 4].flatten().tolist() if score > 0)
+    assert f1(chosen - 1e-4) == pytest.approx(best, abs=0.01)
+    assert fit_threshold(torch.zeros(30, 5, 6), targets) == 0.5
+
+
+def test_an_object_is_found_once_and_an_ignored_one_does_not_count():
+    objects = objects_of([[0, 0, 10, 10], [50, 50, 70, 70]], [0, 1], [False, True])
+    rows = torch.tensor(
+        [[0.0, 0, 10, 9, 0.9, 0], [0, 0, 10, 10, 0.8, 0], [50, 50, 70, 70, 0.7, 1], [0, 0, 10, 10, 0.6, 1]]
+    )
+    assert matched(rows, objects) == [
+        (pytest.approx(0.9), True),
+        (pytest.approx(0.8), False),
+        (pytest.approx(0.6), False),
+    ]
+
+
+def test_localisation_asks_for_the_class_and_half_of_the_overlap():
+    targets = [objects_of([[0, 0, 10, 10]], [1])] * 4
+    rows = torch.tensor([[0.0, 0, 10, 6, 0.9, 1], [0, 0, 10, 4, 0.9, 1], [0, 0, 10, 10, 0.9, 0], [0, 0, 0, 0, 0, 0]])
+    assert localised(rows[:, None], targets) == 0.25
+    metrics = Detection(("a", "b")).evaluation("val", rows[:, None], targets, list("abcd")).metrics
+    assert metrics["localisation"] == 0.25
+
+
+def test_nothing_there_and_nothing_found():
+    task = Detection(("a",))
+    evaluation = task.evaluation("val", torch.zeros(2, 5, 6), [objects_of([], [])] * 2, ["x", "y"])
+    assert (evaluation.metrics["map"], evaluation.metrics["count"]) == (0.0, 2.0)
+    assert task.prediction(torch.zeros(5, 6), None) == {"classes": (), "probabilities": (), "boxes": (), "masks": None}
+    with pytest.raises(ValueError, match="'val' has no pictures"):
+        task.evaluation("val", torch.zeros(0, 5, 6), [], [])
+    with pytest.raises(ValueError, match="detection has no use for label_smoothing"):
+        create_task("detection", ("a",), label_smoothing=0.1)
+
+
+def one_picture() -> tuple[torch.Tensor, Objects]:
+    """A dark picture with two bright rectangles, one of each class."""
+    generator = torch.Generator().manual_seed(3)
+    image = torch.randn(3, 64, 64, generator=generator) * 0.1 - 1
+    boxes = [[6, 8, 30, 36], [34, 28, 60, 58]]
+    image[0, 8:36, 6:30] += 2
+    image[1, 28:58, 34:60] += 2
+    outlines = tuple(
+        (torch.tensor([(l, t), (r, t), (r, b), (l, b)], dtype=torch.float32),)
+        for l, t, r, b in boxes  # noqa: E741
+    )
+    return image, replace(objects_of(boxes, [0, 1], size=(64, 64)), outlines=outlines)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "rate"),
+    [
+        ("yolo_resnet18", {"pyramid": 16}, 1e-2),
+        ("fasterrcnn_resnet18_fpn", {"pyramid": 16, "proposals": 64, "anchor_size": 6.0}, 3e-3),
+        ("fasterrcnn_resnet18", {"proposals": 64, "anchor_size": 4.0}, 3e-3),
+        ("maskrcnn_resnet18_fpn", {"pyramid": 16, "proposals": 32, "anchor_size": 6.0}, 3e-3),
+        ("retinanet_resnet18_fpn", {"pyramid": 16, "anchor_size": 6.0}, 3e-3),
+        ("fcos_resnet18_fpn", {"pyramid": 16}, 3e-3),
+    ],
+)
+def test_a_detector_learns_one_picture_by_heart(name, options, rate):
+    torch.manual_seed(0)
+    declaration = architecture(name)
+    backbone = replace(declaration.backbone, norm="group", **SMALL)
+    network = build(replace(declaration, backbone=backbone, num_classes=2, **options))
+    image, objects = one_picture()
+    task = Detection(("a", "b"))
+    batch = Batch(image[None].repeat(2, 1, 1, 1), torch.ones(2, 2), torch.arange(2), (objects, objects))
+    optimiser = torch.optim.AdamW(network.parameters(), rate)
+    history = []
+    for _ in range(90):
+        loss = task.loss(network(*task.inputs(batch)), batch)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        history.append(loss.item())
+    assert history[-1] < history[0] / 3
+    network.eval()
+    with torch.inference_mode():
+        rows = network(batch.images)[0]
+    found = rows[:2]
+    overlap = box_iou(found[:, :4], objects.boxes)
+    best, which = overlap.max(1)
+    assert best.min() > 0.9
+    assert torch.equal(found[:, 5].long(), objects.labels[which])
+    assert sorted(which.tolist()) == [0, 1]
+    if name.startswith("mask"):
+        inside = pasted(found, (64, 64)).flatten(1).float()
+        assert (inside.sum(1) / torch.tensor([28 * 24, 30 * 26])[which]).sub(1).abs().max() < 0.15
+
+
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory):
+    """A COCO folder of noise with bright squares (class "square") and bars (class "bar") of red and green."""
+    root = tmp_path_factory.mktemp("shapes")
+    generator = np.random.default_rng(0)
+    categories = [{"id": 3, "name": "square"}, {"id": 7, "name": "bar"}]
+    for split, count in (("train", 48), ("val", 12)):
+        (root / split).mkdir()
+        content = {"images": [], "annotations": [], "categories": categories}
+        for number in range(count):
+            pixels = generator.integers(0, 70, (80, 96, 3)).astype(np.uint8)
+            content["images"].append({"id": number, "file_name": f"{number}.png", "height": 80, "width": 96})
+            for corner in ((2, 4), (46, 42))[: 1 + number % 2]:
+                bar = bool(generator.integers(0, 2))
+                width, height = (40, 16) if bar else (28, 28)
+                x, y = corner[0] + int(generator.integers(0, 5)), corner[1] + int(generator.integers(0, 5))
+                pixels[y : y + height, x : x + width, int(bar)] += 150
+                content["annotations"].append(
+                    {
+                        "id": len(content["annotations"]) + 1,
+                        "image_id": number,
+                        "category_id": 7 if bar else 3,
+                        "bbox": [x, y, width, height],
+                        "area": width * height,
+                        "iscrowd": 0,
+                        "segmentation": [[x, y, x + width, y, x + width, y + height, x, y + height]],
+                    }
+                )
+            Image.fromarray(pixels).save(root / split / f"{number}.png")
+        (root / split / "_annotations.coco.json").write_text(json.dumps(content))
+    return root
+
+
+FAST = {"model": "yolo_resnet18", "pyramid": 16, "batch_size": 8, "lr": 0.01, "jitter": 0.0, "ema": 0.9, **SMALL}
+
+
+def test_from_a_folder_of_boxes_to_answers(shapes, tmp_path, capsys):
+    assert main(["check", str(shapes)]) == 0
+    assert "square" in capsys.readouterr().out
+    options = FAST | {"epochs": 14, "evaluate_every": 7, "zoom": (0.8, 1.25)}
+    run = train(shapes, run=tmp_path / "run", console=QUIET, **options)
+    card = run.card()
+    assert (card.task, card.classes, card.preprocessing.fit) == ("detection", ("square", "bar"), "contain")
+    assert card.preprocessing.size == (96, 128)  # the shorter side, 80, and multiples of 32
+    assert card.architecture["backbone"]["widths"] == list(SMALL["widths"])
+    assert card.metrics["map50"] > 0.8
+    assert "threshold" in card.settings
+    evaluation = evaluate(run.folder)
+    assert evaluation.metrics == pytest.approx(dict(card.metrics), abs=1e-3)
+    assert [name for name in run.history()[-1] if name.startswith("val_")] == ["val_map50", "val_map"]
+    report = run.report_path.read_text()
+    for heading in ("Learning curves", "Precision and recall", "Every class", "True and found"):
+        assert heading in report
+
+    picture, data = shapes / "val" / "1.png", open_dataset(shapes)
+    answer = load(run.folder)(picture)
+    position = data.splits["val"].names.index("val/1.png")
+    truth = data.splits["val"].objects[position]
+    assert answer.size == (80, 96)
+    assert box_iou(torch.tensor(answer.boxes), truth.boxes).amax(0).min() > 0.5
+    assert main(["predict", str(run.folder), str(picture), str(shapes / "val" / "2.png"), "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert [image["file_name"] for image in printed["images"]] == [str(picture), str(shapes / "val" / "2.png")]
+    assert [category["name"] for category in printed["categories"]] == ["square", "bar"]
+    first = printed["annotations"][0]
+    left, top, right, bottom = answer.boxes[0]
+    assert first["bbox"] == pytest.approx([left, top, right - left, bottom - top], abs=0.02)
+    assert printed["categories"][first["category_id"] - 1]["name"] == answer.classes[0]
+    assert main(["predict", str(run.folder), str(picture), "--draw", str(tmp_path / "drawn"), "--tiled"]) == 0
+    assert answer.classes[0] in capsys.readouterr().out
+    drawn = np.asarray(Image.open(tmp_path / "drawn" / "1.png"))
+    assert drawn.shape == (80, 96, 3)
+    assert (drawn != np.asarray(Image.open(picture))).any()
+    assert main(["evaluate", str(run.folder)]) == 0
+    assert "mAP at 0.5" in " ".join(capsys.readouterr().out.split()).replace("Map", "mAP")
+
+
+def test_a_large_picture_is_looked_at_in_tiles(shapes, tmp_path):
+    run = train(shapes, run=tmp_path / "run", console=QUIET, **FAST, epochs=14, evaluate_every=14, zoom=(0.8, 1.25))
+    generator = np.random.default_rng(1)
+    pixels = generator.integers(0, 70, (400, 520, 3)).astype(np.uint8)
+    there = [(20, 30, 48, 58), (250, 180, 278, 208), (470, 350, 498, 378)]
+    for left, top, right, bottom in there:
+        pixels[top:bottom, left:right, 0] += 150
+    predictor = load(run.folder)
+    predictor.task.threshold = 0.3
+    tiled = next(predictor.predict([pixels], tiled=True))
+    overlap = box_iou(torch.tensor(there, dtype=torch.float32), torch.tensor(tiled.boxes))
+    assert (overlap.amax(1) > 0.5).all()
+    assert ((overlap > 0.3).sum(1) == 1).all()  # each once
+
+
+def test_a_training_that_was_stopped_goes_on_to_the_same_weights(shapes, tmp_path):
+    options = FAST | {"epochs": 3, "mosaic": 0.5, "precision": "32-true", "console": QUIET}
+    whole = train(shapes, run=tmp_path / "whole", **options)
+
+    class StopError(Exception):
+        pass
+
+    def stop(job):
+        if len(job.state.history) == 1:
+            raise StopError
+
+    with pytest.raises(StopError):
+        train(shapes, run=tmp_path / "parts", watch=stop, **options)
+    parts = resume(tmp_path / "parts", console=QUIET)
+    first, second = read_tensors(whole.weights_path), read_tensors(parts.weights_path)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_backbone_begins_from_a_classifiers_weights(shapes, tmp_path, train_digits_like):
+    classifier = train_digits_like
+    run = train(
+        shapes, run=tmp_path / "run", weights=classifier.folder, epochs=1, lr=1e-9, console=QUIET, pyramid=16, ema=0.0
+    )
+    assert run.card().model == "yolo_resnet18"
+    before, after = read_tensors(classifier.weights_path), read_tensors(run.weights_path)
+    torch.testing.assert_close(after["backbone.body.layer2.0.conv1.weight"], before["layer2.0.conv1.weight"])
+    assert "all but the backbone: begins anew" in run.card().provenance["weights_account"]["replaced"]
+
+
+@pytest.fixture
+def train_digits_like(shapes, tmp_path):
+    """A classifier of the shapes' pictures, of the same small network."""
+    for number in range(24):
+        folder = tmp_path / "classes" / str(number % 2)
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.open(shapes / "train" / f"{number}.png").save(folder / f"{number}.png")
+    return train(
+        tmp_path / "classes", run=tmp_path / "classifier", model="resnet18", size=64, epochs=1, console=QUIET, **SMALL
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"mixup": 0.2}, "detection has no use for mixup"),
+        ({"scale": (0.5, 1.0)}, "detection has no use for scale"),
+        ({"model": "resnet18"}, "resnet18 alone finds no objects; say how, such as yolo_resnet18"),
+        ({"optimizer": "muon"}, "use adamw or sgd"),
+        ({"balance": "loss"}, "balance evens out single classes"),
+        ({"label_smoothing": 0.1}, "detection has no use for label_smoothing"),
+        ({"task": "classification"}, "has detection targets"),
+    ],
+)
+def test_what_does_not_suit_is_refused_before_the_training(shapes, tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
+        train(shapes, run=tmp_path / "new", console=QUIET, **(FAST | {"epochs": 1} | options))
+
+
+def test_what_is_of_detection_is_refused_by_others(tmp_path):
+    for options, message in (
+        ({"mosaic": 0.5}, "zoom and mosaic are of detection, and the task is classification"),
+        ({"model": "yolo_resnet18"}, "yolo_resnet18 finds objects, and the task is classification"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            train("digits", run=tmp_path / "new", epochs=1, console=QUIET, overwrite=True, **options)
+
+
+def test_counts_and_classes_of_marked_pictures_can_be_learnt_instead(shapes):
+    counts = open_dataset(shapes, task="regression").splits["train"]
+    assert counts.targets.sum(1).unique().tolist() == [1, 2]
+    assert counts.objects is None
+    classes = open_dataset(shapes, task="multilabel").splits["train"]
+    assert torch.equal(classes.targets, (counts.targets > 0).float())
+    assert not math.isnan(classes.targets.sum().item())
