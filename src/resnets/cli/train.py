@@ -10,6 +10,7 @@ from rich.console import Console
 from resnets.data.dataset import open_dataset
 from resnets.networks.architecture import Architecture
 from resnets.networks.detector import DetectorArchitecture
+from resnets.networks.segmenter import SegmenterArchitecture
 from resnets.training import train as training
 from resnets.training.folds import cross_validate
 from resnets.training.plan import BY_DATA, initial_weights, plan
@@ -26,6 +27,7 @@ def train(
     size: int | None = None,
     val_share: float | None = None,
     folds: int = 0,
+    ignore: str | None = None,
     weights: str | None = None,
     resume: Path | None = None,
     overwrite: bool = False,
@@ -38,7 +40,7 @@ def train(
     workers: int | None = None,
     logger: str | None = None,
     print_config: bool = False,
-    **changes: Annotated[Any, Recipe, Architecture, DetectorArchitecture, BY_DATA],
+    **changes: Annotated[Any, Recipe, Architecture, DetectorArchitecture, SegmenterArchitecture, BY_DATA],
 ) -> None:
     """Train a network on a data set and write weights, card, metrics and report into a run's folder.
 
@@ -47,18 +49,22 @@ def train(
 
     Args:
         data: a folder of class folders, a tar or zip of one, a CSV or Parquet table, hf:OWNER/NAME, or a built-in
-            name such as digits or cifar10; of objects, boxes in the layout of Pascal VOC, COCO or YOLO.
+            name such as digits or cifar10; of objects, boxes in the layout of Pascal VOC, COCO or YOLO; of pixels, masks
+            beside pictures, of Pascal VOC, or COCO's outlines (the last two with --task segmentation).
         run: the folder to write; by default runs/DATA-MODEL, numbered where that is taken.
         model: a name that `resnets models` lists; auto takes resnet20 for small pictures, resnet18 for larger ones. Of
             detectors, METHOD_NAME: fasterrcnn_resnet50_fpn, maskrcnn_..._fpn, retinanet_..._fpn, fcos_..._fpn,
-            yolo_resnet18.
-        recipe: detection, finetune, paper-cifar, paper-imagenet, photographs, quick, a YAML file, or auto, which picks
-            by the data.
-        task: classification, detection, multilabel or regression; auto does what the data's targets ask for.
+            yolo_resnet18. For a class of every pixel, a decoder before a name: unet_resnet18, deeplabv3_..., fcn_...,
+            deeplabv3plus_..., fpn_....
+        recipe: detection, finetune, paper-cifar, paper-imagenet, photographs, quick, segmentation, a YAML file, or
+            auto, which picks by the data.
+        task: classification, detection, multilabel, regression or segmentation; auto does what the data's targets ask
+            for.
         size: side of the network's input in pixels; by default what suits the pictures.
         val_share: share of the training pictures to hold out for validation where the data has no such split.
         folds: cross-validate: train as often as there are folds, each judged on pictures that it has not seen, and
             give the spread; the same command again goes on where it stopped.
+        ignore: of masks, a class whose pixels count neither way.
         weights: to begin from: torchvision, torchvision:NAME, hf:OWNER/NAME, https://...#sha256=HASH, a run's folder,
             or a file of tensors. Its preprocessing and, with model auto, its network are taken over.
         resume: the run to go on with; it knows its data, network and recipe.
@@ -89,7 +95,7 @@ def train(
         raise ValueError("give the data to train on, such as `resnets train digits`, or a run to --resume")
     elif print_config:
         card = plan(
-            open_dataset(data, task=task, val_share=val_share),
+            open_dataset(data, task=task, val_share=val_share, ignore=ignore),
             model=model,
             recipe=recipe,
             size=size,
@@ -105,6 +111,7 @@ def train(
             "task": task,
             "size": size,
             "val_share": val_share,
+            "ignore": ignore,
             "weights": weights,
             "max_unreadable": max_unreadable,
             "overwrite": overwrite,

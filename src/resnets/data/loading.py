@@ -72,9 +72,7 @@ class Views(TorchDataset[tuple[Tensor, Tensor] | UnreadablePictureError]):
         """What an epoch sees of a sample, whose decoded picture `picture` gives by its position."""
         if self.dataset.has_masks:
             scene = picture(index % len(self.dataset))
-            return training_scene(
-                scene, self.preprocessing, self.augmentation, self.seed, epoch, index, self.rare
-            )
+            return training_scene(scene, self.preprocessing, self.augmentation, self.seed, epoch, index, self.rare)
         if self.dataset.objects is None:
             seen = picture(index % len(self.dataset))
             return random_view(seen, self.preprocessing, self.augmentation, self.seed, epoch, index)
@@ -156,7 +154,9 @@ class Loader:
         self.world_size = world_size
         self.workers = available_processors() if workers is None else workers
         self.memory_limit = memory_limit
-        self._views = Views(dataset, preprocessing, augmentation or Augmentation(), seed, balanced and dataset.has_masks)
+        self._views = Views(
+            dataset, preprocessing, augmentation or Augmentation(), seed, balanced and dataset.has_masks
+        )
         smallest = world_size * (_SMALLEST_SHARD if shuffle else 1)
         if batch_size < smallest or (shuffle and len(dataset) < smallest):
             raise ValueError(

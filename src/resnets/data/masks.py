@@ -1,7 +1,7 @@
 """Masks: the class of every pixel of a picture, from files of indices or colours, or drawn from outlines.
 
-A reader of masks is called with a sample's position and gives (h, w) uint8 class numbers, `IGNORED` where a pixel counts
-neither way, so that there can be 255 classes. It can be pickled, and raises ValueError for what is no such mask.
+A reader of masks is called with a sample's position and gives (h, w) uint8 class numbers, `IGNORED` where a pixel
+counts neither way, so that there can be 255 classes. It can be pickled, and raises ValueError for what is no such mask.
 """
 
 from __future__ import annotations

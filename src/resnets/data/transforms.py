@@ -45,8 +45,8 @@ class Augmentation:
             (arXiv:2004.10934).
         jitter: largest change of brightness, contrast and saturation, each by a factor of up to 1 + jitter or down to
             1 - jitter; 0 for none.
-        window: of pictures whose pixels are classified, the sides of the part that training sees, at a random place, as a
-            share of the input's; with 0.5 a step costs a quarter.
+        window: of pictures whose pixels are classified, the sides of the part that training sees, at a random place, as
+            a share of the input's; with 0.5 a step costs a quarter.
     """
 
     flip: bool = False

@@ -170,8 +170,6 @@ def training_scene(
     the size that evaluation sees, cut or set down at random, and mirrored at random. With `rare`, a class is drawn from
     those in the picture, each as likely as another, and a pixel of it that the window must show.
     """
-    if augmentation == replace(augmentation, window=1.0, zoom=(1.0, 1.0), flip=False, flip_vertical=False) and not rare:
-        return with_mask(scene, whole((scene.shape[1], scene.shape[2]), preprocessing), preprocessing)
     _, h, w = scene.shape
     H, W = (max(round(side * augmentation.window), 1) for side in preprocessing.size)
     numbers = uniform(seed, epoch, torch.tensor([index]), "window", 7)[0].tolist()
@@ -181,7 +179,8 @@ def training_scene(
     scale = fitting.place.height / fitting.part.height * math.exp(smallest + zoom * (largest - smallest))
     if rare:
         y, x = _showing(scene[-1], (H / scale, W / scale), (y, x), chance, pixel)
-    window = cut((h, w), Rectangle(0, 0, H, W), scale, y, x)
+    straight = tuple(augmentation.zoom) == (1.0, 1.0) and augmentation.window == 1
+    window = fitting if straight else cut((h, w), Rectangle(0, 0, H, W), scale, y, x)
     flips = (augmentation.flip and across < 0.5, augmentation.flip_vertical and down < 0.5)
     return with_mask(scene, Window(window.part, window.place, *flips), preprocessing, (H, W))
 

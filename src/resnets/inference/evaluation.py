@@ -17,6 +17,7 @@ from resnets.data.loading import Loader
 from resnets.data.transforms import prepare
 from resnets.data.windows import on_pictures
 from resnets.inference.predictor import Predictor
+from resnets.inference.segmenting import judged
 from resnets.runs.card import Card
 from resnets.tasks import Evaluation, Task
 from resnets.types import Objects, Preprocessing
@@ -25,7 +26,7 @@ EVALUATION_BATCH = 256
 """Pictures that a network judges at a time, where nobody says otherwise."""
 
 DETECTION_BATCH = 8
-"""The same of a detector, whose pictures are larger and whose proposals are many."""
+"""The same of a detector, whose pictures are larger and whose proposals are many, and of masks."""
 
 
 def evaluate_network(
@@ -59,14 +60,18 @@ def outputs_of(
 ) -> Tensor:
     """What a network gives for a whole split, in the split's order, float32 on the CPU, in every process.
 
-    Detections are in the pixels of their pictures. The network is left in evaluation mode.
+    Detections are in the pixels of their pictures; of masks, only what they have in common with the true ones is kept,
+    counted in the same pixels (see `data.overlap`). The network is left in evaluation mode.
     """
     network.eval()
     outputs, indices = [], []
     for batch in loader.epoch(0):
         with torch.inference_mode(), autocast():  # not around the loader, which keeps what it reads
             prepared = prepare(batch.to(device), preprocessing, channels_last=True)
-            outputs.append(network(prepared.images).float().cpu())
+            given = network(prepared.images).float()
+        if loader.dataset.has_masks:
+            given = judged(given, batch.indices, loader.dataset, preprocessing)
+        outputs.append(given.cpu())
         indices.append(batch.indices)
     rows, positions = torch.cat(gather(outputs)), torch.cat(gather(indices))
     in_order = torch.empty_like(rows)
@@ -85,6 +90,8 @@ def evaluate(
     batch_size: int | None = None,
     workers: int | None = None,
     device: str | torch.device | None = None,
+    flips: bool = False,
+    scales: Sequence[float] = (1.0,),
 ) -> Evaluation:
     """Judge a run's network on a data set, in float32.
 
@@ -94,14 +101,15 @@ def evaluate(
         split: "train", "val" or "test"; by default test, or val where there is no test. Data without splits is
             judged whole, unless it is what the run was trained on: then it is split as it was.
         max_unreadable: the share of unreadable pictures that may be left out, each with a warning.
-        batch_size: pictures that the network sees at a time; by default 256, of a detector 8.
+        batch_size: pictures that the network sees at a time; by default 256, of objects and masks 8.
         workers: processes that decode; by default one a processor.
         device: where to compute; by default a GPU if there is one.
+        flips, scales: of masks, look at mirror images, too, and in these sizes, and take the mean.
 
     Raises:
         ValueError: if the data's classes are not the card's, there is no such split, or too much is unreadable.
     """
-    predictor = Predictor(run, device)
+    predictor = Predictor(run, device, flips, scales)
     card = predictor.card
     data, dataset = _chosen_split(card, source, split)
     if data.classes != card.classes:
@@ -116,13 +124,13 @@ def evaluate(
 
 def usual_batch(pictures: Dataset) -> int:
     """Pictures that a network judges at a time."""
-    return EVALUATION_BATCH if pictures.objects is None else DETECTION_BATCH
+    return EVALUATION_BATCH if pictures.objects is None and not pictures.has_masks else DETECTION_BATCH
 
 
 def _chosen_split(card: Card, source: str | Path | None, split: str | None) -> tuple[Data, Dataset]:
     known = card.data
     asked = known["source"] if source is None else source
-    data = open_dataset(asked, task=card.task, split_seed=known["split_seed"])
+    data = open_dataset(asked, task=card.task, split_seed=known["split_seed"], ignore=known.get("ignore"))
     own = data.fingerprint == known["fingerprint"]
     if own:
         data = reopen({**known, "source": data.source})

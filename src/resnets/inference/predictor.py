@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -20,6 +20,7 @@ from resnets.data.reading import available_processors
 from resnets.data.transforms import prepare
 from resnets.data.views import view
 from resnets.inference.finding import find_objects
+from resnets.inference.segmenting import Often, segment
 from resnets.runs.card import Card
 from resnets.runs.run import find_run
 from resnets.tasks import create_task
@@ -42,6 +43,8 @@ class Prediction:
             `probabilities` are theirs, and a class may come any number of times.
         masks: of each object, where the network tells them, how likely each of 28 x 28 cells of its box is its own; see
             `tasks.detection.pasted`.
+        mask: where every pixel gets a class, (h, w) uint8 numbers of the card's classes; `values` are then the shares
+            of the pixels that each class has, the largest first.
         size: height and width of the picture in which objects were looked for.
         error: why the picture could not be read; there is no answer then.
     """
@@ -52,6 +55,7 @@ class Prediction:
     values: Mapping[str, float] | None = None
     boxes: tuple[tuple[float, ...], ...] = ()
     masks: Tensor | None = None
+    mask: Tensor | None = None
     size: tuple[int, int] | None = None
     error: str | None = None
 
@@ -62,17 +66,30 @@ class Predictor:
     Args:
         run: the run's folder, or the name of one in the package.
         device: where to compute; by default a GPU if there is one.
+        flips, scales: where every pixel gets a class, look at mirror images, too, and in these sizes; the mean counts.
 
     Raises:
         FileNotFoundError: if there is no such finished run.
+        ValueError: for flips or scales where pixels get no class.
     """
 
-    def __init__(self, run: str | Path, device: str | torch.device | None = None) -> None:
+    def __init__(
+        self,
+        run: str | Path,
+        device: str | torch.device | None = None,
+        flips: bool = False,
+        scales: Sequence[float] = (1.0,),
+    ) -> None:
         folder = find_run(run)
         self.card: Card = folder.card()
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.network: nn.Module = folder.network().to(memory_format=torch.channels_last).to(self.device)
         self.task = create_task(self.card.task, self.card.classes, self.card.settings)
+        self.gives_masks = self.card.task == "segmentation"
+        if flips or tuple(scales) != (1.0,):
+            if not self.gives_masks:
+                raise ValueError(f"flips and scales are for masks, and the task is {self.card.task}")
+            self.network = Often(self.network, flips, scales)
 
     def __call__(self, picture: Picture) -> Prediction:
         """The answer for one picture, all classes in order.
@@ -93,23 +110,24 @@ class Predictor:
         Args:
             pictures: any number; they are read as their answers are asked for.
             top: how many classes to name; all by default.
-            batch_size: pictures that the network sees at a time; by default 64, of a detector 8.
-            tiled: look for objects in tiles of a large picture, too, at its own resolution.
+            batch_size: pictures that the network sees at a time; by default 64, of objects and masks 8.
+            tiled: look for objects in tiles of a large picture, too, at its own resolution; for masks, in them alone.
 
         Raises:
-            ValueError: if `top` or `batch_size` is below 1, or tiles are asked of a network that finds no objects.
+            ValueError: if `top` or `batch_size` is below 1, or tiles are asked of a network that finds neither objects
+                nor masks.
         """
-        finds_objects = self.card.preprocessing.fit == "contain"
-        if tiled and not finds_objects:
-            raise ValueError(f"tiles are for networks that find objects, and the task is {self.card.task}")
-        batch_size = (8 if finds_objects else 64) if batch_size is None else batch_size
+        sees_all = self.card.preprocessing.fit == "contain"
+        if tiled and not sees_all:
+            raise ValueError(f"tiles are for networks that find objects or masks, and the task is {self.card.task}")
+        batch_size = (8 if sees_all else 64) if batch_size is None else batch_size
         if batch_size < 1 or (top is not None and top < 1):
             raise ValueError(f"top and batch_size must be at least 1, not {top} and {batch_size}")
         numbered = iter(enumerate(pictures))
         with ThreadPoolExecutor(available_processors()) as threads:
             while chunk := list(islice(numbered, batch_size)):
-                if finds_objects:
-                    yield from self._objects(chunk, list(threads.map(self._decoded, (p for _, p in chunk))), tiled)
+                if sees_all:
+                    yield from self._wholes(chunk, list(threads.map(self._decoded, (p for _, p in chunk))), tiled)
                     continue
                 views = list(threads.map(self._view, (picture for _, picture in chunk)))
                 names = [_name(number, picture) for number, picture in chunk]
@@ -117,7 +135,10 @@ class Predictor:
 
     @torch.inference_mode()
     def answers(self, images: Tensor) -> Tensor:
-        """Probabilities or numbers (N, K), float32 on the CPU, for (N, C, H, W) uint8 pictures of the input's size."""
+        """Probabilities or numbers (N, K), of pixels (N, K, H, W), for (N, C, H, W) uint8 pictures of the input's size.
+
+        They are float32, on the CPU.
+        """
         numbers = torch.arange(len(images))
         batch = Batch(images, torch.zeros_like(numbers), numbers).to(self.device)
         prepared = prepare(batch, self.card.preprocessing, channels_last=True)
@@ -130,11 +151,13 @@ class Predictor:
         except Exception as error:  # as in `_view`
             return str(error) or type(error).__name__
 
-    def _objects(
+    def _wholes(
         self, chunk: list[tuple[int, Picture]], pictures: list[Tensor | str], tiled: bool
     ) -> Iterator[Prediction]:
+        """The objects or masks of whole pictures."""
         readable = [picture for picture in pictures if isinstance(picture, Tensor)]
-        found = iter(find_objects(readable, self.card.preprocessing, self.answers, len(chunk), tiled))
+        find = segment if self.gives_masks else find_objects
+        found = iter(find(readable, self.card.preprocessing, self.answers, len(chunk), tiled))
         for (number, named), picture in zip(chunk, pictures, strict=True):
             name = _name(number, named)
             if isinstance(picture, str):
@@ -160,9 +183,14 @@ class Predictor:
             yield Prediction(name, **self.task.prediction(next(rows), top))
 
 
-def load(run: str | Path, device: str | torch.device | None = None) -> Predictor:
+def load(
+    run: str | Path,
+    device: str | torch.device | None = None,
+    flips: bool = False,
+    scales: Sequence[float] = (1.0,),
+) -> Predictor:
     """The trained network of a run's folder, ready for pictures; see `Predictor`."""
-    return Predictor(run, device)
+    return Predictor(run, device, flips, scales)
 
 
 def _opened(picture: Picture) -> Image.Image:

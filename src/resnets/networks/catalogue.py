@@ -17,6 +17,7 @@ from resnets.networks.architecture import Architecture, Declaration
 from resnets.networks.detector import METHODS, DetectorArchitecture, Method, build_detector, detector_architecture
 from resnets.networks.preresnet import PreactivationResNet
 from resnets.networks.resnet import ResidualNetwork, ResNet
+from resnets.networks.segmenter import DECODERS, Decoder, Segmenter, SegmenterArchitecture, segmenter_architecture
 from resnets.networks.vgg import VGG, VGGArchitecture
 
 Network = ResidualNetwork | VGG
@@ -148,11 +149,15 @@ PATTERNS: dict[re.Pattern[str], Callable[..., Architecture]] = {
 DETECTORS = re.compile(rf"({'|'.join(METHODS)})_(\w+?)(_fpn)?")
 """Names of detectors: the method, the backbone, and "_fpn" for a pyramid, which `yolo` has without saying."""
 
+SEGMENTERS = re.compile(rf"({'|'.join(DECODERS)})_(\w+)")
+"""Names of networks that give every pixel a class: the decoder and the backbone."""
+
 
 def architecture(name: str) -> Declaration:
     """The declaration of a name: the catalogue's, resnet{6n+2}, plain{6n+2}, preresnet{9n+2}, wrn{6n+4}_{k}.
 
-    Of a detector, a method before the name of its backbone: fasterrcnn_resnet50_fpn, yolo_resnet18.
+    Of a detector, a method before the name of its backbone: fasterrcnn_resnet50_fpn, yolo_resnet18. For a class of
+    every pixel, a decoder before it: unet_resnet34, deeplabv3_resnet50.
 
     Raises:
         ValueError: for any other name, with the nearest.
@@ -164,6 +169,9 @@ def architecture(name: str) -> Declaration:
         if method not in ("fasterrcnn", "yolo") and not pyramid:
             raise ValueError(f"there is no network named {name!r}: {method} needs a pyramid; did you mean {name}_fpn?")
         return detector_architecture(cast(Method, method), architecture(backbone), bool(pyramid) or method == "yolo")
+    if match := SEGMENTERS.fullmatch(name):
+        decoder, backbone = match.groups()
+        return segmenter_architecture(cast(Decoder, decoder), architecture(backbone))
     for pattern, declare in PATTERNS.items():
         if match := pattern.fullmatch(name):
             try:
@@ -186,6 +194,8 @@ def build(declaration: Declaration) -> Any:
     if isinstance(declaration, DetectorArchitecture):
         backbone = replace(declaration.backbone, in_channels=declaration.in_channels)
         return build_detector(declaration, build(backbone))
+    if isinstance(declaration, SegmenterArchitecture):
+        return Segmenter(declaration, build(replace(declaration.backbone, in_channels=declaration.in_channels)))
     if isinstance(declaration, Architecture):
         return PreactivationResNet(declaration) if declaration.preactivation else ResNet(declaration)
     if isinstance(declaration, VGGArchitecture):
@@ -199,9 +209,9 @@ def declaration_from_dict(values: Mapping[str, Any]) -> Declaration:
     Raises:
         ValueError: for an unknown family or field, or values that the declaration refuses.
     """
-    if values.get("family") == DetectorArchitecture.family:
-        values = {**values, "backbone": declaration_from_dict(values["backbone"])}
-        return DetectorArchitecture.from_dict(values)
+    for kind in (DetectorArchitecture, SegmenterArchitecture):
+        if values.get("family") == kind.family:
+            return kind.from_dict({**values, "backbone": declaration_from_dict(values["backbone"])})
     families = {kind.family: kind for kind in (Architecture, VGGArchitecture)}
     if (family := values.get("family")) not in families:
         raise ValueError(f"there is no family of networks {family!r}; there are {', '.join(families)}")

@@ -75,7 +75,10 @@ class Task(Protocol):
         """One row of `answers` in the fields of a `Prediction`."""
 
     def evaluation(self, split: str, outputs: Tensor, targets: Any, names: Sequence[str]) -> Evaluation:
-        """Judge the outputs for a whole split, whose targets are a tensor, or the objects of each picture."""
+        """Judge the outputs for a whole split, whose targets are a tensor, or the objects of each picture.
+
+        Of masks, outputs are counts of what is right; see `data.overlap`.
+        """
 
 
 def task_class(name: str) -> Any:
@@ -99,6 +102,7 @@ def create_task(
     class_weights: Tensor | None = None,
     asymmetric: bool = False,
     huber: float = 0.0,
+    loss: str = "",
 ) -> Task:
     """A task for networks whose outputs are `classes`.
 
@@ -106,9 +110,10 @@ def create_task(
         name: a module of this package.
         classes: what the outputs are called.
         settings: what `settings_of` gave for the training targets, and `fit` for the validation split.
-        label_smoothing, class_weights: of a loss over single classes.
+        label_smoothing, class_weights: of a loss over single classes, of pictures or pixels.
         asymmetric: of a loss over any number of classes.
         huber: of a loss over numbers.
+        loss: of pixels, which one.
 
     Raises:
         ValueError: if there is no such task, or it has no use for an argument.
@@ -118,6 +123,7 @@ def create_task(
         "class_weights": class_weights,
         "asymmetric": asymmetric,
         "huber": huber,
+        "loss": loss,
     }
     asked = {option: value for option, value in options.items() if isinstance(value, Tensor) or value}
     kind = task_class(name)

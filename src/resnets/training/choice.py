@@ -23,6 +23,12 @@ ENOUGH_STEPS_OF_DETECTION = 1_500
 DETECTOR = "yolo"
 """The method by which objects are found."""
 
+DECODER = "unet"
+"""What gives every pixel a class."""
+
+ENOUGH_STEPS_OF_SEGMENTATION = 1_500
+"""The same as `ENOUGH_STEPS` for networks that give every pixel a class."""
+
 MOST_EPOCHS = 200
 PHOTOGRAPHS_OF_A_LARGE_SET = 100_000
 FEW_OF_A_CLASS = 20
@@ -49,6 +55,8 @@ def choose_model(preprocessing: Preprocessing, task: str = "classification") -> 
     """CIFAR's ResNet-20 for pictures of up to 64 pixels a side, ResNet-18 for larger ones; and the reason."""
     if task == "detection":
         return f"{DETECTOR}_resnet18", "objects are to be found"
+    if task == "segmentation":
+        return f"{DECODER}_resnet18", "every pixel is to get a class"
     if max(preprocessing.size) <= SMALL:
         return "resnet20", f"pictures of at most {SMALL} pixels a side"
     return "resnet18", f"pictures of more than {SMALL} pixels a side"
@@ -84,6 +92,14 @@ def choose_recipe(
         return choice.but(
             f"{len(targets):,} pictures: enough for {ENOUGH_STEPS_OF_DETECTION:,} steps",
             epochs=max(choice.recipe.epochs, -(-ENOUGH_STEPS_OF_DETECTION * choice.recipe.batch_size // len(targets))),
+        )
+    if task == "segmentation":
+        choice = Choice(load_recipe("segmentation"), {"recipe": "segmentation, because every pixel is to get a class"})
+        steps, batch = ENOUGH_STEPS_OF_SEGMENTATION, min(choice.recipe.batch_size, max(len(targets) // 2, 2))
+        choice = choice.but(f"{len(targets):,} pictures", batch_size=batch)
+        return choice.but(
+            f"{len(targets):,} pictures: enough for {steps:,} steps",
+            epochs=max(choice.recipe.epochs, min(MOST_EPOCHS, -(-steps * batch // len(targets)))),
         )
     pictures, classes = len(targets), task == "classification"
     small = max(preprocessing.size) <= SMALL

@@ -59,7 +59,7 @@ def conclude(job: Job, console: Console) -> None:
 
 def fitted(job: Job) -> dict[str, Any]:
     """The task's settings that the validation split asks for, and what they were fitted on; none without that split."""
-    if job.watched is None or job.watched.dataset.split != "val":
+    if job.watched is None or job.watched.dataset.split != "val" or job.watched.dataset.has_masks:
         return {}
     outputs = outputs_of(job.network_to_use, job.watched, job.card.preprocessing, job.fabric.device)
     settings = job.task.fit(outputs, truth_of(job.watched.dataset))

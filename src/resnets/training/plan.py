@@ -15,18 +15,19 @@ from typing import Any
 from resnets.data.dataset import Data
 from resnets.data.statistics import preprocessing_for
 from resnets.networks.architecture import Architecture, Declaration
-from resnets.networks.catalogue import DETECTORS, architecture, declaration_from_dict
+from resnets.networks.catalogue import DETECTORS, SEGMENTERS, architecture, declaration_from_dict
 from resnets.networks.detector import DetectorArchitecture
+from resnets.networks.segmenter import SegmenterArchitecture
 from resnets.networks.vgg import VGGArchitecture
 from resnets.runs.card import Card
 from resnets.tasks import task_class
-from resnets.training.choice import DETECTOR, Choice, choose_model, choose_recipe
+from resnets.training.choice import DECODER, DETECTOR, Choice, choose_model, choose_recipe
 from resnets.training.recipe import Recipe, load_recipe
 from resnets.weights.sources import Weights, find_weights
 
 AUTO = "auto"
 
-BY_DATA = ("num_classes", "in_channels", "source", "method", "backbone")
+BY_DATA = ("num_classes", "in_channels", "source", "method", "decoder", "backbone")
 """Fields of a network's declaration that are not for the user to change in a training."""
 
 
@@ -68,6 +69,8 @@ def plan(
     shape, changes = split_changes(changes or {})
     if data.task == "detection" and model == AUTO and known is not None and not DETECTORS.fullmatch(name):
         name, reasons["model"] = f"{DETECTOR}_{name}", "on the network of the weights"
+    if data.task == "segmentation" and model == AUTO and known is not None and not SEGMENTERS.fullmatch(name):
+        name, reasons["model"] = f"{DECODER}_{name}", "on the network of the weights"
     like = weights.architecture if weights is not None and name == known else None
     declaration = replace(
         architecture(name) if like is None else declaration_from_dict(like),
@@ -80,6 +83,13 @@ def plan(
             f"{name} finds objects, and the task is {data.task}"
             if isinstance(declaration, DetectorArchitecture)
             else f"{name} alone finds no objects; say how, such as yolo_{name}, fasterrcnn_{name}_fpn or --model auto"
+        )
+    if isinstance(declaration, SegmenterArchitecture) != (data.task == "segmentation"):
+        raise ValueError(
+            f"{name} gives every pixel a class, and the task is {data.task}"
+            if isinstance(declaration, SegmenterArchitecture)
+            else f"{name} alone gives no class to each pixel; say how, such as unet_{name}, deeplabv3plus_{name} or "
+            "--model auto"
         )
     targets = data.splits["train"].targets
     if recipe == AUTO:
@@ -116,6 +126,7 @@ def plan(
             "split_seed": data.split_seed,
             "val_share": data.val_share,
             "fold": data.fold,
+            "ignore": data.ignore,
             "left_out": {picture.name: picture.reason for picture in data.unreadable},
         },
         provenance={
@@ -148,19 +159,19 @@ def check_request(model: str, recipe: str, changes: Mapping[str, Any]) -> None:
 
 def split_changes(changes: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """What is to change of the network's declaration, and what of all else, the recipe."""
-    kinds = (Architecture, VGGArchitecture, DetectorArchitecture)
+    kinds = (Architecture, VGGArchitecture, DetectorArchitecture, SegmenterArchitecture)
     of_network = {field.name for kind in kinds for field in fields(kind)}
     shape = {name: value for name, value in changes.items() if name in of_network}
     return shape, {name: value for name, value in changes.items() if name not in of_network}
 
 
 def reshaped(declaration: Declaration, name: str, shape: Mapping[str, Any]) -> Declaration:
-    """The declaration with other values for some fields; of a detector, its own or its backbone's.
+    """The declaration with other values for some fields; of what stands on a backbone, its own or the backbone's.
 
     Raises:
         ValueError: for a field that it does not have, or that the data decides.
     """
-    if isinstance(declaration, DetectorArchitecture):
+    if isinstance(declaration, DetectorArchitecture | SegmenterArchitecture):
         own = {field.name for field in fields(declaration)} - {"depths"}
         outer = {key: value for key, value in shape.items() if key in own}
         inner = {key: value for key, value in shape.items() if key not in own}

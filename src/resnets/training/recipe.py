@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 import yaml
 
 from resnets.data.transforms import Augmentation
+from resnets.heads.pixel_losses import parts_of
 
 Optimizer = Literal["sgd", "adamw", "muon"]
 Schedule = Literal["step", "cosine", "linear"]
@@ -45,6 +46,7 @@ class Recipe(Augmentation):
             many classes that a picture does not have less than the few that it has.
         huber: of numbers, Huber's loss, linear beyond so many standard deviations of the training targets, so that a
             few wrong ones do not rule; 0.5 is a start, 0 for squared errors.
+        loss: of pixels, cross_entropy, dice, focal, lovasz or a sum such as cross_entropy+dice; "" for cross-entropy.
         ema: decay of the exponential moving average of the weights; 0 for none. Where there is one, it is
             what is evaluated and kept.
         recompute_bn: replace batch norm's running statistics at the end by those of all training pictures, cropped
@@ -53,7 +55,9 @@ class Recipe(Augmentation):
         patience: epochs without better validation (accuracy, mean average precision or squared error, and among equals
             the loss) after which training stops, the best weights being kept; 0 for never. It needs a validation split.
         balance: "sampling" takes equally many pictures of each class in every epoch, repeating those of small classes;
-            "loss" counts each picture in inverse proportion to its class's size; "" takes all alike.
+            "loss" counts each picture in inverse proportion to its class's size; "" takes all alike. Of pixels,
+            "sampling" cuts windows that show a class drawn from those in the picture, and "loss" counts each pixel as
+            1 / log(1.02 + its class's share) (arXiv:1606.02147, section 5.2).
         freeze: the last stage that keeps its weights and batch-norm statistics, such as "layer2"; "all" for every
             stage, so that the classifier alone learns; "all-but-last"; "" for none.
         unfreeze_every: epochs after which one frozen stage more, the last first, begins to learn; 0 for never.
@@ -86,6 +90,7 @@ class Recipe(Augmentation):
     label_smoothing: float = 0.0
     asymmetric: bool = False
     huber: float = 0.0
+    loss: str = ""
     ema: float = 0.0
     recompute_bn: bool = False
     evaluate_every: int = 1
@@ -122,6 +127,7 @@ class Recipe(Augmentation):
         for name in ("backbone_lr", "layer_decay"):
             if not 0 < getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be above 0 and at most 1, not {getattr(self, name)}")
+        parts_of(self.loss)
         if self.unfreeze_every and not self.freeze:
             raise ValueError("unfreeze_every needs freeze, the last stage that is frozen at first")
         if self.head_only:

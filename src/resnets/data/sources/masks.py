@@ -23,7 +23,7 @@ from PIL import Image
 
 from resnets.data.listing import SPLITS, Listing, is_picture
 from resnets.data.masks import MOST_CLASSES, ColourMasks, IndexMasks, MaskReader, numbered, pixel_values
-from resnets.data.sources.folder import Files
+from resnets.data.sources.folder import Files, walk
 from resnets.types import IGNORED
 
 ACCEPTS = "a folder of pictures and masks paired by name: images/[train|val|test/] and masks/[train|val|test/]"
@@ -188,14 +188,14 @@ def _values(mask: Image.Image, name: str) -> list[int]:
 def _files(root: Path, kind: str) -> dict[str, str]:
     """Paths below the root of pictures in folders of a kind, by the path without that folder and without ending."""
     found: dict[str, str] = {}
-    for path in sorted(root.rglob("*")):
-        relative = path.relative_to(root)
-        if kind in relative.parts[:-1] and is_picture(relative.as_posix()) and path.is_file():
-            at = relative.parts.index(kind)
-            key = Path(*relative.parts[:at], *relative.parts[at + 1 :]).with_suffix("").as_posix()
+    for path in sorted(path for path, _ in walk(root, "", frozenset()) if is_picture(path)):
+        parts = path.split("/")
+        if kind in parts[:-1]:
+            parts.remove(kind)
+            key = "/".join(parts).rpartition(".")[0]
             if key in found:
-                raise ValueError(f"{root}: {found[key]} and {relative} are two of one name; expected one")
-            found[key] = relative.as_posix()
+                raise ValueError(f"{root}: {found[key]} and {path} are two of one name; expected one")
+            found[key] = path
     return found
 
 

@@ -1,7 +1,7 @@
 """Pascal VOC: a folder with JPEGImages, and Annotations (an XML file a picture), SegmentationClass (a mask), or both.
 
-ImageSets/Main and ImageSets/Segmentation may say which pictures are for what. Masks hold the numbers of VOC's 21 classes;
-where there is a labelmap.txt, as annotation tools write it, they hold its colours.
+ImageSets/Main and ImageSets/Segmentation may say which pictures are for what. Masks hold the numbers of VOC's 21
+classes; where there is a labelmap.txt, as annotation tools write it, they hold its colours.
 
 Boxes there are counted in pixels from 1, both ends included (host.robots.ox.ac.uk/pascal/VOC/voc2012/devkit_doc.pdf).
 """
