@@ -22,10 +22,12 @@ def evaluate(
     batch_size: int | None = None,
     workers: int | None = None,
     device: str | None = None,
+    flips: bool = False,
+    scales: list[float] | None = None,
     json: bool = False,
 ) -> None:
     """Measure a trained network: of a classifier accuracy, top-5, loss, calibration error and the accuracy of each
-    class; of numbers their errors; of boxes COCO's mean average precision.
+    class; of numbers their errors; of boxes COCO's mean average precision; of masks the mean IoU.
 
     Args:
         run: the run's folder, or the name of one in the package.
@@ -33,9 +35,11 @@ def evaluate(
         split: train, val or test; by default test, or val where there is no test. Data without splits is judged
             whole, unless it is what the run was trained on.
         max_unreadable: the share of unreadable pictures that may be left out.
-        batch_size: pictures that the network sees at a time; by default 256, of a detector 8.
+        batch_size: pictures that the network sees at a time; by default 256, of objects and masks 8.
         workers: processes that decode pictures; by default one a processor.
         device: cpu, cuda...; by default a GPU if there is one.
+        flips: of masks, look at mirror images, too.
+        scales: of masks, look at pictures in these sizes, such as [0.75,1,1.25], and take the mean.
         json: print one JSON object.
     """
     evaluation = evaluate_run(
@@ -46,6 +50,8 @@ def evaluate(
         batch_size=batch_size,
         workers=workers,
         device=device,
+        flips=flips,
+        scales=(1.0,) if scales is None else scales,
     )
     if json:
         print(dumps({"run": str(run), "split": evaluation.split, **evaluation.to_dict()}, indent=2))

@@ -25,7 +25,7 @@ def confusion(true: Tensor, found: Tensor, classes: int) -> Tensor:
 
 
 def boundaries(true: Tensor, found: Tensor, classes: int) -> Tensor:
-    """(4, K) int64 boundary pixels of each class: the true ones and how many are found, the found and how many are true.
+    """(4, K) int64 boundary pixels of each class: the true and how many are found, the found and how many are true.
 
     A boundary pixel has another class to its left or right, above or below; ignored pixels have and make none. It is
     found if a boundary pixel of its class in the other mask is at most 0.0075 diagonals away.

@@ -23,8 +23,8 @@ from resnets.inference.finding import find_objects
 from resnets.inference.segmenting import Often, segment
 from resnets.runs.card import Card
 from resnets.runs.run import find_run
-from resnets.tasks import create_task
-from resnets.types import Batch
+from resnets.tasks import Task, create_task
+from resnets.types import Batch, Preprocessing
 
 Picture = str | PathLike[str] | bytes | Image.Image | NDArray[np.uint8]
 """A path, a file's content, an opened picture, or an array (H, W) or (H, W, 3)."""
@@ -133,16 +133,12 @@ class Predictor:
                 names = [_name(number, picture) for number, picture in chunk]
                 yield from self._answers(names, views, top)
 
-    @torch.inference_mode()
     def answers(self, images: Tensor) -> Tensor:
         """Probabilities or numbers (N, K), of pixels (N, K, H, W), for (N, C, H, W) uint8 pictures of the input's size.
 
         They are float32, on the CPU.
         """
-        numbers = torch.arange(len(images))
-        batch = Batch(images, torch.zeros_like(numbers), numbers).to(self.device)
-        prepared = prepare(batch, self.card.preprocessing, channels_last=True)
-        return self.task.answers(self.network(prepared.images)).cpu()
+        return answers_of(self.network, self.task, self.card.preprocessing, self.device, images)
 
     def _decoded(self, picture: Picture) -> Tensor | str:
         """The whole picture, uint8, or what is wrong with it."""
@@ -181,6 +177,16 @@ class Predictor:
                 yield Prediction(name, error=picture)
                 continue
             yield Prediction(name, **self.task.prediction(next(rows), top))
+
+
+@torch.inference_mode()
+def answers_of(
+    network: nn.Module, task: Task, preprocessing: Preprocessing, device: torch.device, images: Tensor
+) -> Tensor:
+    """A network's answers, on the CPU, to (N, C, H, W) uint8 pictures of the input's size."""
+    numbers = torch.arange(len(images))
+    batch = Batch(images, torch.zeros_like(numbers), numbers).to(device)
+    return task.answers(network(prepare(batch, preprocessing, channels_last=True).images)).cpu()
 
 
 def load(

@@ -54,7 +54,7 @@ class Often(nn.Module):
 
 
 def judged(logits: Tensor, indices: Tensor, pictures: Dataset, preprocessing: Preprocessing) -> Tensor:
-    """What is kept of the logits (N, K, H, W) for some pictures of a split: rows of `counts_of`, in their own pixels."""
+    """What is kept of the logits (N, K, H, W) for some pictures of a split: `counts_of` each, in its own pixels."""
     rows = []
     for own, index in zip(logits, indices.tolist(), strict=True):
         true = pictures.mask(index).to(own.device)

@@ -183,16 +183,18 @@ class Segmentation:
             raise ValueError(f"no pixel of the split {split!r} has a class, so there is nothing to judge by")
         ious = intersections_over_unions(total)
         recalls, precisions = (total.diagonal() / total.sum(side) for side in (1, 0))
-        f1 = boundary_f1(confusions, boundaries)
-        scores = torch.stack((ious, recalls, precisions, f1)).T.tolist()
+        edges = boundary_f1(confusions, boundaries)
+        scores = torch.stack((ious, recalls, precisions, edges)).T.tolist()
         each = {
-            name: ClassScores(*(None if math.isnan(value) else value for value in own), int(pixels))
-            for name, own, pixels in zip(self.classes, scores, total.sum(1).tolist(), strict=True)
+            name: ClassScores(known(iou), known(recall), known(precision), known(f1), int(pixels))
+            for name, (iou, recall, precision, f1), pixels in zip(
+                self.classes, scores, total.sum(1).tolist(), strict=True
+            )
         }
         metrics = {
             "miou": ious.nanmean().item(),
             "accuracy": (total.trace() / total.sum()).item(),
-            "boundary_f1": f1.nanmean().item(),
+            "boundary_f1": edges.nanmean().item(),
             "loss": (losses.sum() / total.sum()).item(),
             "count": float(len(outputs)),
         }
@@ -220,6 +222,11 @@ def boundary_f1(confusions: Tensor, boundaries: Tensor) -> Tensor:
     f1 = 2 * precision * recall / (precision + recall).clamp(min=1e-12)
     f1 = torch.where((true == 0) & (found == 0), 1.0, f1)
     return torch.where(confusions.sum(2) > 0, f1, torch.nan).nanmean(0)
+
+
+def known(value: float) -> float | None:
+    """The value, or None where it is not a number."""
+    return None if math.isnan(value) else value
 
 
 TASK = Segmentation

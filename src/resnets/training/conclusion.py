@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from importlib import import_module
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor
+from torch import Tensor, nn
 
+from resnets.data.dataset import Dataset
 from resnets.data.transforms import prepare
 from resnets.inference.evaluation import evaluate_network, outputs_of, truth_of
+from resnets.inference.predictor import answers_of
+from resnets.inference.segmenting import segment
 from resnets.runs.card import Card
 from resnets.tasks import create_task
 from resnets.training.averaging import recompute_statistics
@@ -53,8 +57,17 @@ def conclude(job: Job, console: Console) -> None:
             history=job.state.history,
             evaluation=evaluation,
             picture=lambda index: pictures.picture(index, channels),
+            **({"masks": partial(masks_of, job, network, pictures)} if pictures.has_masks else {}),
         )
     print_result(console, job, card)
+
+
+def masks_of(job: Job, network: nn.Module, pictures: Dataset, index: int) -> tuple[Tensor, Tensor]:
+    """The true mask of a picture and the one that the network finds, (h, w) uint8."""
+    card = job.card
+    answers = partial(answers_of, network, job.task, card.preprocessing, job.fabric.device)
+    picture = pictures.picture(index, card.preprocessing.channels)
+    return pictures.mask(index), segment([picture], card.preprocessing, answers, 1)[0]
 
 
 def fitted(job: Job) -> dict[str, Any]:
