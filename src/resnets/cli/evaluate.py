@@ -61,13 +61,13 @@ def evaluate(
     formats = task_class(find_run(run).card().task).formats
     table = Table(box=SIMPLE_HEAD)
     for label, _ in formats.values():
-        table.add_column(label.capitalize(), justify="right")
+        table.add_column(label[:1].upper() + label[1:], justify="right")
     table.add_row(*(form.format(metrics[name]) for name, (_, form) in formats.items()))
     console.print(table)
     headings, rows = evaluation.details()
     details = Table(box=SIMPLE_HEAD)
     for number, heading in enumerate(headings):
-        details.add_column(heading.capitalize(), justify="right" if number else "left")
+        details.add_column(heading[:1].upper() + heading[1:], justify="right" if number else "left")
     for row in rows:
         details.add_row(*row)
     console.print(details)

@@ -78,7 +78,7 @@ def predict(
     if finds_objects and json:
         print(dumps(in_coco_layout(answers, classes)))
     if not json:
-        print_table(answers, "Class" if gives_masks else "Number", "Share of the pixels" if gives_masks else "Value")
+        print_table(answers, *(("Class", "Share of the pixels") if gives_masks else ()))
     failed = sum(answer.error is not None for answer in answers)
     if failed:
         raise ValueError(f"{failed} of {len(answers)} pictures could not be read")

@@ -129,6 +129,7 @@ class Segmenter(nn.Module):
     def __init__(self, architecture: SegmenterArchitecture, body: Any) -> None:
         super().__init__()
         a = self.architecture = architecture
+        self.backbone = body
         stages = of_strides(body.stages, 1, 32)
         self._before = next((stage for stage in reversed(body.stages[:-1]) if stage.name != "stem"), body.stages[0])
         rates = a.atrous_rates or RATES[8 if body.stages[-1].stride <= 8 else 16]
@@ -151,7 +152,7 @@ class Segmenter(nn.Module):
         else:
             self.used = stages[-1:]
             self.classifier = FCN(self.used, a.num_classes)
-        self.backbone = without_what_follows(body, self.used[-1])
+        without_what_follows(body, self.used[-1])
         self.aux_classifier = FCNHead(self._before.channels, a.num_classes) if a.auxiliary else None
 
     @property

@@ -51,7 +51,7 @@ def write_report(
         path: the file to write; its folder must be there.
         title: the heading.
         facts: label -> value, in order: the network, the data, the recipe, the command...
-        history: one row an epoch with `epoch` and any of `lr`, `train_loss`, `{val,test}_miou`, `{val,test}_accuracy`...
+        history: one row an epoch with `epoch` and any of `lr`, `train_loss`, `train_accuracy`, `{val,test}_miou`...
         evaluation: the answers to the pictures that the network is judged on.
         picture: from a sample's position to its uint8 (C, h, w).
         masks: from the same to the true mask and the one found, (h, w) uint8.
@@ -65,8 +65,8 @@ def write_report(
     write_page(
         path,
         title=title,
-        subtitle=f"{thousands(int(evaluation.confusion.sum()))} pixels of {thousands(len(evaluation.classes))} classes in "
-        f"{thousands(len(evaluation.names))} pictures of the {split} split",
+        subtitle=f"{thousands(int(evaluation.confusion.sum()))} pixels of {thousands(len(evaluation.classes))} classes "
+        f"in {thousands(len(evaluation.names))} pictures of the {split} split",
         numbers=_numbers(evaluation.metrics),
         facts=facts,
         sections=[section for section in sections if section is not None],
