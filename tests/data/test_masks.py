@@ -110,7 +110,7 @@ def test_what_does_not_tell_classes_is_refused(scenes: WriteScenes) -> None:
 
 
 def test_findings_name_files_that_lack_the_other_wrong_sizes_and_strange_values(scenes: WriteScenes) -> None:
-    root = scenes(tuple(f"train/{letter}" for letter in "abcdefgh") + ("val/i",), files={"classes.txt": "sky\nroad\n"})
+    root = scenes((*(f"train/{letter}" for letter in "abcdefgh"), "val/i"), files={"classes.txt": "sky\nroad\n"})
     (root / "masks/train/a.png").unlink()
     (root / "images/train/b.jpg").unlink()
     Image.fromarray(HALVES[:3]).save(root / "masks/train/c.png")

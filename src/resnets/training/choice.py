@@ -26,8 +26,10 @@ DETECTOR = "yolo"
 DECODER = "unet"
 """What gives every pixel a class."""
 
-ENOUGH_STEPS_OF_SEGMENTATION = 1_500
-"""The same as `ENOUGH_STEPS` for networks that give every pixel a class."""
+ENOUGH_STEPS_OF_SEGMENTATION = 5_000
+"""How many steps a network that gives every pixel a class is to take; between `FEWEST_EPOCHS` and `MOST_EPOCHS`."""
+
+FEWEST_EPOCHS = 30
 
 MOST_EPOCHS = 200
 PHOTOGRAPHS_OF_A_LARGE_SET = 100_000
@@ -99,7 +101,7 @@ def choose_recipe(
         choice = choice.but(f"{len(targets):,} pictures", batch_size=batch)
         return choice.but(
             f"{len(targets):,} pictures: enough for {steps:,} steps",
-            epochs=max(choice.recipe.epochs, min(MOST_EPOCHS, -(-steps * batch // len(targets)))),
+            epochs=max(FEWEST_EPOCHS, min(MOST_EPOCHS, -(-steps * batch // len(targets)))),
         )
     pictures, classes = len(targets), task == "classification"
     small = max(preprocessing.size) <= SMALL
