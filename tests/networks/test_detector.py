@@ -28,7 +28,7 @@ SMALL = {"depths": (1, 1, 1, 1), "widths": (8, 16, 32, 64)}
 def small(name: str, **changes: object):
     declaration = architecture(name)
     backbone = replace(declaration.backbone, **SMALL)
-    pyramid = {"pyramid": 16} if declaration.pyramid else {}
+    pyramid = {"pyramid": 32} if declaration.pyramid else {}
     return replace(declaration, backbone=backbone, num_classes=3, **pyramid, **changes)
 
 
@@ -96,6 +96,7 @@ def test_losses_are_those_of_torchvision(method):
         "retinanet_resnet18_fpn",
         "fcos_resnet18_fpn",
         "yolo_resnet18",
+        "locate_resnet18",
     ],
 )
 def test_a_declaration_goes_through_json_and_gives_the_same_network(name):
@@ -107,8 +108,24 @@ def test_a_declaration_goes_through_json_and_gives_the_same_network(name):
     assert all(network.get_submodule(layer) for layer in network.class_layers)
     with torch.no_grad():
         rows = network(torch.rand(2, 3, 64, 96))
-    assert rows.shape[:2] == (2, 100)
+    assert rows.shape[:2] == (2, declaration.max_detections)
     assert rows.shape[2] == (6 + 784 if "mask" in name else 6)
+
+
+@pytest.mark.parametrize(
+    "name", ["fasterrcnn_resnet18_fpn", "retinanet_resnet18_fpn", "fcos_resnet18_fpn", "yolo_resnet18"]
+)
+def test_an_empty_picture_and_one_with_a_thousand_objects(name):
+    torch.manual_seed(0)
+    network = build(small(name))
+    nothing = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)}
+    corners = torch.rand(1000, 2) * 80
+    many = {"boxes": torch.cat((corners, corners + 1 + torch.rand(1000, 2) * 15), 1), "labels": torch.arange(1000) % 3}
+    losses = network(torch.rand(2, 3, 128, 128), [nothing, many])
+    assert all(torch.isfinite(loss) for loss in losses.values())
+    sum(losses.values()).backward()
+    nothing_at_all = network(torch.rand(2, 3, 128, 128), [nothing, nothing])
+    assert all(torch.isfinite(loss) for loss in nothing_at_all.values())
 
 
 def test_any_backbone_of_the_catalogue_will_do():
@@ -142,7 +159,7 @@ def test_names_that_are_none(name, message):
     [
         ({"anchor_size": 4.0}, "yolo has no anchor_size; leave it out"),
         ({"proposals": 64}, "yolo has no proposals"),
-        ({"pyramid": 0}, "0 with fasterrcnn alone"),
+        ({"pyramid": 0}, "perhaps with fasterrcnn, not 0 with yolo"),
         ({"nms_threshold": 1.5}, "from 0 to 1"),
         ({"max_detections": 0}, "must be above 0"),
     ],
@@ -150,6 +167,11 @@ def test_names_that_are_none(name, message):
 def test_options_that_would_do_nothing(changes, message):
     with pytest.raises(ValueError, match=message):
         replace(architecture("yolo_resnet18"), **changes)
+
+
+def test_fcos_needs_whole_groups():
+    with pytest.raises(ValueError, match="a multiple of that, not 48"):
+        replace(architecture("fcos_resnet18_fpn"), pyramid=48)
 
 
 def test_a_network_without_the_strides_is_refused():

@@ -11,6 +11,8 @@ from rich.table import Table
 from resnets.cli.profile import short
 from resnets.insight.profile import published_size, totals
 from resnets.networks.catalogue import architecture, list_models
+from resnets.networks.detector import METHODS
+from resnets.networks.segmenter import DECODERS
 
 
 def models(pattern: str = "*", /, json: bool = False) -> None:
@@ -47,3 +49,7 @@ def models(pattern: str = "*", /, json: bool = False) -> None:
     console = Console(highlight=False)
     console.print(table)
     console.print("\n[dim]CIFAR's, any depth: resnet{6n+2}, plain{6n+2}, preresnet{9n+2}, wrn{6n+4}_{k}[/]")
+    console.print(
+        f"[dim]Detectors on any of them: {', '.join(f'{m}_NAME' for m in METHODS)}, with _fpn for a pyramid[/]"
+    )
+    console.print(f"[dim]A class for every pixel: {', '.join(f'{decoder}_NAME' for decoder in DECODERS)}[/]")

@@ -14,6 +14,7 @@ from resnets.insight.profile import Profile, StageProfile, published_size
 from resnets.insight.profile import profile as profile_network
 from resnets.networks.architecture import Architecture
 from resnets.networks.catalogue import architecture
+from resnets.networks.detector import DetectorArchitecture
 from resnets.weights.models import create_model
 
 NOTES = """\
@@ -43,6 +44,9 @@ def profile(
         changes: fields of the declaration that take other values.
     """
     declaration = architecture(name)
+    if isinstance(declaration, DetectorArchitecture):
+        backbone = name.partition("_")[2].removesuffix("_fpn")
+        raise ValueError(f"{name} is a detector, whose cost depends on what it finds; `resnets profile {backbone}`")
     options = {"num_classes": declaration.num_classes, "in_channels": declaration.in_channels} | changes
     with torch.device("meta"):  # a network without values, made at once
         network: Any = create_model(name, **options)

@@ -29,7 +29,7 @@ class Body(Protocol):
 
 
 class Backbone(nn.Module):
-    """A network without its classifier, and the pyramid on it; without a pyramid, the one map of stride 16.
+    """A network without its classifier, and the pyramid on it; without a pyramid, the one map of the greatest stride.
 
     Its maps are float32 whatever the network computed in, because anchors and boxes take their type from them.
 
@@ -54,6 +54,8 @@ class Backbone(nn.Module):
         super().__init__()
         self.chosen = of_strides(body.stages, least_stride, greatest_stride)
         self.body = without_what_follows(body, self.chosen[-1])
+        if not channels:
+            self.chosen = self.chosen[-1:]
         self.strides = tuple(stage.stride for stage in self.chosen)
         self.out_channels = channels or self.chosen[-1].channels
         self.fpn = None

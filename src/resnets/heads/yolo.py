@@ -26,11 +26,11 @@ BINS = 16
 PRIOR = 0.01
 """How likely a class is at a point before training (arXiv:1708.02002, section 3.3)."""
 
-SCORE_POWER, IOU_POWER, ASSIGNED = 1.0, 6.0, 13
-"""alpha and beta of the alignment, and the points of an object (arXiv:2108.07755, sections 3.2 and 4.1)."""
+SCORE_POWER, IOU_POWER, ASSIGNED = 0.5, 6.0, 10
+"""alpha and beta of the alignment, and the points of an object (arXiv:2108.07755, section 3.2), as YOLOv8 has them."""
 
-BOX_WEIGHT, CLASS_WEIGHT, DISTRIBUTION_WEIGHT = 2.0, 1.0, 0.5
-"""The shares of the three losses; those of the boxes are arXiv:2006.04388's, section 4."""
+BOX_WEIGHT, CLASS_WEIGHT, DISTRIBUTION_WEIGHT = 7.5, 0.5, 1.5
+"""The shares of the three losses, as in YOLOv8 (https://docs.ultralytics.com/usage/cfg, `box`, `cls` and `dfl`)."""
 
 LAST = 6
 """The position of the convolution that gives a branch's outputs."""
@@ -157,27 +157,34 @@ class Yolo(nn.Module):
 
 
 def losses(outputs: Outputs, targets: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """The three losses of a batch, ready to be added: each a mean over what is assigned, weighed by its alignment."""
+    """The three losses of a batch, ready to be added.
+
+    Those of the boxes are means over the points that have an object, that of the classes is divided by the sum of their
+    aims. Every point learns its box alike: weighed by its aim, as in the paper, the one that is best by chance would
+    learn and the others starve, which the paper's first epochs avoid by another assignment.
+    """
     boxes = outputs.boxes()
     aims = torch.zeros_like(outputs.logits)  # (N, A, K)
     box_loss = distribution_loss = outputs.distances.sum() * 0  # connected to all weights even without objects
+    assigned = 0
     for picture, target in enumerate(targets):
         points, objects, alignment = assign(
             outputs.logits[picture].detach().sigmoid(), boxes[picture].detach(), outputs.points, outputs.strides, target
         )
+        assigned += len(points)
         aims[picture, points, target["labels"][objects]] = alignment
         true, found = target["boxes"][objects], boxes[picture, points]
-        box_loss = box_loss + (complete_box_iou_loss(found, true) * alignment).sum()
+        box_loss = box_loss + complete_box_iou_loss(found, true).sum()
         centre, stride = outputs.points[points], outputs.strides[points, None]
         reach = torch.cat((centre - true[:, :2], true[:, 2:] - centre), 1) / stride  # (assigned, 4)
-        spread = distribution_cross_entropy(outputs.distances[picture, points], reach)
-        distribution_loss = distribution_loss + (spread.mean(1) * alignment).sum()
-    total = aims.sum().clamp(min=1)
+        distribution_loss = (
+            distribution_loss + distribution_cross_entropy(outputs.distances[picture, points], reach).mean(1).sum()
+        )
     class_loss = F.binary_cross_entropy_with_logits(outputs.logits, aims, reduction="sum")
     return {
-        "box": BOX_WEIGHT * box_loss / total,
-        "class": CLASS_WEIGHT * class_loss / total,
-        "distribution": DISTRIBUTION_WEIGHT * distribution_loss / total,
+        "box": BOX_WEIGHT * box_loss / max(assigned, 1),
+        "class": CLASS_WEIGHT * class_loss / aims.sum().clamp(min=1),
+        "distribution": DISTRIBUTION_WEIGHT * distribution_loss / max(assigned, 1),
     }
 
 
@@ -187,7 +194,7 @@ def assign(
     """Which points of one picture learn which object, and how strongly (arXiv:2108.07755, section 3.2).
 
     Points inside an object, or within half a stride of the centre of a small one, are ranked by score^alpha IoU^beta,
-    and the first 13 are its own; a point of two objects goes to the one that its box covers better.
+    and the first 10 are its own; a point of two objects goes to the one that its box covers better.
 
     Args:
         scores: (A, K), 0 to 1.
@@ -212,7 +219,7 @@ def assign(
     own &= own & (iou == torch.where(own, iou, -1.0).amax(0))  # of two objects, the better covered
     own &= own.cumsum(0) == 1  # of two that are covered alike, the first
     alignment, iou = torch.where(own, alignment, 0.0), torch.where(own, iou, 0.0)
-    aims = alignment / alignment.amax(1, keepdim=True).clamp(min=1e-12) * iou.amax(1, keepdim=True)
+    aims = alignment / alignment.amax(1, keepdim=True).clamp(min=1e-30) * iou.amax(1, keepdim=True)
     objects, chosen = own.nonzero(as_tuple=True)
     return chosen, objects, aims[objects, chosen]
 

@@ -166,7 +166,7 @@ def architecture(name: str) -> Declaration:
         return CATALOGUE[name]
     if match := DETECTORS.fullmatch(name):
         method, backbone, pyramid = match.groups()
-        if method not in ("fasterrcnn", "yolo") and not pyramid:
+        if method not in ("fasterrcnn", "yolo", "locate") and not pyramid:
             raise ValueError(f"there is no network named {name!r}: {method} needs a pyramid; did you mean {name}_fpn?")
         return detector_architecture(cast(Method, method), architecture(backbone), bool(pyramid) or method == "yolo")
     if match := SEGMENTERS.fullmatch(name):

@@ -7,8 +7,9 @@
 | retinanet | one stage, anchors, focal loss | arXiv:1708.02002 |
 | fcos | one stage, no anchors, centre-ness | arXiv:1904.01355 |
 | yolo | one stage, no anchors, task-aligned assignment | `heads/yolo.py` |
+| locate | one class and one box for each picture | `heads/localiser.py` |
 
-All but the last are torchvision's own parts, under its names of parameters: its weights fit key for key.
+The first four are torchvision's own parts, under its names of parameters: its weights fit key for key.
 """
 
 from __future__ import annotations
@@ -25,12 +26,13 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import MultiScaleRoIAlign
 
+from resnets.heads.localiser import ANSWERS, Localiser
 from resnets.heads.pyramid import Backbone
 from resnets.heads.yolo import LAST, Yolo
 from resnets.networks.architecture import Declaration
 from resnets.types import Stage
 
-Method = Literal["fasterrcnn", "maskrcnn", "retinanet", "fcos", "yolo"]
+Method = Literal["fasterrcnn", "maskrcnn", "retinanet", "fcos", "yolo", "locate"]
 
 BACKGROUND = 1
 """torchvision's detectors count classes from 1; their first is what is no object."""
@@ -53,7 +55,7 @@ class DetectorArchitecture(Declaration):
         source: where the method was published.
         method: how objects are found.
         backbone: the declaration of the network that it stands on.
-        pyramid: channels of the feature pyramid; 0 for none, which Faster R-CNN alone can do without.
+        pyramid: channels of the feature pyramid; 0 for none, which Faster R-CNN can do without, and `locate` must.
         anchor_size: side of the anchors, in strides of their map, where the method has some. RetinaNet has three a
             map, from half of it up to 0.8 of it; on the one map without a pyramid are a quarter, half, once and twice.
         proposals: of a picture that Faster and Mask R-CNN learn from at a time.
@@ -81,9 +83,17 @@ class DetectorArchitecture(Declaration):
     def __post_init__(self) -> None:
         if self.method not in get_args(Method):
             raise ValueError(f"method must be one of {', '.join(get_args(Method))}, not {self.method!r}")
-        if self.pyramid < 0 or (self.pyramid == 0 and self.method != "fasterrcnn"):
-            raise ValueError(f"pyramid must be a number of channels, 0 with fasterrcnn alone, not {self.pyramid}")
-        used = {"fcos": (), "yolo": (), "retinanet": ("anchor_size",)}.get(self.method, ("anchor_size", "proposals"))
+        without = {"fasterrcnn": True, "locate": True}.get(self.method, False)
+        if self.pyramid < 0 or (self.pyramid == 0 and not without) or (self.pyramid and self.method == "locate"):
+            raise ValueError(
+                "pyramid must be a number of channels, 0 with locate and perhaps with fasterrcnn, "
+                f"not {self.pyramid} with {self.method}"
+            )
+        if self.method == "fcos" and self.pyramid % 32:
+            raise ValueError(f"fcos normalises in 32 groups, so its pyramid is a multiple of that, not {self.pyramid}")
+        used = {"fcos": (), "yolo": (), "locate": (), "retinanet": ("anchor_size",)}.get(
+            self.method, ("anchor_size", "proposals")
+        )
         defaults = {field.name: field.default for field in fields(self)}
         others = [name for name in ("anchor_size", "proposals") if name not in used]
         if idle := [name for name in others if getattr(self, name) != defaults[name]]:
@@ -112,8 +122,9 @@ METHODS: dict[Method, str] = {
     "retinanet": "arXiv:1708.02002",
     "fcos": "arXiv:1904.01355",
     "yolo": "arXiv:2108.07755",
+    "locate": "arXiv:1409.0575",
 }
-"""Where each method was published; of `yolo`, its assignment."""
+"""Where each method was published; of `yolo`, its assignment, of `locate`, the task."""
 
 
 def detector_architecture(method: Method, backbone: Declaration, pyramid: bool) -> DetectorArchitecture:
@@ -124,6 +135,7 @@ def detector_architecture(method: Method, backbone: Declaration, pyramid: bool) 
     """
     chosen: dict[str, Any] = {
         "fcos": {"nms_threshold": 0.6},
+        "locate": {"max_detections": ANSWERS, "score_threshold": 0.0, "nms_threshold": 1.0},
         "yolo": {"pyramid": 128, "score_threshold": 0.01, "nms_threshold": 0.6},
     }.get(method, {})
     options = {"source": METHODS[method], **chosen} | ({} if pyramid else {"pyramid": 0})
@@ -223,6 +235,11 @@ class _Yolo(Detector, Yolo):
         return tuple(f"head.classes.{number}.{LAST}" for number in range(len(self.head.classes)))
 
 
+class _Localiser(Detector, Localiser):
+    class_layers = ("classes",)
+    first_label = 0
+
+
 def build_detector(a: DetectorArchitecture, body: Any) -> Detector:
     """The detector that a declaration describes, on a network that was built from its backbone's declaration."""
     detector = _two_stages(a, body) if a.method in ("fasterrcnn", "maskrcnn") else _one_stage(a, body)
@@ -253,6 +270,8 @@ def _two_stages(a: DetectorArchitecture, body: Any) -> Detector:
 
 
 def _one_stage(a: DetectorArchitecture, body: Any) -> Detector:
+    if a.method == "locate":
+        return _Localiser(Backbone(body, 1, 32, 0), a.num_classes)
     if a.method == "yolo":
         backbone = Backbone(body, 8, 32, a.pyramid)
         return _Yolo(backbone, a.num_classes, a.score_threshold, a.nms_threshold, a.max_detections)

@@ -21,7 +21,11 @@ from resnets.weights.files import write_tensors
 FREE = ("num_classes", "in_channels", "drop_path", "dropout", "zero_init_last")
 """Fields of a declaration that may differ from the catalogue's in a network that timm builds by its name."""
 
-PIPELINES = {"classification": "image-classification", "multilabel": "image-classification"}
+PIPELINES = {
+    "classification": "image-classification",
+    "multilabel": "image-classification",
+    "detection": "object-detection",
+}
 """The Hub's names of our tasks, as far as it has them."""
 
 TEMPLATE = Path(str(resources.files(__package__))) / "readme.md"

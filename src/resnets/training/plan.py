@@ -27,6 +27,9 @@ from resnets.weights.sources import Weights, find_weights
 
 AUTO = "auto"
 
+DECODERS_OF_TORCHVISION = ("fcn", "deeplabv3")
+"""Of which torchvision has weights; of the others it has those of the backbone."""
+
 BY_DATA = ("num_classes", "in_channels", "source", "method", "decoder", "backbone")
 """Fields of a network's declaration that are not for the user to change in a training."""
 
@@ -72,8 +75,11 @@ def plan(
     if data.task == "segmentation" and model == AUTO and known is not None and not SEGMENTERS.fullmatch(name):
         name, reasons["model"] = f"{DECODER}_{name}", "on the network of the weights"
     like = weights.architecture if weights is not None and name == known else None
+    declared = architecture(name) if like is None else declaration_from_dict(like)
+    if isinstance(declared, DetectorArchitecture):
+        declared = on_network_of(declared, name, weights)
     declaration = replace(
-        architecture(name) if like is None else declaration_from_dict(like),
+        declared,
         num_classes=len(data.classes),
         in_channels=preprocessing.channels,
     )
@@ -142,11 +148,25 @@ def plan(
     )
 
 
+def on_network_of(detector: DetectorArchitecture, name: str, weights: Weights | None) -> DetectorArchitecture:
+    """The detector of a name; on the very network that the weights are of, where they are of its backbone."""
+    known = None if weights is None else weights.architecture
+    if weights is None or known is None or name.removesuffix("_fpn") != f"{detector.method}_{weights.model}":
+        return detector
+    return replace(detector, backbone=replace(declaration_from_dict(known), num_classes=0))
+
+
 def initial_weights(source: str | Path | None, model: str) -> Weights | None:
-    """The weights that a training is asked to begin from; torchvision's are those of ResNet-18 unless `model` says."""
+    """The weights that a training is asked to begin from.
+
+    torchvision's are those of ResNet-18 unless `model` says, and of a decoder that it does not have, the backbone's.
+    """
     if source is None:
         return None
-    return find_weights(source, "resnet18" if model == AUTO else model)
+    name = "resnet18" if model == AUTO else model
+    if (match := SEGMENTERS.fullmatch(name)) and match[1] not in DECODERS_OF_TORCHVISION:
+        name = match[2]
+    return find_weights(source, name)
 
 
 def check_request(model: str, recipe: str, changes: Mapping[str, Any]) -> None:

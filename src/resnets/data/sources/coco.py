@@ -18,6 +18,7 @@ from resnets.data.sources.folder import Files
 from resnets.types import Objects
 
 ACCEPTS = "a COCO .json file, or a folder with annotations/*.json or SPLIT/_annotations.coco.json and the pictures"
+REFINES = "folder"
 
 BACKGROUND = "background"
 """The class of pixels that are in no object's outline, where a class of every pixel is asked for."""

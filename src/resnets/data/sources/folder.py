@@ -14,8 +14,6 @@ from resnets.data.listing import Listing, is_picture, read_layout
 
 ACCEPTS = "a folder of class folders, with or without train, val and test folders above them"
 
-GENERAL = True
-
 
 def recognises(source: str) -> bool:
     """Whether it is a folder."""

@@ -27,6 +27,7 @@ from resnets.data.sources.folder import Files, walk
 from resnets.types import IGNORED
 
 ACCEPTS = "a folder of pictures and masks paired by name: images/[train|val|test/] and masks/[train|val|test/]"
+REFINES = "folder"
 
 PICTURES, MASKS = "images", "masks"
 _SUFFIXES = ("", "_mask", "_L")

@@ -26,6 +26,7 @@ ACCEPTS = (
     "a folder in Pascal VOC's layout: JPEGImages, Annotations/*.xml or SegmentationClass/*.png, perhaps "
     "ImageSets/{Main,Segmentation}/{train,val,test}.txt"
 )
+REFINES = "folder"
 
 _PICTURES, _ANNOTATIONS, _SPLITS = "JPEGImages", "Annotations", Path("ImageSets", "Main")
 _MASKS, _MASK_SPLITS, _LABELMAP = "SegmentationClass", Path("ImageSets", "Segmentation"), "labelmap.txt"

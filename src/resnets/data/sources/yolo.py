@@ -20,6 +20,7 @@ from resnets.data.sources.folder import Files
 from resnets.types import Objects
 
 ACCEPTS = "YOLO's text layout: a folder with images and labels (or SPLIT/images and SPLIT/labels), or its data.yaml"
+REFINES = "folder"
 
 _PICTURES, _LABELS = "images", "labels"
 
@@ -62,8 +63,15 @@ def open(source: str) -> Listing:
 
 def _description_in(folder: Path) -> Path | None:
     """The only YAML file of a folder that names classes."""
-    files = [file for file in (*folder.glob("*.yaml"), *folder.glob("*.yml")) if "names" in _read(file)]
+    files = [file for file in (*folder.glob("*.yaml"), *folder.glob("*.yml")) if _names_classes(file)]
     return files[0] if len(files) == 1 else None
+
+
+def _names_classes(file: Path) -> bool:
+    try:
+        return "names" in _read(file)
+    except ValueError:  # no YAML, and none of ours
+        return False
 
 
 def _read(file: Path) -> dict[str, Any]:
