@@ -12,6 +12,9 @@ from torch import bool as bool_
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
 Fit = Literal["cover", "contain"]
 
+IGNORED = 255
+"""The value of a mask's pixels that count neither way."""
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -76,7 +79,8 @@ class Batch:
 
     Attributes:
         images: (N, C, H, W), uint8 from the loader, float once normalised.
-        targets: (N,) int64 class numbers, or (N, K) float class shares where pictures are mixed.
+        targets: (N,) int64 class numbers, or (N, K) float class shares where pictures are mixed; of masks (N, H, W)
+            uint8 class numbers, `IGNORED` where a pixel counts neither way.
         indices: (N,) int64 positions of the samples in their dataset, or numbers of draws; see `order.balanced`.
         objects: what is where in each of the N pictures, as they are here; () where places are not asked for.
         seed, epoch: of which, with `indices`, what a task chooses at random is a function; 0 in evaluation.
@@ -91,6 +95,11 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.indices)
+
+    @property
+    def says_where(self) -> bool:
+        """Whether targets are places in the pictures as they are here, so that moving these would spoil them."""
+        return bool(self.objects) or self.targets.ndim == 3
 
     def to(self, device: device) -> Batch:
         """The batch on a device; a copy from pinned memory does not wait."""

@@ -446,7 +446,7 @@ def test_what_is_of_detection_is_refused_by_others(shapes, tmp_path):
     with pytest.raises(ValueError, match="resnet18 alone finds no objects; say how, such as yolo_resnet18"):
         train(shapes, run=tmp_path / "new", model="resnet18", console=QUIET)
     for options, message in (
-        ({"mosaic": 0.5}, "zoom and mosaic are of detection, and the task is classification"),
+        ({"mosaic": 0.5}, "are of detection and segmentation, and the task is classification"),
         ({"model": "yolo_resnet18"}, "yolo_resnet18 finds objects, and the task is classification"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -19,14 +19,16 @@ SHOWN = 20
 """Lines of each kind of finding; `--json` has all."""
 
 
-def check(data: str, json: bool = False) -> None:
+def check(data: str, task: str = "auto", ignore: str | None = None, json: bool = False) -> None:
     """Read every picture and report what cannot be read, what stands in two splits, and which classes lack.
 
     Args:
         data: the pictures, in any form that `resnets train` takes.
+        task: as `resnets train` takes it.
+        ignore: of masks, a class whose pixels count neither way.
         json: print one JSON object with every finding.
     """
-    opened = open_dataset(data)
+    opened = open_dataset(data, task=task, ignore=ignore)
     with Progress(console=Console(stderr=True), transient=True) as progress:
         bar = progress.add_task("reading", total=sum(map(len, opened.splits.values())))
         found = read_all(opened, lambda: progress.advance(bar))

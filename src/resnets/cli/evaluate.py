@@ -26,11 +26,13 @@ def evaluate(
     engine: str | None = None,
     precision: str | None = None,
     views: str = "single",
+    flips: bool = False,
+    scales: list[float] | None = None,
     json: bool = False,
 ) -> None:
     """Measure a trained network: of a classifier accuracy, top-5, loss, calibration error and the accuracy of each
-    class; of numbers their errors; of boxes COCO's mean average precision; of a recogniser how well it tells pictures
-    of one class from those of others.
+    class; of numbers their errors; of boxes COCO's mean average precision; of masks the mean IoU; of a recogniser how
+    well it tells pictures of one class from those of others.
 
     Args:
         run: the run's folder, or the name of one in the package; several, joined by +, answer by their mean.
@@ -38,13 +40,15 @@ def evaluate(
         split: train, val or test; by default test, or val where there is no test. Data without splits is judged
             whole, unless it is what the run was trained on.
         max_unreadable: the share of unreadable pictures that may be left out.
-        batch_size: pictures that the network sees at a time; by default 256, of a detector 8.
+        batch_size: pictures that the network sees at a time; by default 256, of objects and masks 8.
         workers: processes that decode pictures; by default one a processor.
         device: cpu, cuda...; by default a GPU if there is one.
         engine: eager, compiled, onnxruntime, openvino or auto; by default PyTorch as in training, or what an export is
             for.
         precision: float32, bfloat16, int8 (of exports) or auto; by default float32, or what an export is in.
         views: single, or ten-crop or multi-scale, the mean of the answers to several views of a picture.
+        flips: of masks, look at mirror images, too.
+        scales: of masks, look at pictures in these sizes, such as [0.75,1,1.25], and take the mean.
         json: print one JSON object.
     """
     runs = split_runs(run)
@@ -59,6 +63,8 @@ def evaluate(
         engine=engine,
         precision=precision,
         views=views,
+        flips=flips,
+        scales=(1.0,) if scales is None else scales,
     )
     if json:
         print(dumps({"run": str(run), "split": evaluation.split, **evaluation.to_dict()}, indent=2))

@@ -12,6 +12,7 @@ from resnets.cli.profile import short
 from resnets.insight.profile import totals
 from resnets.networks.catalogue import PATTERNS, architecture, list_models
 from resnets.networks.detector import METHODS
+from resnets.networks.segmenter import DECODERS
 
 
 def models(pattern: str = "*", /, json: bool = False) -> None:
@@ -51,3 +52,4 @@ def models(pattern: str = "*", /, json: bool = False) -> None:
     console.print(
         f"[dim]Detectors on any of them: {', '.join(f'{m}_NAME' for m in METHODS)}, with _fpn for a pyramid[/]"
     )
+    console.print(f"[dim]A class for every pixel: {', '.join(f'{decoder}_NAME' for decoder in DECODERS)}[/]")

@@ -6,6 +6,7 @@ import glob
 import os
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import chain, islice, tee
 from json import JSONDecodeError, dumps, loads
 from pathlib import Path
@@ -18,7 +19,7 @@ from rich.text import Text
 
 from resnets.data.decoding import picture_suffixes
 from resnets.data.video import frames, is_video
-from resnets.inference.drawing import drawn, in_coco_layout
+from resnets.inference.drawing import Album, drawn, in_coco_layout, masked
 from resnets.inference.ensemble import Ensemble
 from resnets.inference.machine import keep_freed_memory
 from resnets.inference.predictor import Picture, Prediction, load, name_of
@@ -40,13 +41,16 @@ def predict(
     views: str = "single",
     tiled: bool = False,
     draw: Path | None = None,
+    masks: Path | None = None,
+    flips: bool = False,
+    scales: list[float] | None = None,
     every: int = 1,
     json: bool = False,
     output: Path | None = None,
     skip_existing: bool = False,
 ) -> None:
-    """Name the class of pictures, give their numbers, or find their objects. One that cannot be read gets an error; the
-    others go on.
+    """Name the class of pictures, give their numbers, find their objects, or give every pixel a class. A picture that
+    cannot be read gets an error; the others go on.
 
     Args:
         run: the run's folder, or the name of one in the package; several, joined by +, answer by their mean.
@@ -63,8 +67,11 @@ def predict(
             default float32, or what an export is in.
         exact: decode JPEG at full size even where half the size has twice the pixels that are needed.
         views: single, or ten-crop or multi-scale, the mean of the answers to several views of a picture.
-        tiled: look for objects in tiles of a large picture, too, at its own resolution.
-        draw: a folder to write the pictures into, with the boxes of what was found.
+        tiled: look at a large picture in tiles at its own resolution; for objects also at the whole.
+        draw: a folder to write the pictures into, with the boxes of what was found, or under the colours of their mask.
+        masks: a folder to write the masks into, PNG pictures whose pixels are the numbers of the classes.
+        flips: for masks, look at mirror images, too.
+        scales: for masks, look at pictures in these sizes, such as [0.75,1,1.25], and take the mean.
         every: of a video, one frame of so many.
         json: print one JSON object a picture; of objects, one in COCO's layout.
         output: write one JSON object a picture, a line each, to this file instead of printing.
@@ -82,16 +89,24 @@ def predict(
     pictures = chain(list(islice(pictures, 1)), pictures)  # what is not there is said before anything is loaded
     keep_freed_memory()
     options: dict[str, Any] = {"engine": engine, "precision": precision, "exact": exact, "views": views}
-    predictors = [load(each, device, **options) for each in split_runs(run)]
-    card, finds_objects = predictors[0].card, predictors[0].finds_objects
-    if draw is not None and not finds_objects:
-        raise ValueError(f"--draw is for networks that find objects, and the task is {card.task}")
+    looks: dict[str, Any] = {"flips": flips, "scales": (1.0,) if scales is None else scales}
+    predictors = [load(each, device, **options, **looks) for each in split_runs(run)]
+    card, finds_objects, gives_masks = predictors[0].card, predictors[0].finds_objects, predictors[0].gives_masks
+    if draw is not None and not predictors[0].sees_all:
+        raise ValueError(f"--draw is for networks that find objects or masks, and the task is {card.task}")
+    if masks is not None and not gives_masks:
+        raise ValueError(f"--masks is for networks that give masks, and the task is {card.task}")
+    if draw is not None and masks is not None and draw.resolve() == masks.resolve():
+        raise ValueError(f"--draw and --masks write pictures of the same names: {draw} cannot hold both")
     if len(predictors) == 1:
         pictures, shown = tee(pictures)
         answers = predictors[0].predict(pictures, top if coverage is None else None, batch_size, coverage, tiled)
         if draw is not None:
-            answers = drawn(shown, answers, card.classes, draw)
+            answers = drawn(shown, answers, card.classes, Album(draw, images))
         del shown  # or it would hold all pictures that are read
+        if masks is not None:
+            answers = masked(answers, card.classes, Album(masks, images))
+        answers = (replace(answer, mask=None) for answer in answers)  # as large as the picture, and written by now
     elif coverage is not None:
         raise ValueError("--coverage is of a single run: the mean of several has no calibration")
     else:
@@ -109,7 +124,7 @@ def predict(
     else:
         count = failed = 0
         while chunk := list(islice(answers, LINES)):
-            print_table(chunk)
+            print_table(chunk, *(("Class", "Share of the pixels") if gives_masks else ()))
             count += len(chunk)
             failed += sum(answer.error is not None for answer in chunk)
     if failed:
@@ -190,8 +205,8 @@ def below(folder: Path) -> Iterator[Path]:
         yield from below(folder / name)
 
 
-def print_table(answers: list[Prediction]) -> None:
-    """A line a picture, and a line more for each further class, number or object.
+def print_table(answers: list[Prediction], number: str = "Number", value: str = "Value") -> None:
+    """A line a picture, and a line more for each further class, number or object; the headings are of numbers.
 
     Raises:
         ValueError: for embeddings, which say nothing to a reader.
@@ -204,15 +219,15 @@ def print_table(answers: list[Prediction]) -> None:
     numbers = any(answer.values for answer in answers)
     table = Table(box=SIMPLE_HEAD)
     table.add_column("Picture", overflow="fold")
-    table.add_column("Number" if numbers else "Class", overflow="fold")
-    table.add_column("Value" if numbers else "Probability", justify="right")
+    table.add_column(number if numbers else "Class", overflow="fold")
+    table.add_column(value if numbers else "Probability", justify="right")
     for answer in answers:
         if answer.error is not None:
             table.add_row(Text(answer.name), Text(answer.error, style="red"), "")
-        rows = [(name, f"{value:.4g}") for name, value in (answer.values or {}).items()]
+        rows = [(name, f"{figure:.4g}") for name, figure in (answer.values or {}).items()]
         rows += [(name, f"{share:.1%}") for name, share in zip(answer.classes, answer.probabilities, strict=True)]
         if answer.size is not None and not rows:
             rows = [("nothing", "")]
-        for number, (label, text) in enumerate(rows):
-            table.add_row(Text(answer.name if number == 0 else ""), Text(label), text)
+        for row, (label, text) in enumerate(rows):
+            table.add_row(Text(answer.name if row == 0 else ""), Text(label), text)
     Console().print(table)

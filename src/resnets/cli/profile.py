@@ -14,6 +14,7 @@ from resnets.insight.profile import Profile, StageProfile
 from resnets.insight.profile import profile as profile_network
 from resnets.networks.catalogue import FAMILIES, architecture
 from resnets.networks.detector import DetectorArchitecture
+from resnets.networks.segmenter import SegmenterArchitecture
 from resnets.weights.models import create_model
 
 NOTES = """\
@@ -46,6 +47,9 @@ def profile(
     if isinstance(declaration, DetectorArchitecture):
         backbone = name.partition("_")[2].removesuffix("_fpn")
         raise ValueError(f"{name} is a detector, whose cost depends on what it finds; `resnets profile {backbone}`")
+    if isinstance(declaration, SegmenterArchitecture):
+        backbone = name.partition("_")[2]
+        raise ValueError(f"{name} is a decoder on a backbone, which alone is profiled; `resnets profile {backbone}`")
     options = {"num_classes": declaration.num_classes, "in_channels": declaration.in_channels} | changes
     with torch.device("meta"):  # a network without values, made at once
         network: Any = create_model(name, **options)

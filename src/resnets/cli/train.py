@@ -26,6 +26,7 @@ def train(
     size: int | None = None,
     val_share: float | None = None,
     folds: int = 0,
+    ignore: str | None = None,
     weights: str | None = None,
     resume: Path | None = None,
     overwrite: bool = False,
@@ -48,22 +49,25 @@ def train(
 
     Args:
         data: a folder of class folders, a tar or zip of one, a CSV or Parquet table, hf:OWNER/NAME, or a built-in
-            name such as digits or cifar10; of objects, boxes in the layout of Pascal VOC, COCO or YOLO.
+            name such as digits or cifar10; of objects, boxes in the layout of Pascal VOC, COCO or YOLO; of pixels,
+            masks beside pictures, of Pascal VOC, or COCO's outlines (the last two with --task segmentation).
         run: the folder to write; by default runs/DATA-MODEL, numbered where that is taken.
         model: a name that `resnets models` lists; auto takes resnet20 for small pictures, resnet18 for larger ones. Of
             detectors, METHOD_NAME: fasterrcnn_resnet50_fpn, maskrcnn_..._fpn, retinanet_..._fpn, fcos_..._fpn,
-            yolo_resnet18. Of networks that make pictures, flow_unet_tiny (auto's up to 16 pixels), flow_unet_small
-            (auto's beyond) or flow_unet_base.
-        recipe: detection, finetune, generation, paper-cifar, paper-imagenet, photographs, quick, recognition, a YAML
-            file, or auto, which picks by the data.
-        task: classification, detection, multilabel or regression; auto does what the data's targets ask for. Of any
-            classes, too: recognition, to tell pictures of classes that are not trained on apart by how alike they are;
-            generation, to learn to make pictures of each class.
+            yolo_resnet18. For a class of every pixel, a decoder before a name: unet_resnet18, deeplabv3_..., fcn_...,
+            deeplabv3plus_..., fpn_.... Of networks that make pictures, flow_unet_tiny (auto's up to 16 pixels),
+            flow_unet_small (auto's beyond) or flow_unet_base.
+        recipe: detection, finetune, generation, paper-cifar, paper-imagenet, photographs, quick, recognition,
+            segmentation, a YAML file, or auto, which picks by the data.
+        task: classification, detection, multilabel, regression or segmentation; auto does what the data's targets ask
+            for. Of any classes, too: recognition, to tell pictures of classes that are not trained on apart by how
+            alike they are; generation, to learn to make pictures of each class.
         size: side of the network's input in pixels; by default what suits the pictures.
         val_share: share of the training pictures, or of the classes to recognise, to hold out for validation where the
             data has no such split.
         folds: cross-validate: train as often as there are folds, each judged on pictures that it has not seen, and
             give the spread; the same command again goes on where it stopped.
+        ignore: of masks, a class whose pixels count neither way.
         weights: to begin from: torchvision, torchvision:NAME, hf:OWNER/NAME, https://...#sha256=HASH, a run's folder,
             or a file of tensors. Its preprocessing and, with model auto, its network are taken over.
         resume: the run to go on with; it knows its data, network and recipe.
@@ -96,7 +100,7 @@ def train(
         raise ValueError("give the data to train on, such as `resnets train digits`, or a run to --resume")
     elif print_config:
         card = plan(
-            open_dataset(data, task=task, val_share=val_share),
+            open_dataset(data, task=task, val_share=val_share, ignore=ignore),
             model=model,
             recipe=recipe,
             size=size,
@@ -112,6 +116,7 @@ def train(
             "task": task,
             "size": size,
             "val_share": val_share,
+            "ignore": ignore,
             "weights": weights,
             "max_unreadable": max_unreadable,
             "overwrite": overwrite,

@@ -36,8 +36,10 @@ class Audit:
     """What reading every picture of a data set has shown.
 
     Attributes:
-        counts: pictures of each class in each split, those that cannot be read included; of numbers, of all.
-        unreadable: samples that cannot be decoded, and why.
+        counts: pictures of each class in each split, those that cannot be read included; of numbers, of all; of masks,
+            pictures that show the class.
+        unreadable: samples that cannot be decoded, and why; pictures and masks that lack the other, masks of another
+            size than their picture or with values that are no class's.
         shared: groups of samples with the same pixels that stand in more than one split, as (split, name).
         shortages: classes with fewer than 10 pictures in a split, those with none first.
         sizes: how many pictures there are of each (height, width), upright, the most frequent first.
@@ -67,6 +69,7 @@ def audit(data: Data, advance: Callable[[], object] | None = None) -> Audit:
     sizes: Counter[tuple[int, int]] = Counter()
     modes: Counter[str] = Counter()
     unreadable = list(data.unreadable)
+    present: dict[str, Counter[int]] = defaultdict(Counter)
     for split, dataset in data.splits.items():
         for name, seen in zip(dataset.names, for_each(dataset, partial(_look, dataset)), strict=True):
             if isinstance(seen, Unreadable):
@@ -75,9 +78,10 @@ def audit(data: Data, advance: Callable[[], object] | None = None) -> Audit:
                 holders[seen.digest].append((split, name))
                 sizes[seen.size] += 1
                 modes[seen.mode] += 1
+                present[split].update(seen.labels)
             if advance is not None:
                 advance()
-    counts = {split: _counts(dataset, data.task) for split, dataset in data.splits.items()}
+    counts = {split: _counts(dataset, data.task, present[split]) for split, dataset in data.splits.items()}
     shortages = [
         Shortage(split, label, count)
         for split, of_class in counts.items()
@@ -169,30 +173,37 @@ class _Seen:
     digest: bytes
     size: tuple[int, int]
     mode: str
+    labels: tuple[int, ...] = ()
 
 
 def _look(dataset: Dataset, index: int) -> _Seen | Unreadable:
     try:
         mode = dataset.open(index).mode
         pixels = dataset.picture(index, 3)
+        labels = tuple(dataset.mask(index).unique().tolist()) if dataset.has_masks else ()
     except UnreadablePictureError as error:
         return Unreadable(error.name, error.reason)
     size = (pixels.shape[1], pixels.shape[2])
     digest = hashlib.blake2b(pixels.contiguous().numpy().data, digest_size=16, key=repr(size).encode()).digest()
-    return _Seen(digest, size, mode)
+    return _Seen(digest, size, mode, labels)
 
 
 def _problem(dataset: Dataset, index: int) -> Unreadable | None:
     try:
         dataset.picture(index, 3, _COARSE)
+        if dataset.has_masks:
+            dataset.mask(index)
     except UnreadablePictureError as error:
         return Unreadable(error.name, error.reason)
     return None
 
 
-def _counts(dataset: Dataset, task: str) -> dict[str, int]:
+def _counts(dataset: Dataset, task: str, present: Mapping[int, int]) -> dict[str, int]:
+    """Pictures of each class; of masks, those that `present` has found to show it."""
     if task == "regression":
         return {"pictures": len(dataset)}
+    if task == "segmentation":
+        return {name: present.get(number, 0) for number, name in enumerate(dataset.classes)}
     targets = dataset.targets
     of_class = targets.sum(0) if targets.ndim == 2 else targets.bincount(minlength=len(dataset.classes))
     numbers = [int(count) for count in of_class]

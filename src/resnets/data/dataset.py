@@ -15,6 +15,7 @@ from torch import Tensor
 
 from resnets.data.decoding import decode, is_grey, upright_size
 from resnets.data.listing import Listing
+from resnets.data.masks import ignoring
 from resnets.data.order import permutation
 from resnets.data.sources import find_source
 from resnets.data.splitting import Fold, split_listing
@@ -58,6 +59,7 @@ class Dataset:
         targets: (N,) int64 classes, (N, T) float32 numbers, or (N, K) float32, 1 for each class that a picture has;
             where there are objects, how many of each class.
         objects: what is where in each picture; None where the task does not ask.
+        has_masks: whether `mask` tells the classes of a picture's pixels; `targets` are then (N, 0).
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class Dataset:
         positions: Tensor,
         open_picture: Callable[[int], Image.Image],
         objects: Sequence[Objects] | None = None,
+        masks: Callable[[int], Tensor] | None = None,
     ) -> None:
         self.split = split
         self.classes = classes
@@ -77,6 +80,12 @@ class Dataset:
         self.objects = objects
         self._positions = positions  # in the source's listing
         self._open_picture = open_picture
+        self._masks = masks
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether the classes of pixels are known."""
+        return self._masks is not None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -108,6 +117,24 @@ class Dataset:
         except Exception as error:
             raise UnreadablePictureError(self.names[index], _reason(error)) from error
 
+    def mask(self, index: int) -> Tensor:
+        """The classes of a picture's pixels, (h, w) uint8, `IGNORED` where they count neither way.
+
+        Raises:
+            UnreadablePictureError: its file is missing or broken, of another size than the picture, or has other values
+                than those of the classes.
+        """
+        assert self._masks is not None
+        try:
+            mask = self._masks(int(self._positions[index]))
+        except Exception as error:
+            raise UnreadablePictureError(self.names[index], f"its mask: {_reason(error)}") from error
+        height, width = upright_size(self.open(index))
+        if mask.shape != (height, width):
+            reason = f"its mask is of {mask.shape[1]} x {mask.shape[0]} pixels, but it has {width} x {height}"
+            raise UnreadablePictureError(self.names[index], reason)
+        return mask
+
     def check_size(self, index: int, image: Image.Image) -> None:
         """Raise UnreadablePictureError if objects are marked in a picture of another size than it has."""
         if self.objects is not None and self.objects[index].size != (found := upright_size(image)):
@@ -127,6 +154,7 @@ class Dataset:
             self._positions[chosen],
             self._open_picture,
             None if self.objects is None else [self.objects[i] for i in chosen.tolist()],
+            self._masks,
         )
 
     def with_objects(self, objects: Sequence[Objects]) -> Dataset:
@@ -144,15 +172,15 @@ class Data:
         source: what was asked for.
         name: what to call it in a title.
         format: the kind of source, a module of `resnets.data.sources`.
-        task: what the targets are for: "classification", "regression", "multilabel" or "detection"; or if asked for
-            "recognition" or "generation".
+        task: what the targets are for: "classification", "regression", "multilabel", "detection" or "segmentation"; or
+            if asked for "recognition" or "generation".
         classes: the names of the classes, the same in every split; of numbers, what each is called.
         splits: "train", "val" and "test", as far as they are there.
         channels: 1 if all pictures looked at are grey, else 3.
         fingerprint: sha256 over the names, classes and sizes in bytes of all samples.
         splits_made: the splits that were held out here, because the source does not have them.
         split_seed: the seed by which they were chosen.
-        val_share, fold: as it was opened with.
+        val_share, fold, ignore: as it was opened with.
         unreadable: the samples that `audit.readable` left out.
     """
 
@@ -168,6 +196,7 @@ class Data:
     split_seed: int = 0
     val_share: float | None = None
     fold: Fold | None = None
+    ignore: str | None = None
     unreadable: tuple[Unreadable, ...] = ()
 
     def whole(self) -> Dataset:
@@ -181,6 +210,7 @@ class Data:
             torch.cat([part._positions for part in parts]),
             parts[0]._open_picture,
             None if parts[0].objects is None else [each for part in parts for each in part.objects or ()],
+            parts[0]._masks,
         )
 
 
@@ -191,6 +221,7 @@ def open_dataset(
     val_share: float | None = None,
     fold: Fold | None = None,
     split_seed: int = 0,
+    ignore: str | None = None,
 ) -> Data:
     """Open a data set: a folder, an archive, a table, a Hugging Face id `hf:OWNER/NAME`, or a built-in name.
 
@@ -199,7 +230,8 @@ def open_dataset(
     none, a fifth of each class is held out for testing. `val_share` holds out that share of the training
     pictures of each class for validation; with `fold`, a number and how many there are, that part of the training and
     validation pictures is for validation, and there is no test split. What is held out is a function of `split_seed`
-    and the samples' names. With task "recognition" whole classes are held out, so that none is in two splits.
+    and the samples' names. With task "recognition" whole classes are held out, so that none is in two splits. Of masks,
+    the pixels of the class `ignore` count neither way.
 
     Nothing is fetched from the network unless the source's name asks for it (`hf:...`, `cifar10`,
     `mnist`...).
@@ -211,6 +243,8 @@ def open_dataset(
     format_name, module = find_source(asked)
     opened: Listing = module.open(asked)
     listing = opened.for_task(task, asked)
+    if ignore is not None:
+        listing = ignoring(listing, ignore, asked)
     classes = listing.classes or tuple(sorted(set(listing.labels)))
     if listing.values is None and len(classes) < 2:
         raise ValueError(f"{source} has one class only ({classes[0]}); expected pictures of two classes or more")
@@ -231,6 +265,7 @@ def open_dataset(
             torch.tensor(positions),
             listing.open_picture,
             None if listing.objects is None else [listing.objects[i] for i in positions],
+            listing.masks,
         )
         for split, positions in members.items()
     }
@@ -247,6 +282,8 @@ def open_dataset(
         split_seed=split_seed,
         val_share=val_share,
         fold=fold,
+        ignore=ignore,
+        unreadable=tuple(Unreadable(name, reason) for name, reason in listing.left_out),
     )
 
 
@@ -259,6 +296,7 @@ def reopen(known: Mapping[str, Any]) -> Data:
         val_share=known["val_share"],
         fold=None if fold is None else (fold[0], fold[1]),
         split_seed=known["split_seed"],
+        ignore=known.get("ignore"),
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from PIL import Image
+from torch import Tensor
 
 from resnets.data.decoding import picture_suffixes
 from resnets.types import Objects
@@ -39,6 +40,10 @@ class Listing:
         of_classes: what is asked where each picture has a single class: "classification", "generation" or
             "recognition".
         objects: what is where in each picture, where the source says so; `values` count the objects of each class.
+        masks: from a sample's position to the classes of its pixels, (h, w) uint8, `IGNORED` where they count neither
+            way; as picklable as `open_picture`. It raises ValueError for what is no mask.
+        as_masks: gives the listing of the masks, where the source has those beside other targets.
+        left_out: names of files that are no samples though they look like some, and why.
     """
 
     name: str
@@ -52,10 +57,15 @@ class Listing:
     many_classes: bool = False
     objects: Sequence[Objects] | None = None
     of_classes: str = "classification"
+    masks: Callable[[int], Tensor] | None = None
+    as_masks: Callable[[], Listing] | None = None
+    left_out: tuple[tuple[str, str], ...] = ()
 
     @property
     def task(self) -> str:
-        """What the targets are for: "classification", "regression", "multilabel", "detection"..."""
+        """What the targets are for: "classification", "regression", "multilabel", "detection", "segmentation"..."""
+        if self.masks is not None:
+            return "segmentation"
         if self.objects is not None:
             return "detection"
         if self.values is None:
@@ -80,6 +90,10 @@ class Listing:
         """
         if task in ("auto", self.task):
             return self
+        if task == "segmentation" and self.as_masks is not None:
+            return self.as_masks()
+        if self.masks is not None:
+            raise ValueError(f"{source} has masks, so it cannot be used for {task}; leave out --task")
         if task in ("generation", "recognition") and self.values is None:
             return replace(self, of_classes=task)
         if task == "regression" and self.many_classes:

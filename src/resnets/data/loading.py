@@ -16,7 +16,7 @@ from resnets.data.dataset import Dataset, UnreadablePictureError
 from resnets.data.order import balanced, grouped, permutation, shards
 from resnets.data.reading import available_processors, for_each
 from resnets.data.transforms import Augmentation
-from resnets.data.views import joined, painted, random_view, training_windows
+from resnets.data.views import joined, painted, random_view, training_scene, training_windows
 from resnets.types import Batch, Objects, Preprocessing
 
 MEMORY_LIMIT = 2 << 30
@@ -37,6 +37,7 @@ class Views(TorchDataset[tuple[Tensor, Tensor] | UnreadablePictureError]):
     preprocessing: Preprocessing
     augmentation: Augmentation
     seed: int
+    rare: bool = False
 
     def __getitem__(self, step: tuple[int, Tensor]) -> tuple[Tensor, Tensor] | UnreadablePictureError:
         epoch, indices = step
@@ -48,21 +49,30 @@ class Views(TorchDataset[tuple[Tensor, Tensor] | UnreadablePictureError]):
     @property
     def fixed(self) -> bool:
         """Whether a picture's view is the same in every epoch."""
-        if self.dataset.objects is None:
+        if self.dataset.objects is None and not self.dataset.has_masks:
             return not self.augmentation.resized_crop
-        return self.augmentation == Augmentation()
+        return self.augmentation == Augmentation() and not self.rare
 
     def picture(self, index: int) -> Tensor:
-        """A whole decoded picture, as large as its views need."""
+        """A whole decoded picture, as large as its views need, and below its channels its mask, if it has one."""
         # Twice the input's size leaves something to choose from; where all is seen, evaluation must see the
         # same. Where objects are marked in pixels, all pixels are needed.
-        whole = self.fixed or self.dataset.objects is not None
-        return self.dataset.picture(
+        whole = self.fixed or self.dataset.objects is not None or self.dataset.has_masks
+        picture = self.dataset.picture(
             index, self.preprocessing.channels, None if whole else 2 * max(self.preprocessing.size)
         )
+        return torch.cat((picture, self.dataset.mask(index)[None])) if self.dataset.has_masks else picture
+
+    @property
+    def channels(self) -> int:
+        """Of a view, the mask's counted."""
+        return self.preprocessing.channels + self.dataset.has_masks
 
     def view(self, picture: Callable[[int], Tensor], epoch: int, index: int) -> Tensor:
         """What an epoch sees of a sample, whose decoded picture `picture` gives by its position."""
+        if self.dataset.has_masks:
+            scene = picture(index % len(self.dataset))
+            return training_scene(scene, self.preprocessing, self.augmentation, self.seed, epoch, index, self.rare)
         if self.dataset.objects is None:
             seen = picture(index % len(self.dataset))
             return random_view(seen, self.preprocessing, self.augmentation, self.seed, epoch, index)
@@ -91,7 +101,7 @@ class Views(TorchDataset[tuple[Tensor, Tensor] | UnreadablePictureError]):
         """Memory of all pictures: of their views where these are fixed, else an estimate from a few."""
         if self.fixed:
             height, width = self.preprocessing.size
-            return len(self.dataset) * self.preprocessing.channels * height * width
+            return len(self.dataset) * self.channels * height * width
         sample = range(0, len(self.dataset), max(len(self.dataset) // _SAMPLED, 1))
         return sum(self.picture(i).nbytes for i in sample) * len(self.dataset) // len(sample)
 
@@ -114,7 +124,7 @@ class Loader:
         shuffle: True for training: a new order in every epoch, and a last batch is left out if it has fewer
             than two pictures for a process. False: the data set's order, every picture once.
         balanced: of training, equally many pictures of each class in an epoch; see `order.balanced`. A batch's
-            `indices` are then numbers of draws.
+            `indices` are then numbers of draws. Of masks, windows that show a class drawn from those in the picture.
         per_class: of training, pictures of each class in a batch, which holds as many classes as have room; see
             `order.grouped`. 0 for batches at random.
         rank, world_size: this process and how many there are; see `order.shards` for who gets what.
@@ -148,7 +158,9 @@ class Loader:
         self.world_size = world_size
         self.workers = available_processors() if workers is None else workers
         self.memory_limit = memory_limit
-        self._views = Views(dataset, preprocessing, augmentation or Augmentation(), seed)
+        self._views = Views(
+            dataset, preprocessing, augmentation or Augmentation(), seed, balanced and dataset.has_masks
+        )
         smallest = world_size * (_SMALLEST_SHARD if shuffle else 1)
         if batch_size < smallest or (shuffle and len(dataset) < smallest):
             raise ValueError(
@@ -180,12 +192,15 @@ class Loader:
         """
         count = len(self.dataset)
         order = permutation(self.seed, epoch, count) if self.shuffle else torch.arange(count)
-        if self.balanced:
+        if self.balanced and not self.dataset.has_masks:
             order = balanced(self.seed, epoch, self.dataset.targets)
         if self.per_class:
             order = grouped(self.seed, epoch, self.dataset.targets, self.batch_size, self.per_class)
         steps = shards(order, self.batch_size, self.rank, self.world_size)[start_step : len(self)]
         for images, indices in self._from_memory(epoch, steps) if self.in_memory else self._decoded(epoch, steps):
+            if self.dataset.has_masks:
+                yield Batch(images[:, :-1], images[:, -1], _pin(indices))
+                continue
             objects = self._views.objects(epoch, indices)
             yield Batch(images, _pin(self.dataset.targets[indices % count]), _pin(indices), objects)
 
@@ -226,7 +241,7 @@ class Loader:
         if not self._views.fixed:
             return list(for_each(self.dataset, self._views.picture))
         views = torch.empty(
-            (len(self.dataset), self._views.preprocessing.channels, *self._views.preprocessing.size),
+            (len(self.dataset), self._views.channels, *self._views.preprocessing.size),
             dtype=torch.uint8,
         )
 

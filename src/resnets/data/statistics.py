@@ -50,9 +50,9 @@ def preprocessing_for(
     those of training pictures as evaluation views them (a fixed choice, 5,000 at most where they are small, otherwise
     1,000), rounded to 4 decimals.
 
-    Pictures whose objects are looked for are seen whole, whatever their shape ("contain"). Where they have one size, a
-    single number is that of the shorter side, 480 unless given or less; otherwise the input is a square of 640 pixels.
-    Sides are rounded up to multiples of 32.
+    Pictures whose objects are looked for or whose pixels are classified are seen whole, whatever their shape
+    ("contain"). Where they have one size, a single number is that of the shorter side, 480 unless given or less;
+    otherwise the input is a square of 640 pixels. For objects, sides are rounded up to multiples of 32.
 
     With the preprocessing `like` of a network whose weights are the beginning, channels, mean, standard deviation and
     interpolation are its own. So are size and crop where both see photographs, or both small pictures of which those of
@@ -64,8 +64,9 @@ def preprocessing_for(
     own_size = common if common is not None and max(common) <= SMALL else None
     if own_size is not None and min(own_size) < TINY:
         own_size = (2 * own_size[0], 2 * own_size[1])
-    if data.task == "detection":
-        return _of_objects(data, common, size, channels or data.channels, like)
+    if data.task in ("detection", "segmentation"):
+        multiple = OBJECTS_MULTIPLE if data.task == "detection" else 1
+        return _seen_whole(data, common, size, channels or data.channels, like, multiple)
     whole = data.task in ("regression", "recognition", "generation")
     usual = PHOTOGRAPH_SIZE
     if data.task == "recognition":
@@ -92,21 +93,22 @@ def preprocessing_for(
     return _with_statistics(blank, data, _SMALL_PICTURES if own_size else _PHOTOGRAPHS)
 
 
-def _of_objects(
+def _seen_whole(
     data: Data,
     common: tuple[int, int] | None,
     size: int | tuple[int, int] | None,
     channels: int,
     like: Preprocessing | None,
+    multiple: int,
 ) -> Preprocessing:
-    """The preprocessing of pictures whose objects are looked for."""
+    """The preprocessing of pictures of which all is seen; sides are rounded up to a multiple."""
     if isinstance(size, tuple):
         shape = size
     elif common is None:
         shape = (size or OBJECTS_LONGER_SIDE,) * 2
     else:
         shape = _in_proportion(size or min(OBJECTS_SHORTER_SIDE, *common), common)
-    height, width = (-(-side // OBJECTS_MULTIPLE) * OBJECTS_MULTIPLE for side in shape)
+    height, width = (-(-side // multiple) * multiple for side in shape)
     if like is not None:
         return replace(like, size=(height, width), crop=1.0, fit="contain")
     blank = Preprocessing((height, width), channels, (0.0,) * channels, (1.0,) * channels, fit="contain")

@@ -39,11 +39,14 @@ class Augmentation:
         cutmix: alpha of the Beta distribution of the area that comes from another picture (arXiv:1905.04899),
             0 for never. With mixup too, each picture gets one of the two, with probability 1/2.
         erasing: probability that a rectangle of a picture is erased (arXiv:1708.04896).
-        zoom: of pictures whose objects are looked for, the range of sizes beside that of evaluation; (0.5, 2) shows
-            them from half to twice as large (arXiv:2012.07177, section 3).
-        mosaic: of the same pictures, the probability that one is joined by parts of three others (arXiv:2004.10934).
+        zoom: of pictures whose objects are looked for or whose pixels are classified, the range of sizes beside that of
+            evaluation; (0.5, 2) shows them from half to twice as large (arXiv:2012.07177, section 3).
+        mosaic: where objects are looked for, the probability that a picture is joined by parts of three others
+            (arXiv:2004.10934).
         jitter: largest change of brightness, contrast and saturation, each by a factor of up to 1 + jitter or down to
             1 - jitter; 0 for none.
+        window: of pictures whose pixels are classified, the sides of the part that training sees, at a random place, as
+            a share of the input's; with 0.5 a step costs a quarter.
     """
 
     flip: bool = False
@@ -57,6 +60,7 @@ class Augmentation:
     zoom: tuple[float, float] = (1.0, 1.0)
     mosaic: float = 0.0
     jitter: float = 0.0
+    window: float = 1.0
 
     def __post_init__(self) -> None:
         if self.pad < 0 or self.mixup < 0 or self.cutmix < 0:
@@ -70,6 +74,8 @@ class Augmentation:
                 raise ValueError(f"{name} must be a probability, 0 to 1, not {getattr(self, name)}")
         if not 0 < self.zoom[0] <= self.zoom[1]:
             raise ValueError(f"zoom must be a rising range above 0, not {self.zoom}")
+        if not 0 < self.window <= 1:
+            raise ValueError(f"window must be a share of the side, above 0 and at most 1, not {self.window}")
         if not 0 <= self.jitter < 1:
             raise ValueError(f"jitter must be at least 0 and below 1, not {self.jitter}")
 
@@ -139,9 +145,9 @@ def prepare(
     """A batch of uint8 pictures as the network takes them: cropped, flipped, normalised, mixed and erased.
 
     Without `augmentation` they are only normalised. Where pictures are mixed, the targets become (N,
-    num_classes) float32 shares, or numbers mixed alike; otherwise they stay as they are. `scale`, `ratio`, `zoom` and
-    `mosaic` are the loader's part, and so are mirror images where objects have to follow. The batch keeps `seed` and
-    `epoch`, for what its task chooses at random.
+    num_classes) float32 shares, or numbers mixed alike; otherwise they stay as they are. `scale`, `ratio`, `zoom`,
+    `mosaic` and `window` are the loader's part, and so are mirror images where objects or masks have to follow. The
+    batch keeps `seed` and `epoch`, for what its task chooses at random.
     """
     choices = augmentation or Augmentation()
     images, targets = batch.images, batch.targets
@@ -152,9 +158,9 @@ def prepare(
     if choices.pad:
         offsets = (random("crop", 2) * (2 * choices.pad + 1)).long()
         images = crop(images, offsets, choices.pad)
-    if choices.flip and not batch.objects:
+    if choices.flip and not batch.says_where:
         images = flip(images, random("flip")[:, 0] < 0.5)
-    if choices.flip_vertical and not batch.objects:
+    if choices.flip_vertical and not batch.says_where:
         images = flip(images, random("vertical flip")[:, 0] < 0.5, dimension=2)
     if choices.jitter:
         images = jitter(images, choices.jitter * (2 * random("jitter", 3) - 1))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ from torchvision.transforms.v2 import functional as tv
 from resnets.data.order import uniform
 from resnets.data.transforms import Augmentation
 from resnets.data.windows import INTERPOLATION, Rectangle, Window, canvas, cut, whole
-from resnets.types import Objects, Preprocessing
+from resnets.types import IGNORED, Objects, Preprocessing
 
 _TRIES = 10
 
@@ -145,6 +146,72 @@ def training_windows(
         flips = (augmentation.flip and across < 0.5, augmentation.flip_vertical and down < 0.5)
         windows.append((member, Window(window.part, window.place, *flips)))
     return windows
+
+
+def with_mask(
+    scene: Tensor, window: Window, preprocessing: Preprocessing, size: tuple[int, int] | None = None
+) -> Tensor:
+    """What a window shows of a picture and its mask, (C + 1, h, w) uint8: (C + 1, *size), the mask never interpolated.
+
+    Beyond the window's place the picture is the mean and the mask `IGNORED`. The size is the input's unless given.
+    """
+    seen = canvas(replace(preprocessing, size=size or preprocessing.size))
+    mask = torch.full((1, *seen.shape[1:]), IGNORED, dtype=torch.uint8)
+    window.paint(seen, _checked(scene[:-1], preprocessing), preprocessing.interpolation)
+    window.paint(mask, scene[-1:], "nearest")
+    return torch.cat((seen, mask))
+
+
+def training_scene(
+    scene: Tensor,
+    preprocessing: Preprocessing,
+    augmentation: Augmentation,
+    seed: int,
+    epoch: int,
+    index: int,
+    rare: bool = False,
+) -> Tensor:
+    """What training sees of a picture and its mask in one epoch, (C + 1, h, w) uint8 to (C + 1, H, W).
+
+    H and W are `augmentation.window` of the input's. The picture is enlarged by a factor in `augmentation.zoom` about
+    the size that evaluation sees, cut or set down at random, and mirrored at random. With `rare`, a class is drawn from
+    those in the picture, each as likely as another, and a pixel of it that the window must show.
+    """
+    _, h, w = scene.shape
+    H, W = (max(round(side * augmentation.window), 1) for side in preprocessing.size)
+    numbers = uniform(seed, epoch, torch.tensor([index]), "window", 7)[0].tolist()
+    zoom, y, x, across, down, chance, pixel = numbers
+    fitting = whole((h, w), preprocessing)
+    smallest, largest = map(math.log, augmentation.zoom)
+    scale = fitting.place.height / fitting.part.height * math.exp(smallest + zoom * (largest - smallest))
+    if rare:
+        y, x = _showing(scene[-1], (H / scale, W / scale), (y, x), chance, pixel)
+    straight = tuple(augmentation.zoom) == (1.0, 1.0) and augmentation.window == 1
+    window = fitting if straight else cut((h, w), Rectangle(0, 0, H, W), scale, y, x)
+    flips = (augmentation.flip and across < 0.5, augmentation.flip_vertical and down < 0.5)
+    return with_mask(scene, Window(window.part, window.place, *flips), preprocessing, (H, W))
+
+
+def _showing(
+    mask: Tensor, sides: tuple[float, float], where: tuple[float, float], chance: float, pixel: float
+) -> tuple[float, float]:
+    """Where a window of some sides, in pixels of the mask, is to be cut so that it shows a pixel of a class drawn.
+
+    The pixel comes to stand at `where` of the window, as far as the picture's edges allow. Without a class that counts,
+    `where` is returned.
+    """
+    labels = mask.unique()
+    labels = labels[labels != IGNORED]
+    if not len(labels):
+        return where
+    members = (mask == labels[int(chance * len(labels))]).flatten().nonzero().flatten()
+    row, column = divmod(int(members[int(pixel * len(members))]), mask.shape[1])
+    shares = []
+    for at, whole_side, side, share in zip((row, column), mask.shape, sides, where, strict=True):
+        room = whole_side - min(whole_side, max(round(side), 1)) + 1
+        first = min(max(int(at - share * (whole_side - room)), 0), room - 1)
+        shares.append((first + 0.5) / room)
+    return shares[0], shares[1]
 
 
 def joined(parts: Sequence[tuple[Objects, Window]], preprocessing: Preprocessing) -> Objects:

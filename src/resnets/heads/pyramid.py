@@ -88,7 +88,7 @@ def of_strides(stages: Sequence[Stage], least: int, greatest: int) -> tuple[Stag
     last = {stage.stride: stage for stage in stages if least <= stage.stride <= greatest}
     if not last:
         strides = ", ".join(f"{stage.name} {stage.stride}" for stage in stages)
-        raise ValueError(f"a detector needs stages of strides {least} to {greatest}; the network has {strides}")
+        raise ValueError(f"the head needs stages of strides {least} to {greatest}; the network has {strides}")
     return tuple(last[stride] for stride in sorted(last))
 
 

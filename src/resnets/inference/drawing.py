@@ -1,18 +1,21 @@
-"""Objects that were found, as pictures with boxes and in COCO's layout."""
+"""What was found as pictures: boxes of objects, masks and their colours; and objects in COCO's layout."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import pairwise
+from glob import glob
+from itertools import chain, count, pairwise
 from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from resnets.data.decoding import decode
 from resnets.inference.predictor import Picture, Prediction, opened
 from resnets.report.boxes import Box, draw_boxes
+from resnets.report.masks import index_picture, overlay
 from resnets.tasks.detection import pasted
 
 
@@ -24,30 +27,67 @@ def masks_of(answer: Prediction) -> list[Tensor | None]:
     return list(pasted(torch.cat((rows, answer.masks.flatten(1)), 1), answer.size))
 
 
+class Album:
+    """A folder of pictures that are written one after the other, each under its own name as PNG.
+
+    Args:
+        folder: is made where it is not there.
+        looked_at: files, folders and patterns of the pictures that are looked at, none of which is written over.
+    """
+
+    def __init__(self, folder: Path, looked_at: Iterable[str] = ()) -> None:
+        self.folder = folder
+        found = (glob(name, recursive=True) or [name] for name in looked_at)  # noqa: PTH207 - absolute ones too
+        self._looked_at = {Path(name).resolve() for names in found for name in names}
+        self._written: set[str] = set()
+
+    def add(self, image: Image.Image, name: str) -> None:
+        """Write a picture, with a number behind its name where an earlier one has that.
+
+        Raises:
+            ValueError: if it would take the place of a picture that is looked at.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        stem = Path(name).stem
+        names = chain([f"{stem}.png"], (f"{stem}-{number}.png" for number in count(2)))
+        target = self.folder / next(name for name in names if name not in self._written)
+        whole = target.resolve()
+        if target.exists() and not self._looked_at.isdisjoint((whole, *whole.parents)):
+            raise ValueError(f"{target} is one of the pictures that are looked at; choose another folder to write into")
+        image.save(target)
+        self._written.add(target.name)
+
+
 def drawn(
-    pictures: Iterable[Picture], answers: Iterable[Prediction], classes: Sequence[str], folder: Path
+    pictures: Iterable[Picture], answers: Iterable[Prediction], classes: Sequence[str], album: Album
 ) -> Iterator[Prediction]:
-    """The answers as they come, each picture being written into a folder with its boxes."""
+    """The answers as they come, each picture being written with its boxes, or under the colours of its mask."""
     for picture, answer in zip(pictures, answers, strict=True):
         if answer.error is None:
-            draw_answer(picture, answer, classes, folder)
+            album.add(draw_answer(picture, answer, classes), answer.name)
         yield answer
 
 
-def draw_answer(picture: Picture, answer: Prediction, classes: Sequence[str], folder: Path) -> None:
-    """Write a picture with its boxes into a folder as PNG; never over the picture itself."""
-    path = Path(answer.name)
-    folder.mkdir(parents=True, exist_ok=True)
+def masked(answers: Iterable[Prediction], classes: Sequence[str], album: Album) -> Iterator[Prediction]:
+    """The answers as they come, each mask being written as a picture whose pixels are the numbers of the classes."""
+    for answer in answers:
+        if answer.mask is not None:
+            album.add(index_picture(answer.mask, len(classes)), answer.name)
+        yield answer
+
+
+def draw_answer(picture: Picture, answer: Prediction, classes: Sequence[str]) -> Image.Image:
+    """A picture with its boxes, or under the colours of its mask."""
+    pixels = decode(opened(picture), 3)
+    if answer.mask is not None:
+        return overlay(pixels, answer.mask, len(classes))
     boxes = [
         Box(sides, classes.index(label), f"{label} {share:.2f}", mask)
         for sides, label, share, mask in zip(
             answer.boxes, answer.classes, answer.probabilities, masks_of(answer), strict=True
         )
     ]
-    target = folder / f"{path.stem}.png"
-    if target.resolve() == path.resolve():
-        target = folder / f"{path.stem}-boxes.png"
-    draw_boxes(decode(opened(picture), 3), boxes).save(target)
+    return draw_boxes(pixels, boxes)
 
 
 def in_coco_layout(answers: Sequence[Prediction], classes: Sequence[str]) -> dict[str, Any]:

@@ -24,6 +24,8 @@ class Ensemble:
         first = predictors[0].card
         if predictors[0].finds_objects:
             raise ValueError(f"{predictors[0].run.folder} finds objects, whose places cannot be averaged")
+        if predictors[0].gives_masks:
+            raise ValueError(f"{predictors[0].run.folder} gives masks, which are not averaged; name one run")
         for other in predictors[1:]:
             if (other.card.task, other.card.classes) != (first.task, first.classes):
                 raise ValueError(

@@ -20,6 +20,7 @@ from resnets.data.transforms import prepare
 from resnets.data.windows import on_pictures
 from resnets.inference.ensemble import Ensemble
 from resnets.inference.predictor import Predictor
+from resnets.inference.segmenting import judged
 from resnets.runs.card import Card
 from resnets.tasks import Evaluation, Task
 from resnets.types import Batch, Objects, Preprocessing
@@ -28,7 +29,7 @@ EVALUATION_BATCH = 256
 """Pictures that a network judges at a time, where nobody says otherwise."""
 
 DETECTION_BATCH = 8
-"""The same of a detector, whose pictures are larger and whose proposals are many."""
+"""The same of a detector, whose pictures are larger and whose proposals are many, and of masks."""
 
 
 def evaluate_network(
@@ -69,14 +70,16 @@ def outputs_of(
     """What a network gives for a whole split, in the split's order, float32 on the CPU, in every process.
 
     It is what `ask` gives for the network and each prepared batch, by default the network's answer to
-    the pictures. Detections are in the pixels of their pictures. The network is left in evaluation mode.
+    the pictures. Detections are in the pixels of their pictures; of masks, only what they have in common with the true
+    ones is kept, counted in the same pixels (see `data.overlap`). The network is left in evaluation mode.
     """
     network.eval()
     outputs, indices = [], []
     for batch in loader.epoch(0):
         with torch.inference_mode(), autocast():  # not around the loader, which keeps what it reads
             prepared = prepare(batch.to(device), preprocessing, channels_last=True)
-            outputs.append(ask(network, prepared).float().cpu())
+            given = ask(network, prepared).float()
+        outputs.append(kept(given, batch.indices, loader.dataset, preprocessing).cpu())
         indices.append(batch.indices)
     return located(in_order(torch.cat(gather(outputs)), torch.cat(gather(indices))), loader.dataset, preprocessing)
 
@@ -90,9 +93,15 @@ def predictor_outputs(predictor: Predictor, loader: Loader) -> Tensor:
         return torch.cat([predictor.outputs(pixels) for pixels in read])
     outputs, indices = [], []
     for batch in loader.epoch(0):
-        outputs.append(predictor.outputs(batch.images.permute(0, 2, 3, 1)))
+        given = predictor.outputs(batch.images.permute(0, 2, 3, 1))
+        outputs.append(kept(given, batch.indices, pictures, preprocessing))
         indices.append(batch.indices)
     return located(in_order(torch.cat(outputs), torch.cat(indices)), pictures, preprocessing)
+
+
+def kept(given: Tensor, indices: Tensor, pictures: Dataset, preprocessing: Preprocessing) -> Tensor:
+    """What is kept of the outputs for some pictures of a split: of masks a row of counts, of all else everything."""
+    return judged(given, indices, pictures, preprocessing) if pictures.has_masks else given
 
 
 def located(outputs: Tensor, pictures: Dataset, preprocessing: Preprocessing) -> Tensor:
@@ -137,6 +146,8 @@ def evaluate(
     engine: str | None = None,
     precision: str | None = None,
     views: str = "single",
+    flips: bool = False,
+    scales: Sequence[float] = (1.0,),
 ) -> Evaluation:
     """Judge a run's network on a data set, in float32 unless another precision is asked for or exported.
 
@@ -146,11 +157,12 @@ def evaluate(
         split: "train", "val" or "test"; by default test, or val where there is no test. Data without splits is
             judged whole, unless it is what the run was trained on: then it is split as it was.
         max_unreadable: the share of unreadable pictures that may be left out, each with a warning.
-        batch_size: pictures that the network sees at a time; by default 256, of a detector 8.
+        batch_size: pictures that the network sees at a time; by default 256, of objects and masks 8.
         workers: processes that decode; by default one a processor.
         device: where to compute; by default a GPU if there is one.
         engine, precision: of `Predictor`; by default PyTorch as in training, or what an export is for.
         views: of `Predictor`, whose answers are averaged.
+        flips, scales: of masks, look at mirror images, too, and in these sizes, and take the mean.
 
     Raises:
         ValueError: if the data's classes are not the card's (but to recognise any will do), there is no such split, or
@@ -158,7 +170,7 @@ def evaluate(
     """
     runs = [run] if isinstance(run, (str, Path)) else list(run)
     options: dict[str, Any] = {"engine": engine, "precision": precision, "exact": True, "views": views}
-    predictors = [Predictor(each, device, **options) for each in runs]
+    predictors = [Predictor(each, device, flips=flips, scales=scales, **options) for each in runs]
     predictor, card = predictors[0], predictors[0].card
     data, dataset = _chosen_split(card, source, split)
     if not predictor.task.embeds:
@@ -179,7 +191,7 @@ def evaluate(
 
 def usual_batch(pictures: Dataset) -> int:
     """Pictures that a network judges at a time."""
-    return EVALUATION_BATCH if pictures.objects is None else DETECTION_BATCH
+    return EVALUATION_BATCH if pictures.objects is None and not pictures.has_masks else DETECTION_BATCH
 
 
 def _chosen_split(card: Card, source: str | Path | None, split: str | None) -> tuple[Data, Dataset]:
@@ -198,7 +210,7 @@ def open_for(card: Card, source: str | Path | None) -> tuple[Data, bool]:
     """Data for a run, by default that which it was trained on, and whether it is that: then it is split as it was."""
     known = card.data
     asked = known["source"] if source is None else source
-    data = open_dataset(asked, task=card.task, split_seed=known["split_seed"])
+    data = open_dataset(asked, task=card.task, split_seed=known["split_seed"], ignore=known.get("ignore"))
     own = data.fingerprint == known["fingerprint"]
     return (reopen({**known, "source": data.source}) if own else data), own
 

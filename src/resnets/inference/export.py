@@ -106,7 +106,8 @@ def write_export(
     if not task_class(card.task).tells:
         raise ValueError(f"{source.folder} makes pictures; such networks cannot be exported yet, so use the run itself")
     if card.preprocessing.fit == "contain":
-        raise ValueError(f"{source.folder} finds objects; such networks cannot be exported yet, so use the run itself")
+        told = "gives masks" if card.task == "segmentation" else "finds objects"
+        raise ValueError(f"{source.folder} {told}; such networks cannot be exported yet, so use the run itself")
     own = own_data(card, data)
     graph = graph_of(network, card.preprocessing, whole=preprocess, batch=batch, dtype=kind.exports[precision])
     calibration = list(calibration_pixels(card, own, preprocess, batch)) if precision == "int8" else []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from os import PathLike
@@ -25,6 +25,7 @@ from resnets.inference.export import open_export, takes_whole_pictures
 from resnets.inference.finding import find_objects
 from resnets.inference.graph import Answer
 from resnets.inference.pipeline import in_batches
+from resnets.inference.segmenting import Often, segment
 from resnets.inference.views import VIEWS
 from resnets.runs.card import Card
 from resnets.runs.run import find_run
@@ -58,7 +59,9 @@ class Prediction:
             `probabilities` are theirs, and a class may come any number of times.
         masks: of each object, where the network tells them, how likely each of 28 x 28 cells of its box is its own; see
             `tasks.detection.pasted`.
-        size: height and width of the picture in which objects were looked for.
+        mask: where every pixel gets a class, (h, w) uint8 numbers of the card's classes; `values` are then the shares
+            of the pixels that each class has, the largest first.
+        size: height and width of the picture, where all of it was looked at for objects or masks.
         embedding: where it recognises, numbers of length 1, whose products with another's say how alike they are.
         error: why the picture could not be read; there is no answer then.
     """
@@ -69,13 +72,14 @@ class Prediction:
     values: Mapping[str, float] | None = None
     boxes: tuple[tuple[float, ...], ...] = ()
     masks: Tensor | None = None
+    mask: Tensor | None = None
     size: tuple[int, int] | None = None
     embedding: tuple[float, ...] = ()
     error: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """What there is of it, in JSON's types; without masks."""
-        told = asdict(replace(self, masks=None))
+        told = asdict(replace(self, mask=None, masks=None))
         return {name: value for name, value in told.items() if value not in (None, ())}
 
 
@@ -91,10 +95,12 @@ class Predictor:
             it; by default float32, or what an export is in.
         exact: decode JPEG at its full size, as evaluation does; see `ENOUGH`.
         views: "single", or "ten-crop" or "multi-scale" of `inference.views`, whose answers are averaged.
+        flips, scales: where every pixel gets a class, look at mirror images, too, and in these sizes; the mean counts.
 
     Raises:
         FileNotFoundError: if there is no such finished run.
-        ValueError: if there is no such engine or precision, or an export is for another.
+        ValueError: if there is no such engine or precision, an export is for another, or views, flips or scales are
+            asked of a network that has no use for them.
         ImportError: if the engine's library is not installed, naming the extra.
     """
 
@@ -107,6 +113,8 @@ class Predictor:
         precision: str | None = None,
         exact: bool = False,
         views: str = "single",
+        flips: bool = False,
+        scales: Sequence[float] = (1.0,),
     ) -> None:
         self.run = find_run(run)
         self.card: Card = self.run.finished_card()
@@ -114,13 +122,19 @@ class Predictor:
         self.task: Any = create_task(self.card.task, self.card.classes, self.card.settings)
         self.exact = exact
         self.views = views
+        self.flips, self.scales = flips, tuple(scales)
         self._asked = engine, precision
         if views not in ("single", *VIEWS):
             raise ValueError(f"views must be one of single, {', '.join(VIEWS)}, not {views!r}")
-        if self.finds_objects and engine not in (None, "auto", "eager"):
-            raise ValueError(f"networks that find objects are computed by the engine eager alone, not by {engine}")
+        if self.sees_all and engine not in (None, "auto", "eager"):
+            asked = "give masks" if self.gives_masks else "find objects"
+            raise ValueError(f"networks that {asked} are computed by the engine eager alone, not by {engine}")
+        if self.gives_masks and views != "single":
+            raise ValueError(f"the views of masks are flips and scales; leave out {views}")
         if self.finds_objects and views != "single":
             raise ValueError(f"the places of objects cannot be averaged over views; leave out {views}")
+        if self._looks_often and not self.gives_masks:
+            raise ValueError(f"flips and scales are for masks, and the task is {self.card.task}")
         if self.whole and views != "single":
             raise ValueError(f"{run} crops pictures in its graph, so that {views} cannot; export without --preprocess")
         if views == "multi-scale" and (self.card.export or engine not in (None, "eager")):
@@ -141,20 +155,38 @@ class Predictor:
         if self.card.export:
             return open_export(self.run.folder, self.card, self.device, name, precision)
         chosen = choose_precision(self.device) if precision == "auto" else precision or "float32"
-        network, preprocessing = self.run.network(), self.card.preprocessing
-        if name == "auto" and not self.finds_objects:
+        network, preprocessing = self._looking(self.run.network()), self.card.preprocessing
+        if name == "auto" and not self.sees_all:
             name = choose_engine(network, preprocessing, chosen, self.device)
         return open_engine("eager" if name in (None, "auto") else name, network, preprocessing, chosen, self.device)
 
     @cached_property
     def network(self) -> nn.Module:
         """The network as PyTorch's module, in evaluation mode, channels-last on the device."""
-        return self.run.network().to(memory_format=torch.channels_last).to(self.device)
+        return self._looking(self.run.network()).to(memory_format=torch.channels_last).to(self.device)
+
+    @property
+    def _looks_often(self) -> bool:
+        return self.flips or self.scales != (1.0,)
+
+    def _looking(self, network: nn.Module) -> nn.Module:
+        """The network, looking at each picture as often as was asked for."""
+        return Often(network, self.flips, self.scales) if self._looks_often else network
+
+    @property
+    def sees_all(self) -> bool:
+        """Whether places in the picture are answered, so that all of it has to be seen."""
+        return self.card.preprocessing.fit == "contain"
+
+    @property
+    def gives_masks(self) -> bool:
+        """Whether every pixel gets a class."""
+        return self.card.task == "segmentation"
 
     @property
     def finds_objects(self) -> bool:
-        """Whether places in the picture are answered, so that all of it has to be seen."""
-        return self.card.preprocessing.fit == "contain"
+        """Whether boxes are answered."""
+        return self.sees_all and not self.gives_masks
 
     @property
     def whole(self) -> bool:
@@ -197,18 +229,18 @@ class Predictor:
             batch_size: pictures that the network sees at a time; by default as many as have `BATCH_PIXELS`.
             coverage: name as many classes as hold the right one with this probability, instead of `top`; a conformal
                 set, calibrated on the validation split.
-            tiled: look for objects in tiles of a large picture, too, at its own resolution.
+            tiled: look for objects in tiles of a large picture, too, at its own resolution; for masks, in them alone.
 
         Raises:
             ValueError: if `top` or `batch_size` is below 1, the run knows no sets of that coverage, or tiles are asked
-                of a network that finds no objects.
+                of a network that finds neither objects nor masks.
         """
         if top is not None and top < 1:
             raise ValueError(f"top must be at least 1, not {top}")
         if coverage is not None and not hasattr(self.task, "set_size"):
             raise ValueError(f"coverage is of single classes, not of {self.card.task}")
-        if tiled and not self.finds_objects:
-            raise ValueError(f"tiles are for networks that find objects, and the task is {self.card.task}")
+        if tiled and not self.sees_all:
+            raise ValueError(f"tiles are for networks that find objects or masks, and the task is {self.card.task}")
         for number, (picture, result) in enumerate(self._results(pictures, batch_size, tiled)):
             count = top
             if coverage is not None and not isinstance(result, str):
@@ -253,7 +285,7 @@ class Predictor:
     def read(self, picture: Picture) -> list[Tensor] | str:
         """The picture as `compute` takes it, groups of (V, H, W, C) uint8, or what is wrong with it."""
         preprocessing = self.card.preprocessing
-        whole = self.whole or self.finds_objects
+        whole = self.whole or self.sees_all
         enough = None if self.exact or whole or self.views != "single" else ENOUGH * covered(preprocessing)
         try:
             image = opened(picture)
@@ -274,10 +306,11 @@ class Predictor:
         pictures = [picture for picture in read if not isinstance(picture, str)]
         sizes: list[tuple[int, int] | None] = [None] * len(pictures)
         rows: Iterable[Tensor]
-        if self.finds_objects:
+        if self.sees_all:
             whole = [seen[0].permute(2, 0, 1) for (seen,) in pictures]
             sizes = [(picture.shape[1], picture.shape[2]) for picture in whole]
-            rows = find_objects(whole, self.card.preprocessing, self.answers, max(len(whole), 1), tiled)
+            find = segment if self.gives_masks else find_objects
+            rows = find(whole, self.card.preprocessing, self.answers, max(len(whole), 1), tiled)
         elif self.views == "single":
             rows = self.task.answers(self.outputs(torch.cat([seen for (seen,) in pictures]))) if pictures else ()
         else:
@@ -298,9 +331,13 @@ def load(
     precision: str | None = None,
     exact: bool = False,
     views: str = "single",
+    flips: bool = False,
+    scales: Sequence[float] = (1.0,),
 ) -> Predictor:
     """The trained network of a run's folder, ready for pictures; see `Predictor`."""
-    return Predictor(run, device, engine=engine, precision=precision, exact=exact, views=views)
+    return Predictor(
+        run, device, engine=engine, precision=precision, exact=exact, views=views, flips=flips, scales=scales
+    )
 
 
 def covered(preprocessing: Preprocessing) -> int:

@@ -28,6 +28,7 @@ from resnets.networks.efficientnet import EfficientNet, EfficientNetArchitecture
 from resnets.networks.iresnet import IResNet, IResNetArchitecture
 from resnets.networks.preresnet import PreactivationResNet
 from resnets.networks.resnet import ResidualNetwork, ResNet
+from resnets.networks.segmenter import DECODERS, Decoder, Segmenter, SegmenterArchitecture, segmenter_architecture
 from resnets.networks.unet import UNet, UNetArchitecture
 from resnets.networks.vgg import VGG, VGGArchitecture
 
@@ -42,6 +43,11 @@ def detector(declaration: DetectorArchitecture) -> Detector:
     return build_detector(declaration, build(replace(declaration.backbone, in_channels=declaration.in_channels)))
 
 
+def segmenter(declaration: SegmenterArchitecture) -> Segmenter:
+    """A decoder on its backbone."""
+    return Segmenter(declaration, build(replace(declaration.backbone, in_channels=declaration.in_channels)))
+
+
 FAMILIES: dict[type[Declaration], Callable[[Any], Any]] = {
     Architecture: residual,
     VGGArchitecture: VGG,
@@ -49,6 +55,7 @@ FAMILIES: dict[type[Declaration], Callable[[Any], Any]] = {
     EfficientNetArchitecture: EfficientNet,
     IResNetArchitecture: IResNet,
     DetectorArchitecture: detector,
+    SegmenterArchitecture: segmenter,
     UNetArchitecture: UNet,
 }
 """The declaration of each family, and what builds a network from it."""
@@ -233,11 +240,15 @@ PATTERNS: dict[str, Callable[..., Declaration]] = {
 DETECTORS = re.compile(rf"({'|'.join(METHODS)})_(\w+?)(_fpn)?")
 """Names of detectors: the method, the backbone, and "_fpn" for a pyramid, which `yolo` has without saying."""
 
+SEGMENTERS = re.compile(rf"({'|'.join(DECODERS)})_(\w+)")
+"""Names of networks that give every pixel a class: the decoder and the backbone."""
+
 
 def architecture(name: str) -> Declaration:
     """The declaration of a name: one of `list_models()`, or one that fits one of the `PATTERNS`.
 
-    Of a detector, a method before the name of its backbone: fasterrcnn_resnet50_fpn, yolo_resnet18.
+    Of a detector, a method before the name of its backbone: fasterrcnn_resnet50_fpn, yolo_resnet18. For a class of
+    every pixel, a decoder before it: unet_resnet34, deeplabv3_resnet50.
 
     Raises:
         ValueError: for any other name, with the nearest.
@@ -251,6 +262,9 @@ def architecture(name: str) -> Declaration:
         if method not in ("fasterrcnn", "yolo", "locate") and not pyramid:
             raise ValueError(f"there is no network named {name!r}: {method} needs a pyramid; did you mean {name}_fpn?")
         return detector_architecture(cast(Method, method), architecture(backbone), bool(pyramid) or method == "yolo")
+    if match := SEGMENTERS.fullmatch(name):
+        decoder, backbone = match.groups()
+        return segmenter_architecture(cast(Decoder, decoder), architecture(backbone))
     for pattern, declare in PATTERNS.items():
         if match := re.fullmatch(re.sub(r"\{.+?\}", r"(\\d+)", pattern), name):
             try:

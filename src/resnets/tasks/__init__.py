@@ -112,7 +112,10 @@ class Task:
         raise ValueError(f"there are no explanations of {self.name} yet")
 
     def evaluation(self, split: str, outputs: Tensor, targets: Any, names: Sequence[str]) -> Evaluation:
-        """Judge the outputs for a whole split, whose targets are a tensor, or the objects of each picture."""
+        """Judge the outputs for a whole split, whose targets are a tensor, or the objects of each picture.
+
+        Of masks, outputs are counts of what is right; see `data.overlap`.
+        """
         raise NotImplementedError
 
 
@@ -143,6 +146,7 @@ def create_task(
     embedding: int = 0,
     logit_normal: float = 0.0,
     class_dropout: float = 0.0,
+    loss: str = "",
 ) -> Task:
     """A task for networks whose outputs are `classes`, or embeddings of their pictures.
 
@@ -150,12 +154,13 @@ def create_task(
         name: a module of this package.
         classes: what the outputs are called, or the classes of the data.
         settings: what `settings_of` gave for the training targets, and `fit` for the validation split.
-        label_smoothing, class_weights: of a loss over single classes.
+        label_smoothing, class_weights: of a loss over single classes, of pictures or pixels.
         asymmetric: of a loss over any number of classes.
         huber: of a loss over numbers.
         margin, margin_size, logit_scale: of a loss over the cosines of embeddings.
         embedding: numbers of an embedding.
         logit_normal, class_dropout: of learning to make pictures.
+        loss: of pixels, which one.
 
     Raises:
         ValueError: if there is no such task, or it has no use for an argument.
@@ -171,6 +176,7 @@ def create_task(
         "embedding": embedding,
         "logit_normal": logit_normal,
         "class_dropout": class_dropout,
+        "loss": loss,
     }
     asked = {option: value for option, value in options.items() if isinstance(value, Tensor) or value}
     kind = task_class(name)

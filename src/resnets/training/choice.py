@@ -31,6 +31,14 @@ ENOUGH_STEPS_OF_GENERATION = 4_000
 STEPS_OF_RECOGNITION = 80
 """Optimiser steps that a small set of classes to tell apart is given at least."""
 
+DECODER = "unet"
+"""What gives every pixel a class."""
+
+ENOUGH_STEPS_OF_SEGMENTATION = 5_000
+"""How many steps a network that gives every pixel a class is to take; between `FEWEST_EPOCHS` and `MOST_EPOCHS`."""
+
+FEWEST_EPOCHS = 30
+
 MOST_EPOCHS = 200
 PHOTOGRAPHS_OF_A_LARGE_SET = 100_000
 FEW_OF_A_CLASS = 20
@@ -56,10 +64,12 @@ class Choice:
 def choose_model(preprocessing: Preprocessing, task: str = "classification") -> tuple[str, str]:
     """CIFAR's ResNet-20 for pictures of up to 64 pixels a side, ResNet-18 for larger ones; and the reason.
 
-    To recognise larger ones it is ArcFace's variant, to find objects a detector.
+    To recognise larger ones it is ArcFace's variant, to find objects a detector, and for classes of pixels a decoder.
     """
     if task == "detection":
         return f"{DETECTOR}_resnet18", "objects are to be found"
+    if task == "segmentation":
+        return f"{DECODER}_resnet18", "every pixel is to get a class"
     if task == "recognition" and max(preprocessing.size) > SMALL:
         return "iresnet18", f"pictures of more than {SMALL} pixels a side to recognise"
     if task == "generation":
@@ -101,6 +111,14 @@ def choose_recipe(
         return choice.but(
             f"{len(targets):,} pictures: enough for {ENOUGH_STEPS_OF_DETECTION:,} steps",
             epochs=max(choice.recipe.epochs, -(-ENOUGH_STEPS_OF_DETECTION * choice.recipe.batch_size // len(targets))),
+        )
+    if task == "segmentation":
+        choice = Choice(load_recipe("segmentation"), {"recipe": "segmentation, because every pixel is to get a class"})
+        steps, batch = ENOUGH_STEPS_OF_SEGMENTATION, min(choice.recipe.batch_size, max(len(targets) // 2, 2))
+        choice = choice.but(f"{len(targets):,} pictures", batch_size=batch)
+        return choice.but(
+            f"{len(targets):,} pictures: enough for {steps:,} steps",
+            epochs=max(FEWEST_EPOCHS, min(MOST_EPOCHS, -(-steps * batch // len(targets)))),
         )
     if task == "recognition":
         return recipe_of_recognition(preprocessing, targets)

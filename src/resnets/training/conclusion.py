@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from importlib import import_module
 from typing import Any
 
+import torch
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor
+from torch import Tensor, nn
 
-from resnets.data.transforms import prepare
+from resnets.data.dataset import Dataset
+from resnets.data.transforms import normalise, prepare
 from resnets.inference.evaluation import evaluate_network, outputs_of, truth_of
+from resnets.inference.segmenting import segment
 from resnets.runs.card import Card
 from resnets.tasks import create_task
 from resnets.training.averaging import recompute_statistics
@@ -53,13 +57,27 @@ def conclude(job: Job, console: Console) -> None:
             history=job.state.history,
             evaluation=evaluation,
             picture=lambda index: pictures.picture(index, channels),
+            **({"masks": partial(masks_of, job, network, pictures)} if pictures.has_masks else {}),
         )
     print_result(console, job, card)
 
 
+def masks_of(job: Job, network: nn.Module, pictures: Dataset, index: int) -> tuple[Tensor, Tensor]:
+    """The true mask of a picture and the one that the network finds, (h, w) uint8."""
+    preprocessing = job.card.preprocessing
+
+    @torch.inference_mode()
+    def answers(images: Tensor) -> Tensor:
+        inputs = normalise(images.to(job.fabric.device), preprocessing, channels_last=True)
+        return job.task.answers(network(inputs)).cpu()
+
+    picture = pictures.picture(index, preprocessing.channels)
+    return pictures.mask(index), segment([picture], preprocessing, answers, 1)[0]
+
+
 def fitted(job: Job) -> dict[str, Any]:
     """The task's settings that the validation split asks for, and what they were fitted on; none without that split."""
-    if job.watched is None or job.watched.dataset.split != "val":
+    if job.watched is None or job.watched.dataset.split != "val" or job.watched.dataset.has_masks:
         return {}
     outputs = outputs_of(job.network_to_use, job.watched, job.card.preprocessing, job.fabric.device, ask=job.task.ask)
     settings = job.task.fit(outputs, truth_of(job.watched.dataset))

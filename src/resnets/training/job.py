@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
-from resnets.data.dataset import Data
+from resnets.data.dataset import Data, Dataset
 from resnets.data.loading import Loader
+from resnets.data.reading import for_each
 from resnets.inference.evaluation import evaluate_network, usual_batch
 from resnets.networks.catalogue import build, declaration_from_dict
 from resnets.networks.network import Network
@@ -29,6 +30,7 @@ from resnets.training.optimisers import create_optimiser
 from resnets.training.plan import recipe_of
 from resnets.training.recipe import Recipe
 from resnets.training.state import State
+from resnets.types import IGNORED
 from resnets.weights.loading import Account, load_weights
 from resnets.weights.sources import Weights
 
@@ -132,14 +134,20 @@ def create_job(
         ValueError: if the weights to begin from do not fit.
     """
     recipe = recipe_of(card)
-    if (recipe.balance or recipe.per_class) and card.task not in ("classification", "recognition"):
-        raise ValueError(f"balance and per_class even out single classes, and {card.task} has none; leave them out")
+    if recipe.balance and card.task not in ("classification", "recognition", "segmentation"):
+        raise ValueError(f"balance evens out single classes, and {card.task} has none; leave it out")
+    if recipe.per_class and card.task not in ("classification", "recognition"):
+        raise ValueError(f"per_class evens out the classes of pictures, and {card.task} has none; leave it out")
+    class_weights = None
+    if recipe.balance == "loss":
+        train = data.splits["train"]
+        class_weights = rare_pixels_weights(train) if train.has_masks else inverse_class_sizes(train.targets)
     task = create_task(
         card.task,
         card.classes,
         card.settings,
         label_smoothing=recipe.label_smoothing,
-        class_weights=inverse_class_sizes(data.splits["train"].targets) if recipe.balance == "loss" else None,
+        class_weights=class_weights,
         asymmetric=recipe.asymmetric,
         huber=recipe.huber,
         margin=recipe.margin,
@@ -148,6 +156,7 @@ def create_job(
         embedding=recipe.embedding,
         logit_normal=recipe.logit_normal,
         class_dropout=recipe.class_dropout,
+        loss=recipe.loss,
     )
     torch.manual_seed(recipe.seed)
     network = build(declaration_from_dict(card.architecture)).to(memory_format=torch.channels_last)
@@ -224,17 +233,32 @@ def check_augmentation(recipe: Recipe, task: str) -> None:
             raise ValueError(f"generation would learn to make what {', '.join(wrong)} does to pictures; leave it out")
         if wrong := [name for name in idle if getattr(recipe, name)]:
             raise ValueError(f"generation has no use for {', '.join(wrong)}; leave it out")
-    if task == "detection":
-        wrong = [
-            name for name in ("pad", "mixup", "cutmix", "erasing", "head_only", "head_first") if getattr(recipe, name)
-        ]
-        wrong += ["scale"] if recipe.resized_crop else []
-        if wrong:
+    others: tuple[str, ...] = ("pad", "mixup", "cutmix", "erasing", "head_only", "head_first")
+    cutting = {"detection": ("zoom", "mosaic"), "segmentation": ("zoom", "window")}
+    if task in cutting:
+        others += tuple(name for name in ("mosaic", "window", "scale") if name not in cutting[task])
+        if wrong := [name for name in others if getattr(recipe, name) != getattr(Recipe(), name)]:
             raise ValueError(
-                f"detection has no use for {', '.join(wrong)}; leave it out (zoom and mosaic cut pictures)"
+                f"{task} has no use for {', '.join(wrong)}; leave it out ({' and '.join(cutting[task])} cut pictures)"
             )
-    elif recipe.mosaic or tuple(recipe.zoom) != (1.0, 1.0):
-        raise ValueError(f"zoom and mosaic are of detection, and the task is {task}; leave them out, or use scale")
+    elif recipe.mosaic or tuple(recipe.zoom) != (1.0, 1.0) or recipe.window != 1:
+        raise ValueError(
+            f"zoom, mosaic and window are of detection and segmentation, and the task is {task}; leave them out, or "
+            "use scale"
+        )
+
+
+def rare_pixels_weights(train: Dataset) -> Tensor:
+    """For each class 1 / log(1.02 + p) of its share p of the pixels, scaled so that a pixel counts 1 on average."""
+    classes = len(train.classes)
+
+    def counts(index: int) -> Tensor:
+        return train.mask(index).flatten().long().bincount(minlength=IGNORED + 1)[:classes]
+
+    pixels = torch.stack(list(for_each(train, counts))).sum(0).double()
+    shares = pixels / pixels.sum().clamp(min=1)
+    weights = 1 / torch.log(1.02 + shares)
+    return (weights / (shares * weights).sum()).float()
 
 
 def check_embedding(recipe: Recipe) -> None:

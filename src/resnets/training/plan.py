@@ -15,19 +15,23 @@ from typing import Any
 from resnets.data.dataset import Data
 from resnets.data.statistics import preprocessing_for
 from resnets.layers.margins import EMBEDDING
-from resnets.networks.catalogue import DETECTORS, FAMILIES, architecture, declaration_from_dict
+from resnets.networks.catalogue import DETECTORS, FAMILIES, SEGMENTERS, architecture, declaration_from_dict
 from resnets.networks.declaration import Declaration
 from resnets.networks.detector import DetectorArchitecture
+from resnets.networks.segmenter import SegmenterArchitecture
 from resnets.networks.unet import UNetArchitecture
 from resnets.runs.card import Card
 from resnets.tasks import task_class
-from resnets.training.choice import DETECTOR, GENERATOR, Choice, choose_model, choose_recipe
+from resnets.training.choice import DECODER, DETECTOR, GENERATOR, Choice, choose_model, choose_recipe
 from resnets.training.recipe import Recipe, load_recipe
 from resnets.weights.sources import Weights, find_weights
 
 AUTO = "auto"
 
-BY_DATA = ("num_classes", "in_channels", "source", "method", "backbone")
+DECODERS_OF_TORCHVISION = ("fcn", "deeplabv3")
+"""Of which torchvision has weights; of the others it has those of the backbone."""
+
+BY_DATA = ("num_classes", "in_channels", "source", "method", "decoder", "backbone")
 """Fields of a network's declaration that are not for the user to change in a training."""
 
 
@@ -69,6 +73,8 @@ def plan(
     shape, changes = split_changes(changes or {})
     if data.task == "detection" and model == AUTO and known is not None and not DETECTORS.fullmatch(name):
         name, reasons["model"] = f"{DETECTOR}_{name}", "on the network of the weights"
+    if data.task == "segmentation" and model == AUTO and known is not None and not SEGMENTERS.fullmatch(name):
+        name, reasons["model"] = f"{DECODER}_{name}", "on the network of the weights"
     like = weights.architecture if weights is not None and name == known else None
     declared = architecture(name) if like is None else declaration_from_dict(like)
     if isinstance(declared, DetectorArchitecture):
@@ -90,6 +96,13 @@ def plan(
             f"{name} makes pictures, and the task is {data.task}; ask for it with --task generation"
             if isinstance(declaration, UNetArchitecture)
             else f"{name} makes no pictures; choose one that does, such as {GENERATOR}, or --model auto"
+        )
+    if isinstance(declaration, SegmenterArchitecture) != (data.task == "segmentation"):
+        raise ValueError(
+            f"{name} gives every pixel a class, and the task is {data.task}"
+            if isinstance(declaration, SegmenterArchitecture)
+            else f"{name} alone gives no class to each pixel; say how, such as unet_{name}, deeplabv3plus_{name} or "
+            "--model auto"
         )
     targets = data.splits["train"].targets
     if recipe == AUTO:
@@ -128,6 +141,7 @@ def plan(
             "split_seed": data.split_seed,
             "val_share": data.val_share,
             "fold": data.fold,
+            "ignore": data.ignore,
             "left_out": {picture.name: picture.reason for picture in data.unreadable},
         },
         provenance={
@@ -152,10 +166,16 @@ def on_network_of(detector: DetectorArchitecture, name: str, weights: Weights | 
 
 
 def initial_weights(source: str | Path | None, model: str) -> Weights | None:
-    """The weights that a training is asked to begin from; torchvision's are those of ResNet-18 unless `model` says."""
+    """The weights that a training is asked to begin from.
+
+    torchvision's are those of ResNet-18 unless `model` says, and of a decoder that it does not have, the backbone's.
+    """
     if source is None:
         return None
-    return find_weights(source, "resnet18" if model == AUTO else model)
+    name = "resnet18" if model == AUTO else model
+    if (match := SEGMENTERS.fullmatch(name)) and match[1] not in DECODERS_OF_TORCHVISION:
+        name = match[2]
+    return find_weights(source, name)
 
 
 def check_request(model: str, recipe: str, changes: Mapping[str, Any]) -> None:
@@ -174,12 +194,12 @@ def split_changes(changes: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str,
 
 
 def reshaped(declaration: Declaration, name: str, shape: Mapping[str, Any]) -> Declaration:
-    """The declaration with other values for some fields; of a detector, its own or its backbone's.
+    """The declaration with other values for some fields; of what stands on a backbone, its own or the backbone's.
 
     Raises:
         ValueError: for a field that it does not have, or that the data decides.
     """
-    if isinstance(declaration, DetectorArchitecture):
+    if isinstance(declaration, DetectorArchitecture | SegmenterArchitecture):
         own = {field.name for field in fields(declaration)}
         outer = {key: value for key, value in shape.items() if key in own}
         inner = {key: value for key, value in shape.items() if key not in own}

@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 import yaml
 
 from resnets.data.transforms import Augmentation
+from resnets.heads.pixel_losses import parts_of
 from resnets.layers.margins import Margin
 
 Optimizer = Literal["sgd", "adamw", "muon"]
@@ -46,6 +47,7 @@ class Recipe(Augmentation):
             many classes that a picture does not have less than the few that it has.
         huber: of numbers, Huber's loss, linear beyond so many standard deviations of the training targets, so that a
             few wrong ones do not rule; 0.5 is a start, 0 for squared errors.
+        loss: of pixels, cross_entropy, dice, focal, lovasz or a sum such as cross_entropy+dice; "" for cross-entropy.
         margin: of recognition, how the classes are kept apart: "arcface", "cosface" or "softmax", which has no margin
             (arXiv:1801.07698); "" is "arcface".
         margin_size: the margin, of "arcface" an angle in radians; 0 for that of its paper, 0.5 and 0.35.
@@ -64,7 +66,9 @@ class Recipe(Augmentation):
         patience: epochs without better validation (accuracy, mean average precision or squared error, and among equals
             the loss) after which training stops, the best weights being kept; 0 for never. It needs a validation split.
         balance: "sampling" takes equally many pictures of each class in every epoch, repeating those of small classes;
-            "loss" counts each picture in inverse proportion to its class's size; "" takes all alike.
+            "loss" counts each picture in inverse proportion to its class's size; "" takes all alike. Of pixels,
+            "sampling" cuts windows that show a class drawn from those in the picture, and "loss" counts each pixel as
+            1 / log(1.02 + its class's share) (arXiv:1606.02147, section 5.2).
         per_class: pictures of each class in a batch, which then holds batch_size / per_class classes (arXiv:1703.07737,
             section 2); 0 for batches at random.
         freeze: the last stage that keeps its weights and batch-norm statistics, such as "layer2"; "all" for every
@@ -99,6 +103,7 @@ class Recipe(Augmentation):
     label_smoothing: float = 0.0
     asymmetric: bool = False
     huber: float = 0.0
+    loss: str = ""
     margin: Margin = ""
     margin_size: float = 0.0
     logit_scale: float = 0.0
@@ -153,6 +158,7 @@ class Recipe(Augmentation):
         for name in ("backbone_lr", "layer_decay"):
             if not 0 < getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be above 0 and at most 1, not {getattr(self, name)}")
+        parts_of(self.loss)
         if self.unfreeze_every and not self.freeze:
             raise ValueError("unfreeze_every needs freeze, the last stage that is frozen at first")
         if self.head_only:

@@ -38,6 +38,7 @@ def train(
     size: int | None = None,
     val_share: float | None = None,
     fold: Fold | None = None,
+    ignore: str | None = None,
     weights: str | Path | None = None,
     max_unreadable: float = 0.01,
     overwrite: bool = False,
@@ -58,14 +59,16 @@ def train(
     Args:
         source: a folder, an archive, a table, `hf:OWNER/NAME` or a built-in name; see `open_dataset`.
         run: the folder to write; by default `runs/DATA-MODEL`, with a number where that is taken.
-        model: a name of `list_models()`, or of a detector, such as fasterrcnn_resnet50_fpn or yolo_resnet18; auto takes
-            resnet20 for small pictures, resnet18 for larger ones and yolo_resnet18 for objects.
+        model: a name of `list_models()`, of a detector, such as fasterrcnn_resnet50_fpn or yolo_resnet18, or of a
+            network that gives every pixel a class, such as unet_resnet18; auto takes resnet20 for small pictures,
+            resnet18 for larger ones, yolo_resnet18 for objects and unet_resnet18 for masks.
         recipe: a name of `list_recipes()`, a YAML file, or auto, which picks by the data.
-        task: classification, detection, multilabel or regression; auto does what the data's targets ask for. Of any
-            classes also recognition and generation.
+        task: classification, detection, multilabel, regression or segmentation; auto does what the data's targets ask
+            for. Of any classes also recognition and generation.
         size: side of the network's input in pixels; by default what suits the pictures.
         val_share: share of the training pictures to hold out for validation where the data has no such split.
         fold: of cross-validation, its number and how many there are; see `cross_validate`.
+        ignore: of masks, a class whose pixels count neither way.
         weights: to begin from: "torchvision", "hf:OWNER/NAME", an address with its SHA-256, a file, a run's folder...;
             see `weights.sources.find_weights`. Its preprocessing and, with model auto, its architecture are taken over.
         max_unreadable: the share of unreadable pictures past which training refuses to start.
@@ -99,7 +102,9 @@ def train(
     console = console_of(fabric, console)
     with fabric.rank_zero_first(local=True):
         initial = initial_weights(weights, model)
-    data = without_unreadable(open_dataset(source, task=task, val_share=val_share, fold=fold), max_unreadable, console)
+    data = without_unreadable(
+        open_dataset(source, task=task, val_share=val_share, fold=fold, ignore=ignore), max_unreadable, console
+    )
     card = plan(
         data,
         model=model,

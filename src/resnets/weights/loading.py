@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from resnets.networks.detector import Detector
 from resnets.networks.network import Network
+from resnets.networks.segmenter import Segmenter
 from resnets.weights.layouts import LAYOUTS, Recognised, recognise
 
 COUNTER = "num_batches_tracked"
 """Batch normalisation's counters of batches may be missing or left over; nothing depends on them."""
+
+AUXILIARY = "aux_classifier"
+"""A module of segmenters that helps training alone."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,7 @@ def load_tensors(network: nn.Module, tensors: Mapping[str, Tensor], origin: str)
 
 
 def load_weights(
-    network: Network | Detector,
+    network: Network | Detector | Segmenter,
     tensors: Mapping[str, Tensor],
     origin: str,
     classes: Sequence[str] | None = None,
@@ -82,8 +87,8 @@ def load_weights(
     """Load another network's or project's tensors: names are translated, the first and last layer adapted.
 
     The first convolution takes another number of channels; the classifier begins anew where the classes differ, but
-    keeps the rows of classes that have the same name. All else must be there. A detector takes another's tensors, or
-    those of a classifier for its backbone.
+    keeps the rows of classes that have the same name. All else must be there. What stands on a backbone takes the
+    tensors of another of its kind, or those of a classifier for its backbone.
 
     Args:
         network: to be filled.
@@ -96,7 +101,9 @@ def load_weights(
         ValueError: if it is another network's file, or of a layout that is not known.
     """
     if isinstance(network, Detector):
-        return load_detector(network, tensors, origin, classes, file_classes)
+        return load_on_backbone(network, network.backbone.body, tensors, origin, classes, file_classes)
+    if isinstance(network, Segmenter):
+        return load_on_backbone(network, network.backbone, tensors, origin, classes, file_classes)
     own = network.state_dict()
     found = recognise(tensors, needed(own))
     classifier = network.logits_layer
@@ -135,41 +142,50 @@ def load_weights(
     )
 
 
-def load_detector(
-    detector: Detector,
+def load_on_backbone(
+    network: Detector | Segmenter,
+    body: Any,
     tensors: Mapping[str, Tensor],
     origin: str,
     classes: Sequence[str] | None = None,
     file_classes: Sequence[str] | None = None,
 ) -> Account:
-    """Load a detector's tensors, or those of a classifier into its backbone; see `load_weights`.
+    """Load the tensors of a detector or segmenter, or those of a classifier into its backbone; see `load_weights`.
 
-    What depends on the classes begins anew where they are others.
+    What depends on the classes begins anew where they are others, and so does an auxiliary classifier that the file has
+    not; one that the network has not is left out.
     """
-    own = detector.state_dict()
+    own = network.state_dict()
     found = recognise(tensors, needed(own))
-    if not any(name.startswith("backbone.fpn.") or name.startswith(("rpn.", "head.")) for name in found.tensors):
-        body = detector.backbone.body
+    if not any(name.startswith(("backbone.", "rpn.", "head.")) for name in found.tensors):
         account = load_weights(body, tensors, origin)
         return replace(account, replaced=("all but the backbone: begins anew",))
-    theirs = found.tensors
-    check_names(origin, missing=needed(own) - needed(theirs), unknown=needed(theirs) - needed(own))
-    of_classes = [name for name in own if name.startswith(tuple(f"{layer}." for layer in detector.class_layers))]
+    missing, unknown = needed(own) - needed(found.tensors), needed(found.tensors) - needed(own)
+    auxiliary = {name for name in (*own, *found.tensors) if _belongs(name, AUXILIARY)}
+    if not (auxiliary & own.keys() and auxiliary & found.tensors.keys()):
+        missing, unknown = missing - auxiliary, unknown - auxiliary
+    theirs = {name: value for name, value in found.tensors.items() if name in own}
+    check_names(origin, missing=missing, unknown=unknown)
+    of_classes = [name for name in own if name.startswith(tuple(f"{layer}." for layer in network.class_layers))]
     same = classes is None or file_classes is None or tuple(classes) == tuple(file_classes)
-    anew = [name for name in of_classes if not same or theirs[name].shape != own[name].shape]
+    anew = [name for name in of_classes if name in theirs and (not same or theirs[name].shape != own[name].shape)]
     taken = {name: theirs[name] for name in own if name in theirs and name not in anew}
     for name, value in taken.items():
         if value.shape != own[name].shape:
             raise ValueError(_other_shape(origin, name, value, own[name]))
-    detector.load_state_dict(own | taken)
+    network.load_state_dict(own | taken)
     layers = dict.fromkeys(name.rpartition(".")[0] for name in anew)
+    replaced = [f"{layer}: begins anew, for other classes" for layer in layers]
+    if not auxiliary & theirs.keys() and auxiliary & own.keys():
+        replaced.append(f"{AUXILIARY}: begins anew, the file has none")
+    left_out = (*found.left_out, *sorted(found.tensors.keys() - own.keys()))
     return Account(
         origin,
         found.layout,
         len(needed(taken)),
         sum(taken[name].numel() for name in needed(taken)),
-        replaced=tuple(f"{layer}: begins anew, for other classes" for layer in layers),
-        left_out=tuple(name for name in found.left_out if not name.endswith(COUNTER)),
+        replaced=tuple(replaced),
+        left_out=tuple(name for name in left_out if not name.endswith(COUNTER)),
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from resnets.networks.catalogue import architecture, build
 from resnets.networks.detector import DetectorArchitecture
 from resnets.networks.network import Network
+from resnets.networks.segmenter import SegmenterArchitecture
 from resnets.weights.layouts import recognise
 from resnets.weights.loading import load_weights, needed
 from resnets.weights.sources import Weights, find_weights
@@ -47,15 +48,15 @@ def create_model(
     if unknown := sorted(set(changes) - set(known)):
         raise ValueError(f"{name} has no {', '.join(unknown)} to change; there are {', '.join(known)}")
     source = None if weights is None else find_weights(weights, name)
-    detects = isinstance(declaration, DetectorArchitecture)
+    on_backbone = isinstance(declaration, DetectorArchitecture | SegmenterArchitecture)
     outputs = num_classes
-    if outputs is None and detects:
+    if outputs is None and on_backbone:
         outputs = len(source.classes) if source is not None and source.classes else declaration.num_classes
     elif outputs is None:
         outputs = IMAGENET_CLASSES
     network = build(replace(declaration, num_classes=outputs, in_channels=in_channels, **changes))
     if source is not None:
-        if num_classes is None and not detects:
+        if num_classes is None and not on_backbone:
             network.reset_classifier(outputs_of(source, network) or outputs)
         account = load_weights(network, source.tensors, source.origin)
         if not account.complete:

@@ -122,6 +122,11 @@ def from_torchvision(source: str, model: str) -> Weights:
     except OSError as error:
         raise OSError(f"torchvision's weights could not be fetched from {chosen.url}: {error}") from None
     seen = chosen.transforms()
+    if not hasattr(seen, "crop_size") and hasattr(seen, "resize_size"):  # of pixels
+        side = seen.resize_size[0]
+        preprocessing = Preprocessing((side, side), 3, tuple(seen.mean), tuple(seen.std), fit="contain")
+        names = tuple(chosen.meta["categories"])
+        return Weights(f"torchvision:{asked}", f"torchvision {chosen}", tensors, preprocessing, names, model)
     if not hasattr(seen, "crop_size"):  # a detector, which normalises by itself as ImageNet's networks do
         preprocessing = Preprocessing(OBJECTS_SIZE, 3, IMAGENET_MEAN, IMAGENET_STD, fit="contain")
         names = tuple(chosen.meta["categories"])[1:]  # the first is what is no object

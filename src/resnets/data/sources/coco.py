@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,15 @@ import torch
 from torch import Tensor
 
 from resnets.data.listing import SPLITS, Listing, listing_of_objects
+from resnets.data.masks import DrawnMasks
 from resnets.data.sources.folder import Files
 from resnets.types import Objects
 
 ACCEPTS = "a COCO .json file, or a folder with annotations/*.json or SPLIT/_annotations.coco.json and the pictures"
 REFINES = "folder"
+
+BACKGROUND = "background"
+"""The class of pixels that are in no object's outline, where a class of every pixel is asked for."""
 
 
 def recognises(source: str) -> bool:
@@ -28,7 +33,8 @@ def recognises(source: str) -> bool:
 def open(source: str) -> Listing:
     """List the pictures of the JSON files; the split is in a file's or its folder's name.
 
-    The classes are the categories in the order of their numbers. Crowds are ignored.
+    The classes are the categories in the order of their numbers. Crowds are ignored. Where objects have polygons, they
+    can be read as masks, too.
 
     Raises:
         ValueError: a file is not of COCO's form, or names a picture, category or image that is not there.
@@ -60,7 +66,19 @@ def open(source: str) -> Listing:
             objects.append(_objects(image, marks[image["id"]], numbers, file))
     classes = tuple(known[number] for number in sorted(known))
     sizes = [_size(root / name) for name in names]
-    return listing_of_objects(path.stem, names, splits, sizes, Files(str(root), tuple(names)), classes, objects, source)
+    listing = listing_of_objects(
+        path.stem, names, splits, sizes, Files(str(root), tuple(names)), classes, objects, source
+    )
+    if not any(each.outlines for each in objects):
+        return listing
+    drawn = replace(
+        listing,
+        classes=(BACKGROUND, *classes),
+        values=[()] * len(names),
+        objects=None,
+        masks=DrawnMasks(objects),
+    )
+    return replace(listing, as_masks=lambda: drawn)
 
 
 def _files(folder: Path) -> list[Path]:

@@ -23,7 +23,7 @@ def recognises(source: str) -> bool:
 def open(source: str) -> Listing:
     """List all pictures under a folder, at any depth below their class folder; links are followed."""
     root = Path(source).resolve()
-    found = sorted((path, size) for path, size in _walk(root, "", frozenset()) if is_picture(path))
+    found = sorted((path, size) for path, size in walk(root, "", frozenset()) if is_picture(path))
     names, splits, labels = read_layout([path for path, _ in found], source)
     files = tuple(path for path, _ in found)
     return Listing(root.name, names, labels, splits, [size for _, size in found], Files(str(root), files))
@@ -41,7 +41,7 @@ class Files:
         return open_picture(Path(self.root, self.paths[position]).read_bytes())
 
 
-def _walk(folder: Path, prefix: str, above: frozenset[tuple[int, int]]) -> Iterator[tuple[str, int]]:
+def walk(folder: Path, prefix: str, above: frozenset[tuple[int, int]]) -> Iterator[tuple[str, int]]:
     """Relative paths and sizes of all files; a link to a folder that it stands in is not followed again."""
     status = folder.stat()
     here = (status.st_dev, status.st_ino)
@@ -50,6 +50,6 @@ def _walk(folder: Path, prefix: str, above: frozenset[tuple[int, int]]) -> Itera
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_dir():
-                yield from _walk(Path(entry.path), f"{prefix}{entry.name}/", above | {here})
+                yield from walk(Path(entry.path), f"{prefix}{entry.name}/", above | {here})
             elif entry.is_file():
                 yield prefix + entry.name, entry.stat().st_size

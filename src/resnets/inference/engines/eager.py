@@ -42,7 +42,9 @@ class EagerEngine:
     def of(cls, network: nn.Module, preprocessing: Preprocessing, precision: str, device: torch.device) -> EagerEngine:
         """An engine for a network on the CPU in evaluation mode, which stays as it is."""
         copy = deepcopy(network)
-        if preprocessing.fit == "cover":  # what finds objects goes ways that depend on what it sees: it is no graph
+        if (
+            preprocessing.fit == "cover"
+        ):  # networks that see all of a picture are no graphs, or stay as they were judged
             copy = folded(copy, torch.zeros(2, preprocessing.channels, *preprocessing.size))
         return cls(copy, preprocessing, precision, device)
 

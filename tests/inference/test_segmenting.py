@@ -1,0 +1,153 @@
+"""Masks of pictures of any size: blended tiles, and looking several times."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from rich.console import Console
+from torch import Tensor, nn
+
+import resnets
+from resnets.cli.main import main
+from resnets.data.views import painted
+from resnets.data.windows import tiles, whole
+from resnets.inference.evaluation import evaluate
+from resnets.inference.predictor import load
+from resnets.inference.segmenting import OVERLAP, Often, from_tiles, segment
+from resnets.runs.run import Run
+from resnets.types import Preprocessing
+
+INPUT = Preprocessing((32, 48), 3, (0.5,) * 3, (1.0,) * 3, fit="contain", interpolation="nearest")
+
+
+def by_colour(inputs: Tensor) -> Tensor:
+    """Probabilities (N, 3, H, W) of inputs (N, 3, H, W): each channel is a class."""
+    return inputs.float() / inputs.float().sum(1, keepdim=True).clamp(min=1)
+
+
+def picture(height: int, width: int) -> Tensor:
+    values = torch.rand(3, height, width, generator=torch.Generator().manual_seed(0))
+    return (200 * values + 20 * torch.arange(3)[:, None, None]).to(torch.uint8)
+
+
+@pytest.mark.parametrize("size", [(33, 49), (32, 200), (100, 48), (97, 131), (20, 300)])
+def test_tiles_of_a_network_that_sees_single_pixels_make_its_mask(size: tuple[int, int]) -> None:
+    large = picture(*size)
+    assert torch.equal(from_tiles(large, INPUT, by_colour, 3), by_colour(large[None])[0].argmax(0).to(torch.uint8))
+
+
+def test_borders_of_tiles_are_blended() -> None:
+    """Where two tiles disagree, the one wins whose middle is nearer, and in between they are mixed."""
+    large = torch.full((3, 32, 84), 100, dtype=torch.uint8)  # two tiles, of which 12 columns are shared
+    first, second = tiles((32, 84), INPUT, OVERLAP)
+    assert (first.part.left, second.part.left) == (0, 36)
+    asked = iter((0, 1))
+
+    def answers(inputs: Tensor) -> Tensor:
+        return torch.stack([torch.eye(3)[next(asked)][:, None, None].expand(-1, 32, 48) for _ in inputs])
+
+    mask = from_tiles(large, INPUT, answers, 1)
+    assert (mask[:, :42] == 0).all()
+    assert (mask[:, 42:] == 1).all()
+
+
+def test_a_picture_that_fits_is_seen_at_once_and_comes_back_in_its_own_size() -> None:
+    pictures = [picture(16, 24), picture(60, 30), picture(32, 48)]
+    seen: list[int] = []
+
+    def answers(inputs: Tensor) -> Tensor:
+        seen.append(len(inputs))
+        return by_colour(inputs)
+
+    masks = segment(pictures, INPUT, answers, 2)
+    assert [tuple(mask.shape) for mask in masks] == [(16, 24), (60, 30), (32, 48)]
+    assert seen == [2, 1]
+    assert torch.equal(masks[2], by_colour(pictures[2][None])[0].argmax(0).to(torch.uint8))
+    shown = painted([(pictures[0], whole((16, 24), INPUT))], INPUT)
+    assert torch.equal(masks[0], by_colour(shown[None])[0].argmax(0)[::2, ::2].to(torch.uint8))
+
+
+def test_looking_often_is_the_mean_of_probabilities() -> None:
+    network = nn.Conv2d(3, 4, (1, 3), padding=(0, 1))
+    images = torch.randn(2, 3, 8, 12)
+    with torch.inference_mode():
+        expected = (network(images).softmax(1) + network(images.flip(3)).flip(3).softmax(1)) / 2
+        torch.testing.assert_close(Often(network, True, (1.0,))(images).exp(), expected)
+        several = Often(network, False, (0.5, 1.0, 1.7))(images)
+    assert several.shape == (2, 4, 8, 12)
+    torch.testing.assert_close(several.exp().sum(1), torch.ones(2, 8, 12))
+    with pytest.raises(ValueError, match="scales must be"):
+        Often(network, True, ())
+
+
+@pytest.fixture(scope="module")
+def segmenter(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run on pictures of a bright rectangle on dark ground, of one odd size."""
+    folder = tmp_path_factory.mktemp("segmenter")
+    generator = np.random.default_rng(0)
+    for number in range(12):
+        mask = np.zeros((41, 55), dtype=np.uint8)
+        top, left = generator.integers(0, 20, 2)
+        mask[top : top + 20, left : left + 25] = 1
+        pixels = (generator.integers(0, 60, (41, 55, 3)) + 150 * mask[..., None]).astype(np.uint8)
+        split = "train" if number < 8 else "val"
+        for kind, content in (("images", pixels), ("masks", mask)):
+            (folder / "data" / kind / split).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(content).save(folder / "data" / kind / split / f"{number}.png")
+    (folder / "data" / "classes.txt").write_text("ground\nbox\n")
+    return resnets.train(
+        folder / "data",
+        run=folder / "run",
+        model="unet_resnet8",
+        decoder_width=8,
+        epochs=20,
+        batch_size=4,
+        lr=0.01,
+        ema=0.0,
+        window=0.75,
+        balance="sampling",
+        loss="cross_entropy+lovasz",
+        evaluate_every=20,
+        precision="32-true",
+        console=Console(quiet=True),
+    )
+
+
+def test_a_run_learns_and_is_judged_the_same_again(segmenter: Run) -> None:
+    metrics = segmenter.card().metrics
+    assert metrics["miou"] > 0.9
+    again = evaluate(segmenter.folder)
+    assert again.metrics == pytest.approx(metrics)
+    assert evaluate(segmenter.folder, flips=True, scales=(1.0, 1.2)).metrics["miou"] > 0.9
+    assert "mean IoU" in segmenter.report_path.read_text()
+
+
+def test_predict_gives_masks_of_large_pictures_in_tiles(segmenter: Run) -> None:
+    data = segmenter.folder.parent / "data"
+    with Image.open(data / "images/val/9.png") as small, Image.open(data / "masks/val/9.png") as mask:
+        large, true = np.tile(np.asarray(small), (3, 2, 1)), np.tile(np.asarray(mask), (3, 2))
+    predictor = load(segmenter.folder)
+    (answer,) = predictor.predict([large], tiled=True)
+    assert answer.mask is not None
+    assert (answer.mask.numpy() == true).mean() > 0.95
+    assert answer.values is not None
+    assert answer.values["box"] == pytest.approx((answer.mask == 1).float().mean().item())
+
+
+def test_the_command_line_writes_index_pictures_and_overlays(
+    segmenter: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pictures = segmenter.folder.parent / "data/images/val"
+    written = ["--masks", str(tmp_path / "masks"), "--draw", str(tmp_path / "drawn")]
+    assert main(["predict", str(segmenter.folder), str(pictures), *written]) == 0
+    assert "Share of the pixels" in capsys.readouterr().out
+    with Image.open(tmp_path / "masks/8.png") as mask, Image.open(tmp_path / "drawn/8.png") as drawn:
+        assert mask.mode == "P"
+        assert set(np.unique(np.asarray(mask))) == {0, 1}
+        assert drawn.size == mask.size == (55, 41)
+    assert main(["predict", str(segmenter.folder), str(pictures), "--draw", str(pictures)]) == 1
+    assert "choose another folder" in capsys.readouterr().err
