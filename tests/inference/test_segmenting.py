@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,10 @@ import resnets
 from resnets.cli.main import main
 from resnets.data.views import painted
 from resnets.data.windows import tiles, whole
+from resnets.inference.drawing import Album
+from resnets.inference.ensemble import Ensemble
 from resnets.inference.evaluation import evaluate
+from resnets.inference.export import write_export
 from resnets.inference.predictor import load
 from resnets.inference.segmenting import OVERLAP, Often, from_tiles, segment
 from resnets.runs.run import Run
@@ -151,3 +155,63 @@ def test_the_command_line_writes_index_pictures_and_overlays(
         assert drawn.size == mask.size == (55, 41)
     assert main(["predict", str(segmenter.folder), str(pictures), "--draw", str(pictures)]) == 1
     assert "choose another folder" in capsys.readouterr().err
+    assert main(["predict", str(segmenter.folder), str(pictures), "--json"]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [set(line) for line in lines] == [{"name", "values", "size"}] * 4
+    assert lines[0]["size"] == [41, 55]
+
+
+def test_pictures_of_one_name_are_written_under_two(tmp_path: Path) -> None:
+    album = Album(tmp_path / "album")
+    for grey in (10, 20):
+        album.add(Image.new("L", (2, 2), grey), f"{grey}/a.jpg")
+    found = {path.name: Image.open(path).getpixel((0, 0)) for path in (tmp_path / "album").iterdir()}
+    assert found == {"a.png": 10, "a-2.png": 20}
+
+
+@pytest.mark.parametrize("form", ["{}", "{}/a.png", "{}/*.png"])
+def test_a_picture_that_is_looked_at_is_not_written_over(tmp_path: Path, form: str) -> None:
+    Image.new("L", (2, 2), 7).save(tmp_path / "a.png")
+    before = (tmp_path / "a.png").read_bytes()
+    with pytest.raises(ValueError, match="choose another folder"):
+        Album(tmp_path, [form.format(tmp_path)]).add(Image.new("L", (2, 2)), "elsewhere/a.jpg")
+    assert (tmp_path / "a.png").read_bytes() == before
+
+
+def test_what_does_nothing_for_masks_is_refused(segmenter: Run, tmp_path: Path) -> None:
+    folder = segmenter.folder
+    with pytest.raises(ValueError, match="flips and scales are for masks"):
+        load("resnet20-cifar10", flips=True)
+    with pytest.raises(ValueError, match="flips and scales are for masks"):
+        load("resnet20-cifar10", scales=(0.5, 1.0))
+    with pytest.raises(ValueError, match="leave out ten-crop"):
+        load(folder, views="ten-crop")
+    with pytest.raises(ValueError, match="give masks are computed by the engine eager alone"):
+        load(folder, engine="onnxruntime")
+    with pytest.raises(ValueError, match="gives masks, which are not averaged"):
+        Ensemble([load(folder), load(folder)])
+    with pytest.raises(ValueError, match="gives masks; such networks cannot be exported"):
+        write_export(segmenter, tmp_path / "export", "onnx")
+
+
+def test_engines_give_the_same_masks(segmenter: Run) -> None:
+    pictures = [segmenter.folder.parent / f"data/images/val/{number}.png" for number in (8, 9)]
+    plain, auto, often, rough = (
+        list(load(segmenter.folder, **options).predict(pictures))
+        for options in (
+            {},
+            {"engine": "auto"},
+            {"flips": True, "scales": (0.75, 1.0)},
+            {"flips": True, "scales": (0.75, 1.0), "precision": "bfloat16"},
+        )
+    )
+    for one, same, other, coarse in zip(plain, auto, often, rough, strict=True):
+        assert one.mask is not None
+        assert torch.equal(one.mask, same.mask)
+        assert (one.mask == other.mask).float().mean() > 0.95
+        assert (other.mask == coarse.mask).float().mean() > 0.98
+
+
+def test_an_engine_asked_for_judges_masks_as_well(segmenter: Run) -> None:
+    metrics = evaluate(segmenter.folder, engine="eager").metrics
+    assert metrics == pytest.approx(segmenter.card().metrics)

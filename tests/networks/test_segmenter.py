@@ -125,7 +125,7 @@ def test_an_output_stride_that_is_asked_for_stays() -> None:
         ({"decoder": "snake"}, "decoder must be one of"),
         ({"decoder_width": 0}, "decoder_width must be above 0"),
         ({"atrous_rates": (6, 12, 18)}, "unet has no atrous_rates"),
-        ({"num_classes": 0}, "num_classes must be above 0"),
+        ({"num_classes": 0}, "num_classes must be a whole number of at least 1"),
     ],
 )
 def test_refuses_what_contradicts_itself(changes: dict[str, object], message: str) -> None:

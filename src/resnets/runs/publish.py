@@ -24,6 +24,7 @@ PIPELINES = {
     "classification": "image-classification",
     "multilabel": "image-classification",
     "detection": "object-detection",
+    "segmentation": "image-segmentation",
 }
 """The Hub's names of our tasks, as far as it has them."""
 

@@ -18,7 +18,7 @@ from resnets.layers.margins import EMBEDDING
 from resnets.networks.catalogue import DETECTORS, FAMILIES, SEGMENTERS, architecture, declaration_from_dict
 from resnets.networks.declaration import Declaration
 from resnets.networks.detector import DetectorArchitecture
-from resnets.networks.segmenter import SegmenterArchitecture
+from resnets.networks.segmenter import SegmenterArchitecture, segmenter_architecture
 from resnets.networks.unet import UNetArchitecture
 from resnets.runs.card import Card
 from resnets.tasks import task_class
@@ -77,8 +77,7 @@ def plan(
         name, reasons["model"] = f"{DECODER}_{name}", "on the network of the weights"
     like = weights.architecture if weights is not None and name == known else None
     declared = architecture(name) if like is None else declaration_from_dict(like)
-    if isinstance(declared, DetectorArchitecture):
-        declared = on_network_of(declared, name, weights)
+    declared = on_network_of(declared, name, weights)
     declaration = replace(
         declared,
         num_classes=len(data.classes),
@@ -157,12 +156,16 @@ def plan(
     )
 
 
-def on_network_of(detector: DetectorArchitecture, name: str, weights: Weights | None) -> DetectorArchitecture:
-    """The detector of a name; on the very network that the weights are of, where they are of its backbone."""
+def on_network_of(declared: Declaration, name: str, weights: Weights | None) -> Declaration:
+    """The declaration of a name; on the very network that the weights are of, where they are of its backbone."""
     known = None if weights is None else weights.architecture
-    if weights is None or known is None or name.removesuffix("_fpn") != f"{detector.method}_{weights.model}":
-        return detector
-    return replace(detector, backbone=replace(declaration_from_dict(known), num_classes=0))
+    if weights is None or known is None:
+        return declared
+    if isinstance(declared, DetectorArchitecture) and name.removesuffix("_fpn") == f"{declared.method}_{weights.model}":
+        return replace(declared, backbone=replace(declaration_from_dict(known), num_classes=0))
+    if isinstance(declared, SegmenterArchitecture) and name == f"{declared.decoder}_{weights.model}":
+        return segmenter_architecture(declared.decoder, declaration_from_dict(known))
+    return declared
 
 
 def initial_weights(source: str | Path | None, model: str) -> Weights | None:
