@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,13 @@ from PIL import Image
 from rich.console import Console
 
 from resnets.data.dataset import Data, open_dataset
+from resnets.networks.catalogue import architecture
 from resnets.training.job import check_augmentation, rare_pixels_weights
 from resnets.training.plan import initial_weights, plan
 from resnets.training.recipe import Recipe
 from resnets.training.train import resume, train
 from resnets.weights.files import read_tensors
+from resnets.weights.sources import Weights
 
 
 @pytest.fixture
@@ -88,6 +91,15 @@ def test_torchvisions_weights_are_those_of_the_backbone_where_it_has_no_such_dec
     for model in ("unet_resnet34", "fcn_resnet50", "auto"):
         initial_weights("torchvision", model)
     assert asked == ["resnet34", "fcn_resnet50", "resnet18"]
+
+
+def test_a_decoder_stands_on_the_very_network_of_the_weights(stripes: Data) -> None:
+    declaration = architecture("resnet18")
+    own = replace(declaration, depths=(1, 1, 1, 1), num_classes=5)
+    weights = Weights("run", "run", {}, None, None, "resnet18", own.to_dict())
+    found = plan(stripes, model="deeplabv3plus_resnet18", weights=weights).architecture["backbone"]
+    assert (found["depths"], found["num_classes"], found["output_stride"]) == ([1, 1, 1, 1], 0, 16)
+    assert plan(stripes, weights=weights).model == "unet_resnet18"
 
 
 def test_a_stopped_training_resumes_to_the_same_bits(stripes: Data, tmp_path: Path) -> None:
