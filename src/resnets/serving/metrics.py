@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 try:
-    from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-    from prometheus_client import disable_created_metrics
+    from prometheus_client import (
+        CONTENT_TYPE_LATEST,
+        CollectorRegistry,
+        Counter,
+        Gauge,
+        Histogram,
+        disable_created_metrics,
+        generate_latest,
+    )
     from prometheus_client.process_collector import ProcessCollector
 except ImportError as error:
     raise ImportError("serving needs prometheus-client: pip install 'resnets[serve]'") from error
