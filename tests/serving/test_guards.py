@@ -22,7 +22,7 @@ def test_a_file_without_good_keys_is_an_error(tmp_path):
     with pytest.raises(ValueError, match="has no keys; write one a line"):
         Keys.from_file(path)
     path.write_text("0123456789abcdef\nshort\n")
-    with pytest.raises(ValueError, match="key 2 of .* has 5 characters; at least 16"):
+    with pytest.raises(ValueError, match=r"key 2 of .* has 5 characters; at least 16"):
         Keys.from_file(path)
 
 
