@@ -40,7 +40,7 @@ def test_answers_to_views_are_averaged(run, views: str) -> None:
     pictures = [noise(8, 8)[0].numpy(), noise(11, 9)[0].numpy()]
     rows = [row for _, row in predictor.rows(pictures)]
     for picture, row in zip(pictures, rows, strict=True):
-        groups = predictor._read((0, picture))
+        groups = predictor.read(picture)
         each = [load(run.folder).task.answers(predictor.outputs(group)) for group in groups]
         torch.testing.assert_close(row, torch.cat(each).mean(0))
         assert row.sum().item() == pytest.approx(1, abs=1e-5)
