@@ -36,7 +36,7 @@ def test_a_server_ends_after_what_it_has_taken_on(tmp_path):
             except ConnectionRefusedError:
                 time.sleep(0.05)
         with connection:
-            connection.sendall(head.encode() + picture[:20])
+            connection.sendall(head.format(len(picture)).encode() + picture[:20])
             time.sleep(0.5)
             server.send_signal(signal.SIGTERM)
             time.sleep(0.5)
