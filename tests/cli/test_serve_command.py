@@ -29,14 +29,9 @@ def test_a_server_ends_after_what_it_has_taken_on(tmp_path):
         head = (
             f"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: {len(picture)}\r\n\r\n"
         )
-        while True:
-            try:
-                connection = socket.create_connection(("127.0.0.1", port), timeout=60)
-                break
-            except ConnectionRefusedError:
-                time.sleep(0.05)
+        connection = socket.create_connection(("127.0.0.1", port), timeout=60)
         with connection:
-            connection.sendall(head.encode() + picture[:20])
+            connection.sendall(head.format(len(picture)).encode() + picture[:20])
             time.sleep(0.5)
             server.send_signal(signal.SIGTERM)
             time.sleep(0.5)
