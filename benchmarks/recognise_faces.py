@@ -33,7 +33,7 @@ from resnets.inference.gallery import build_gallery, identify
 from resnets.runs.run import Run
 from resnets.tasks.recognition import Recognition
 
-NETWORK = {"model": "iresnet18", "widths": (16, 32, 64, 128), "dropout": 0.4}
+NETWORK = {"model": "iresnet18", "widths": (16, 32, 64, 128), "dropout": 0.4, "embedding": 128}
 UNSEEN = 6
 KNOWN = 3
 IN_THE_INDEX = 5

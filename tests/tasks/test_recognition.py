@@ -174,7 +174,6 @@ def test_from_folders_to_embeddings(recogniser, capsys, monkeypatch):
     card = run.card()
     assert card.task == "recognition"
     assert card.architecture["num_classes"] == 32
-    assert card.recipe["ratio"] == [0.9, 1.11]
     assert card.preprocessing.size == (24, 24)
     test = open_dataset(data, task="recognition").splits["test"]
     assert not set(test.targets.tolist()) & set(card.settings["trained_on"])

@@ -17,7 +17,7 @@ ENOUGH_STEPS = 1_500
 ENOUGH_STEPS_OF_FINE_TUNING = 500
 """The same, from weights that somebody trained; the rule of arXiv:1912.11370, section 3.3, for sets of up to 20,000."""
 
-STEPS_OF_RECOGNITION = 80
+STEPS_OF_RECOGNITION = 60
 """Optimiser steps that a small set of classes to tell apart is given at least."""
 
 MOST_EPOCHS = 200
@@ -80,7 +80,7 @@ def choose_recipe(
         classes_kept: how many of the classes those weights know already.
     """
     if task == "recognition":
-        return recipe_of_recognition(preprocessing, targets)
+        return recipe_of_recognition(targets)
     pictures, classes = len(targets), task == "classification"
     small = max(preprocessing.size) <= SMALL
     kind = "pictures of at most 64 pixels a side" if small else "photographs"
@@ -107,8 +107,8 @@ def choose_recipe(
     return suited_to_classes(choice, targets, classes_kept) if fine_tuned and classes else choice
 
 
-def recipe_of_recognition(preprocessing: Preprocessing, targets: Tensor) -> Choice:
-    """`recognition`, with no more classes in a batch than there are, epochs for 80 steps, crops of the input's shape.
+def recipe_of_recognition(targets: Tensor) -> Choice:
+    """`recognition`, with no more classes in a batch than there are, and epochs enough for 60 steps.
 
     There are few steps, because a network soon knows a few classes by heart, and no others any better.
     """
@@ -119,10 +119,7 @@ def recipe_of_recognition(preprocessing: Preprocessing, targets: Tensor) -> Choi
         reason = f"{recipe.per_class} pictures of each of {classes} classes, with a rate in proportion"
         choice = choice.but(reason, batch_size=room, lr=recipe.lr * room / recipe.batch_size)
     epochs = max(recipe.epochs, -(-STEPS_OF_RECOGNITION * choice.recipe.batch_size // len(targets)))
-    choice = choice.but(f"enough for {STEPS_OF_RECOGNITION} steps", epochs=epochs)
-    height, width = preprocessing.size
-    low, high = (round(share * width / height, 3) for share in recipe.ratio)
-    return choice.but("the input's own shape, so that nothing is squeezed", ratio=(low, high))
+    return choice.but(f"enough for {STEPS_OF_RECOGNITION} steps", epochs=epochs)
 
 
 def sized(choice: Choice, pictures: int, small: bool, fine_tuned: bool) -> Choice:
