@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
 
 from torch import Tensor, device
+from torch import bool as bool_
 
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
+Fit = Literal["cover", "contain"]
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,54 @@ class Stage:
 
 
 @dataclass(frozen=True)
+class Objects:
+    """What is where in one picture, in its pixels: x to the right, y down, (0, 0) the corner of the first pixel.
+
+    Attributes:
+        size: height and width of the picture.
+        boxes: (M, 4) float32: left, top, right, bottom.
+        labels: (M,) int64 class numbers.
+        ignored: (M,) bool: crowds and objects marked as difficult, which are neither learnt nor counted.
+        outlines: the polygons (P, 2) of each object, x and y; () of all where the data has none.
+    """
+
+    size: tuple[int, int]
+    boxes: Tensor
+    labels: Tensor
+    ignored: Tensor
+    outlines: tuple[tuple[Tensor, ...], ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def subset(self, chosen: Tensor) -> Objects:
+        """The objects at some positions, or where a mask is true."""
+        positions = chosen.nonzero().flatten() if chosen.dtype == bool_ else chosen
+        outlines = tuple(self.outlines[i] for i in positions.tolist()) if self.outlines else ()
+        return replace(
+            self,
+            boxes=self.boxes[positions],
+            labels=self.labels[positions],
+            ignored=self.ignored[positions],
+            outlines=outlines,
+        )
+
+
+class Exact:
+    """What a network is told of each picture beside the pixels, of which no number is rounded on the way.
+
+    Mixed precision casts every tensor that a network is called with, in lists and dictionaries too, and a box in
+    bfloat16 has edges that are whole pixels off. Of this class it knows nothing, and lets it pass.
+    """
+
+    def __init__(self, pictures: Sequence[Mapping[str, Tensor]]) -> None:
+        self._pictures = pictures
+
+    def __iter__(self) -> Iterator[Mapping[str, Tensor]]:
+        return iter(self._pictures)
+
+
+@dataclass(frozen=True)
 class Batch:
     """Labelled pictures, as they leave the data and as they enter a task.
 
@@ -28,18 +78,26 @@ class Batch:
         images: (N, C, H, W), uint8 from the loader, float once normalised.
         targets: (N,) int64 class numbers, or (N, K) float class shares where pictures are mixed.
         indices: (N,) int64 positions of the samples in their dataset, or numbers of draws; see `order.balanced`.
+        objects: what is where in each of the N pictures, as they are here; () where places are not asked for.
+        seed, epoch: of which, with `indices`, what a task chooses at random is a function; 0 in evaluation.
     """
 
     images: Tensor
     targets: Tensor
     indices: Tensor
+    objects: tuple[Objects, ...] = ()
+    seed: int = 0
+    epoch: int = 0
 
     def __len__(self) -> int:
         return len(self.indices)
 
     def to(self, device: device) -> Batch:
         """The batch on a device; a copy from pinned memory does not wait."""
-        return Batch(*(tensor.to(device, non_blocking=True) for tensor in vars(self).values()))
+        images, targets, indices = (
+            tensor.to(device, non_blocking=True) for tensor in (self.images, self.targets, self.indices)
+        )
+        return replace(self, images=images, targets=targets, indices=indices)
 
 
 @dataclass(frozen=True)
@@ -48,7 +106,9 @@ class Preprocessing:
 
     The picture is decoded, turned upright by its EXIF orientation and converted to `channels` (1 grey, 3 RGB,
     transparency over white); resized with antialiasing so that it just covers `size / crop`; cropped about its
-    centre to `size`; divided by 255; and normalised, (x - mean) / std.
+    centre to `size`; divided by 255; and normalised, (x - mean) / std. With fit "contain" it is resized, each side
+    rounded, so that it just fits into `size`, and stands in the upper left; the rest is filled with the mean, rounded
+    to 8 bits.
 
     Attributes:
         size: height and width of the network's input, pixels.
@@ -56,6 +116,7 @@ class Preprocessing:
         mean, std: one number a channel, of pictures whose values run from 0 to 1.
         crop: the share of the resized picture's side that the centre crop keeps; ImageNet's 224 of 256 is 0.875.
         interpolation: how the picture is resized.
+        fit: "cover", or "contain", which lets all of the picture be seen.
     """
 
     size: tuple[int, int]
@@ -64,6 +125,7 @@ class Preprocessing:
     std: tuple[float, ...]
     crop: float = 1.0
     interpolation: Interpolation = "bilinear"
+    fit: Fit = "cover"
 
     def __post_init__(self) -> None:
         if self.channels not in (1, 3):
@@ -75,6 +137,8 @@ class Preprocessing:
             )
         if not 0 < self.crop <= 1:
             raise ValueError(f"Preprocessing.crop must be above 0 and at most 1, not {self.crop}")
+        if self.fit not in get_args(Fit) or (self.fit == "contain" and self.crop != 1):
+            raise ValueError(f"Preprocessing.fit must be cover, or contain with crop 1, not {self.fit!r}")
         if min(self.size) < 1 or min(self.std) <= 0:
             raise ValueError(f"Preprocessing needs a positive size and std, not {self.size} and {self.std}")
 

@@ -10,11 +10,29 @@ from importlib import import_module
 import pytest
 
 from resnets.cli.main import arguments_of, main
-from resnets.networks.architecture import Architecture
+from resnets.cli.train import train
+from resnets.networks.catalogue import FAMILIES
 from resnets.training.plan import BY_DATA
 from resnets.training.recipe import Recipe
 
-COMMANDS = ("check", "evaluate", "identify", "index", "models", "predict", "profile", "publish", "study", "train")
+COMMANDS = (
+    "benchmark",
+    "check",
+    "evaluate",
+    "explain",
+    "export",
+    "generate",
+    "identify",
+    "index",
+    "models",
+    "predict",
+    "profile",
+    "prune",
+    "publish",
+    "serve",
+    "study",
+    "train",
+)
 
 
 def status_and_output(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
@@ -46,7 +64,7 @@ def test_every_field_of_a_recipe_is_a_flag(capsys):
 
 def test_every_field_of_a_network_that_the_data_does_not_decide_is_a_flag(capsys):
     _, out, _ = status_and_output(capsys, "train", "--help")
-    for field in fields(Architecture):
+    for field in (field for family in FAMILIES for field in fields(family)):
         assert (f"--{field.name.replace('_', '-')}" in re.split(r"[\s,\]]+", out.replace("[", ""))) == (
             field.name not in BY_DATA
         )
@@ -56,6 +74,21 @@ def test_every_field_of_a_network_that_the_data_does_not_decide_is_a_flag(capsys
     status, _, error = status_and_output(capsys, "train", "digits", "--init", "fixup")
     assert status == 1
     assert "needs norm='none'" in error
+
+
+def test_a_field_of_several_families_is_one_flag_that_says_what_it_does_in_each(capsys):
+    (dropout,) = (argument for argument in arguments_of(train) if argument.name == "dropout")
+    assert dropout.kind == float | None
+    assert re.findall(r"(\w+): the rate", dropout.help)[:4] == ["resnet", "vgg", "densenet", "efficientnet"]
+    flags = ("--model", "efficientnet_b0", "--stem", "cifar", "--width", "0.5", "--dropout", "0.1")
+    _, out, _ = status_and_output(capsys, "train", "digits", "--print-config", *flags)
+    declared = json.loads(out)["architecture"]
+    assert (declared["family"], declared["stem"], declared["width"], declared["dropout"]) == (
+        "efficientnet", "cifar", 0.5, 0.1
+    )  # fmt: skip
+    status, _, error = status_and_output(capsys, "train", "digits", "--model", "densenet40_12", "--width", "0.5")
+    assert status == 1
+    assert "densenet40_12 has no width to change; there are depths, growth, stem" in error
 
 
 def test_print_config_shows_what_would_run(capsys):

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from resnets.data.order import _mix, _signed, balanced, grouped, hashed, permutation, shards, uniform
+from resnets.data.order import _mix, _signed, balanced, grouped, hashed, normal, permutation, shards, uniform
 
 
 def test_hash_is_splitmix64() -> None:
@@ -150,3 +150,14 @@ def test_grouped_draws_reach_every_sample_and_change_from_epoch_to_epoch():
     assert stats.chisquare(seen.numpy()).pvalue > 0.001
     with pytest.raises(ValueError, match="there are 24 classes to train on"):
         grouped(0, 0, targets, 128, 4)
+
+
+def test_normal_numbers_are_normal_and_belong_to_their_samples() -> None:
+    indices = torch.arange(2000)
+    numbers = normal(3, 1, indices, "noise", 5)
+    assert numbers.shape == (2000, 5)
+    assert numbers.isfinite().all()
+    assert stats.kstest(numbers.flatten().numpy(), "norm").pvalue > 0.01
+    assert (torch.corrcoef(numbers.T) - torch.eye(5)).abs().max() < 0.1
+    assert torch.equal(normal(3, 1, indices[7:9], "noise", 5), numbers[7:9])
+    assert not torch.equal(normal(3, 2, indices, "noise", 5), numbers)

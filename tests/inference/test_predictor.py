@@ -66,3 +66,43 @@ def test_a_picture_of_another_size_is_brought_to_the_networks(run, digits):
     predictor = load(run.folder)
     assert predictor(enlarged).classes[0] == predictor(image).classes[0]
     assert torch.tensor(predictor(enlarged).probabilities).sum().item() == pytest.approx(1, abs=1e-5)
+
+
+def test_jpeg_decoded_at_reduced_size_is_close_to_exact(shared_data):
+    """Photographs with many times the pixels that the network sees: the views' values, and the answers."""
+    files = sorted(shared_data.glob("ants_bees/val/*/*.jpg"))[::8]
+    quick, exact = load("resnet20-cifar10"), load("resnet20-cifar10", exact=True)
+    views = [[predictor.read(file)[0].float() for file in files] for predictor in (quick, exact)]
+    differences = [(a - b).abs().mean().item() for a, b in zip(*views, strict=True)]
+    assert max(differences) > 0  # some are decoded smaller
+    assert sum(differences) / len(differences) < 2.2
+    assert max(differences) < 6
+    pairs = list(zip(quick.predict(files), exact.predict(files), strict=True))
+    assert sum(one.classes[0] == other.classes[0] for one, other in pairs) >= 0.85 * len(pairs)
+
+
+def test_the_fastest_engine_is_measured_once(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    measured = []
+
+    def throughput(engine, preprocessing):
+        measured.append(engine)
+        return {"OnnxEngine": 2.0, "OpenvinoEngine": 1.0}.get(type(engine).__name__, 0.5)
+
+    monkeypatch.setattr("resnets.inference.choice.throughput", throughput)
+    picture = np.zeros((8, 8), np.uint8)
+    expected = load(run.folder)(picture)
+    for _ in range(2):
+        predictor = load(run.folder, engine="auto")
+        assert type(predictor.engine).__name__ == "OnnxEngine"
+    assert len(measured) == 3
+    assert predictor(picture).probabilities == pytest.approx(expected.probabilities, abs=1e-5)
+    (tmp_path / "resnets" / "engines.json").write_text("broken")
+    assert type(load(run.folder, engine="auto").engine).__name__ == "OnnxEngine"
+
+
+def test_precision_and_engine_are_checked_before_work(run):
+    with pytest.raises(ValueError, match="precision must be auto or one of float32, bfloat16, int8"):
+        load(run.folder, precision="float8")
+    with pytest.raises(ValueError, match="there is no engine 'tensorrt'"):
+        load(run.folder, engine="tensorrt")

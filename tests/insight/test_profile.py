@@ -7,8 +7,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import get_model_weights
 
-from resnets.insight.profile import Profile, profile, published_size, totals
-from resnets.networks.catalogue import CATALOGUE, build
+from resnets.insight.profile import Profile, profile, totals
+from resnets.networks.catalogue import CATALOGUE, GENERATORS, build
 from resnets.weights.models import create_model
 
 
@@ -50,13 +50,37 @@ def test_the_papers_figure_for_vgg16_leaves_out_its_linear_layers() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["resnet18", "resnet50", "resnet152", "resnext101_32x8d", "wide_resnet50_2", "vgg11", "vgg16_bn"]
+    "name",
+    [
+        *("resnet18", "resnet50", "resnet152", "resnext101_32x8d", "wide_resnet50_2", "vgg11", "vgg16_bn"),
+        *("densenet121", "densenet161", "densenet169", "densenet201"),
+        *(f"efficientnet_b{number}" for number in range(5)),
+    ],
 )
 def test_parameters_and_multiply_adds_are_those_that_torchvision_publishes(name: str) -> None:
-    meta = get_model_weights(name).DEFAULT.meta
-    total = of(name).total
+    weights = get_model_weights(name).DEFAULT
+    meta, (side,) = weights.meta, weights.transforms().crop_size
+    total = of(name, side).total
     assert total.parameters == meta["num_params"]
     assert round(total.multiply_adds / 1e9, 3) == meta["_ops"]
+
+
+@pytest.mark.parametrize(
+    ("name", "millions", "published"),
+    [
+        ("efficientnet_b0", 5.3, 0.39),
+        ("efficientnet_b1", 7.8, 0.70),
+        ("efficientnet_b2", 9.2, 1.0),
+        ("efficientnet_b3", 12, 1.8),
+        ("efficientnet_b4", 19, 4.2),
+    ],
+)
+def test_the_costs_of_efficientnets_are_nearly_the_papers(name: str, millions: float, published: float) -> None:
+    # arXiv:1905.11946, table 2. Torchvision counts what we do: 9.11 M parameters of B2, 4.39 G multiply-adds of B4.
+    declaration = CATALOGUE[name]
+    parameters, multiply_adds = totals(declaration, declaration.published_size)
+    assert parameters / 1e6 == pytest.approx(millions, rel=0.02)
+    assert multiply_adds / 1e9 == pytest.approx(published, rel=0.05)
 
 
 def test_activations_are_those_of_designing_network_design_spaces() -> None:
@@ -66,7 +90,7 @@ def test_activations_are_those_of_designing_network_design_spaces() -> None:
 @pytest.mark.parametrize("name", sorted(set(CATALOGUE) - {"resnet1202", "preresnet1001"}))
 def test_totals_are_those_of_pytorchs_counter(name: str) -> None:
     declaration = CATALOGUE[name]
-    size = published_size(declaration)
+    size = declaration.published_size
     with torch.device("meta"):
         network = build(declaration).eval()
         images = torch.empty(1, 3, *size)
@@ -76,7 +100,26 @@ def test_totals_are_those_of_pytorchs_counter(name: str) -> None:
     assert totals(declaration, size) == (parameters, counter.get_total_flops() / 2)
 
 
-@pytest.mark.parametrize("name", ["resnet20", "plain34", "preresnet50", "wrn16_8", "seresnet50", "resnet50d", "vgg13"])
+@pytest.mark.parametrize("name", GENERATORS)
+def test_totals_of_generators_are_those_of_pytorchs_counter(name: str) -> None:
+    declaration = GENERATORS[name]
+    with torch.device("meta"):
+        network = build(declaration).eval()
+        inputs = (torch.empty(1, 3, 32, 32), torch.empty(1), torch.zeros(1, dtype=torch.int64))
+    with FlopCounterMode(display=False) as counter:
+        network(*inputs)
+    flops = {str(operation): count for operation, count in counter.get_flop_counts()["Global"].items()}
+    of_layers = sum(
+        count for operation, count in flops.items() if "attention" not in operation and "bmm" not in operation
+    )
+    assert totals(declaration, declaration.published_size)[1] == of_layers / 2
+    with pytest.raises(ValueError, match="resnets models"):
+        profile(network, (32, 32))
+
+
+@pytest.mark.parametrize(
+    "name", ["resnet20", "plain34", "preresnet50", "wrn16_8", "seresnet50", "resnet50d", "vgg13", "densenet121"]
+)
 def test_totals_are_those_of_the_profile(name: str) -> None:
     declaration = CATALOGUE[name]
     total = of(name, num_classes=declaration.num_classes).total
@@ -96,7 +139,9 @@ def test_shapes_are_those_of_table_1() -> None:
     assert result.total.output == (1000,)
 
 
-@pytest.mark.parametrize("name", ["resnet20", "preresnet110", "seresnet50", "vgg11_bn"])
+@pytest.mark.parametrize(
+    "name", ["resnet20", "preresnet110", "seresnet50", "vgg11_bn", "densenetbc40_12", "efficientnet_b0"]
+)
 def test_kept_bytes_are_what_real_training_keeps(name: str) -> None:
     torch.manual_seed(0)
     narrow = {"hidden": 32} if name.startswith("vgg") else {}

@@ -104,3 +104,13 @@ def test_squeeze_excitation_agrees_with_timm(channels: int) -> None:
     ours.load_state_dict(theirs.state_dict())
     x = torch.randn(2, channels, 4, 4)
     torch.testing.assert_close(ours(x), theirs(x))
+
+
+def test_group_norm_computes_in_float32_and_keeps_the_type() -> None:
+    layer, x = group_norm(8), torch.randn(2, 8, 4, 4, generator=torch.Generator().manual_seed(0)) + 100
+    expected = torch.nn.functional.group_norm(x, 4)
+    torch.testing.assert_close(layer(x), expected)
+    rounded = x.bfloat16()
+    found = layer(rounded)
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found, torch.nn.functional.group_norm(rounded.float(), 4).bfloat16())

@@ -23,7 +23,9 @@ def test_from_dict_refuses_what_it_does_not_know() -> None:
     values = R18.to_dict()
     with pytest.raises(ValueError, match="no colour, depht"):
         declaration_from_dict(values | {"depht": 3, "colour": 1})
-    with pytest.raises(ValueError, match="no family of networks 'transformer'; there are resnet, vgg"):
+    with pytest.raises(
+        ValueError, match="no family of networks 'transformer'; there are resnet, vgg, densenet, efficientnet"
+    ):
         declaration_from_dict(values | {"family": "transformer"})
     with pytest.raises(ValueError, match="of family 'vgg', not 'resnet'"):
         Architecture.from_dict(values | {"family": "vgg"})

@@ -13,8 +13,9 @@ from timm.layers import BatchNormAct2d, create_conv2d
 from timm.models.resnetv2 import ResNetV2
 from torch import nn
 
-from resnets.networks.architecture import Architecture, Declaration
-from resnets.networks.catalogue import CATALOGUE, architecture, build, list_models
+from resnets.networks.architecture import Architecture
+from resnets.networks.catalogue import CATALOGUE, GENERATORS, architecture, build, list_models
+from resnets.networks.declaration import Declaration
 from resnets.weights.files import read_tensors, write_tensors
 
 RESIDUAL = [name for name, declaration in CATALOGUE.items() if isinstance(declaration, Architecture)]
@@ -120,6 +121,8 @@ def test_parameters_of_preresnet200_are_those_of_timms_class() -> None:
         *{"resnet110": 1.7, "resnet1202": 19.4}.items(),  # arXiv:1512.03385, table 6
         *{"preresnet110": 1.7, "preresnet164": 1.7}.items(),  # arXiv:1603.05027
         *{"wrn16_8": 11.0, "wrn28_10": 36.5, "wrn40_4": 8.9}.items(),  # arXiv:1605.07146, table 4
+        *{"densenet40_12": 1.0, "densenet100_12": 7.0, "densenet100_24": 27.2}.items(),  # arXiv:1608.06993, table 2
+        *{"densenetbc100_12": 0.8, "densenetbc250_24": 15.3, "densenetbc190_40": 25.6}.items(),
     ],
 )
 def test_parameters_of_cifars_networks_are_the_papers(name: str, millions: float) -> None:
@@ -174,6 +177,9 @@ def test_any_depth_of_cifars_families() -> None:
         ("preresnet100", "depths of 9n . 2, so not 100; the nearest are 92 and 101"),
         ("wrn28_0", "no network named 'wrn28_0': widths"),
         ("resnext", "did you mean resnext50_32x4d or resnext101_32x8d"),
+        ("densenet41_12", "no network named 'densenet41_12': .* 3n . 4, so not 41; the nearest are 40 and 43"),
+        ("densenetbc40_0", "no network named 'densenetbc40_0': growth"),
+        ("efficientnet_b9", "did you mean efficientnet_b"),
         ("ResNet18", "did you mean resnet18"),
         ("seresnet5O", "did you mean seresnet50"),
         ("transformer", "`resnets models` lists the names"),
@@ -185,7 +191,7 @@ def test_a_wrong_name_is_told_the_nearest(name: str, message: str) -> None:
 
 
 def test_list_models_takes_a_pattern() -> None:
-    assert list_models() == list(CATALOGUE)
+    assert list_models() == [*CATALOGUE, *GENERATORS]
     assert list_models("wrn*") == ["wrn16_8", "wrn28_10", "wrn40_4"]
     assert list_models("nothing") == []
 

@@ -127,12 +127,12 @@ def test_declaration_goes_to_json_and_back() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"depths": (1,)}, "depths has 1 stages and widths 2"),
-        ({"depths": (1, 0)}, "depths must be whole numbers above 0"),
-        ({"norm": "layer"}, "norm must be one of none, batch"),
-        ({"hidden": 0}, "hidden must be a whole number, at least 1"),
-        ({"num_classes": -1}, "num_classes must be a whole number, at least 0"),
-        ({"dropout": 1.0}, "dropout is a rate"),
+        ({"depths": (1,)}, r"depths \(1,\) and widths \(4, 8\) must have one number for each stage"),
+        ({"depths": (1, 0)}, "depths must be a tuple of whole numbers above 0"),
+        ({"norm": "layer"}, "norm must be one of 'batch'"),
+        ({"hidden": 0}, "hidden must be a whole number of at least 1"),
+        ({"num_classes": -1}, "num_classes must be a whole number of at least 0"),
+        ({"dropout": 1.0}, "dropout must be a rate"),
     ],
 )
 def test_contradictory_declarations_are_refused(changes: dict[str, object], message: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import huggingface_hub
@@ -46,7 +47,8 @@ def make_run(folder, name: str, channels: int = 3, **changes: object) -> Run:
 
 
 @pytest.mark.parametrize(
-    ("name", "channels"), [("resnet18", 3), ("resnet18", 1), ("preresnet18", 3), ("resnet50d", 3), ("vgg11", 3)]
+    ("name", "channels"),
+    [("resnet18", 3), ("resnet18", 1), ("preresnet18", 3), ("resnet50d", 3), ("vgg11", 3), ("densenet121", 1)],
 )
 def test_timm_gives_the_same_logits(tmp_path, name, channels):
     run = make_run(tmp_path / "run", name, channels)
@@ -93,11 +95,24 @@ def test_whatever_is_said_to_be_timms_is_timms():
         known = timm_name(card)
         assert known is None or timm.is_model(known), name
         if known is not None:
-            changed = replace(declaration, widths=tuple(2 * width for width in declaration.widths))
+            changed = replace(declaration, depths=tuple(2 * depth for depth in declaration.depths))
             assert timm_name(replace(card, architecture=changed.to_dict())) is None
     names = {n for n in CATALOGUE if timm_name(Card(n, "", CATALOGUE[n].to_dict(), (), SEEN))}
-    assert {"resnet18", "resnet152", "preresnet50", "seresnet50", "vgg16_bn", "wide_resnet50_2"} <= names
-    assert not {"resnet20", "plain18", "preresnet200", "wrn28_10"} & names
+    assert {"resnet18", "resnet152", "preresnet50", "seresnet50", "vgg16_bn", "wide_resnet50_2", "densenet201"} <= names
+    assert not {"resnet20", "plain18", "preresnet200", "wrn28_10", "densenet40_12", "efficientnet_b0"} & names
+
+
+def test_a_network_whose_tensors_timm_names_otherwise_is_ours(tmp_path, capsys):
+    run = make_run(tmp_path / "run", "efficientnet_b0")
+    assert main(["publish", str(run.folder), "--to", str(tmp_path / "repository")]) == 0
+    assert "timm has no network that reads these tensors" in capsys.readouterr().out
+    config = json.loads((tmp_path / "repository" / "config.json").read_text())
+    assert (config["library_name"], config["model"]) == ("resnets", "efficientnet_b0")
+    assert "import timm" not in (tmp_path / "repository" / "README.md").read_text()
+    images = torch.randn(1, 3, 64, 64)
+    again = create_model("efficientnet_b0", weights=tmp_path / "repository").eval()
+    with torch.inference_mode():
+        assert torch.equal(again(images), run.network()(images))
 
 
 def test_the_command(tmp_path, capsys, monkeypatch):

@@ -51,6 +51,12 @@ def test_studies_share_their_networks_and_others_are_trained_anew(tmp_path):
     assert len(list((tmp_path / "trainings").iterdir())) == 4
 
 
+def test_photographs_with_a_validation_split(tmp_path, shared_data):
+    options = ["--depths", "8", "--epochs", "1", "--size", "16", "--run", str(tmp_path)]
+    assert main(["study", "lesion", "--data", str(shared_data / "ants_bees"), *options]) == 0
+    assert "error on 153 held-out pictures" in (tmp_path / "lesion.html").read_text()
+
+
 def test_a_training_that_diverged_is_not_begun_again(tmp_path, capsys):
     study = Study("digits", (8,), 1, 1, tmp_path, Console())
     for _ in range(2):

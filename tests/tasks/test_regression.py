@@ -151,7 +151,7 @@ def test_what_is_no_number_is_named(tmp_path, text, shown):
 
 def test_options_of_classes_are_refused_before_the_training(bars, tmp_path):
     for options, message in (
-        ({"balance": "sampling"}, "balance evens out single classes, and regression has none"),
+        ({"balance": "sampling"}, "balance and per_class even out single classes, and regression has none"),
         ({"cutmix": 1.0}, "cutmix would mix numbers by areas"),
         ({"head_only": "logistic"}, "logistic regression is for classes"),
         ({"task": "classification"}, "cannot be used for classification"),

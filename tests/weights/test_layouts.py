@@ -63,7 +63,14 @@ def test_transformers(disturbed, images, name, layers):
 
 @pytest.mark.parametrize(
     ("ours", "name", "side"),
-    [("vgg11", "vgg11", 224), ("preresnet18", "resnetv2_18", 64), ("resnet50d", "resnet50d", 64)],
+    [
+        ("vgg11", "vgg11", 224),
+        ("preresnet18", "resnetv2_18", 64),
+        ("resnet50d", "resnet50d", 64),
+        ("densenet121", "densenet121", 64),
+        ("efficientnet_b0", "efficientnet_b0", 64),
+        ("efficientnet_b2", "efficientnet_b2", 64),
+    ],
 )
 def test_timm(disturbed, ours, name, side):
     network = disturbed(timm.create_model(name, num_classes=3)).eval()
@@ -71,6 +78,17 @@ def test_timm(disturbed, ours, name, side):
     with torch.inference_mode():
         expected = network(images)
     assert_same(filled(ours, network.state_dict(), num_classes=3), expected, images)
+
+
+def test_torchvisions_files_of_densenets_are_older_than_its_names(disturbed, images):
+    network = disturbed(torchvision.models.densenet121(num_classes=3)).eval()
+    older = {
+        re.sub(r"(denselayer\d+\.(?:norm|conv))(\d)", r"\1.\2", name): v for name, v in network.state_dict().items()
+    }
+    assert "features.denseblock1.denselayer1.norm.1.weight" in older
+    with torch.inference_mode():
+        expected = network(images)
+    assert_same(filled("densenet121", older, num_classes=3), expected, images)
 
 
 def detectron2(name: str) -> str:

@@ -23,7 +23,9 @@ def test_changes_reach_the_declaration() -> None:
     network = create_model("resnet20", 10, shortcut="C", depths=(1, 2, 1), activation="silu")
     assert network.architecture.shortcut == "C"
     assert len(network.layer2) == 2
-    with pytest.raises(ValueError, match="resnet20 has no colour to change; there are depths, num_classes"):
+    with pytest.raises(
+        ValueError, match="resnet20 has no colour to change; there are num_classes, in_channels, source, depths"
+    ):
         create_model("resnet20", colour="blue")
     with pytest.raises(ValueError, match="shortcut must be one of"):
         create_model("resnet20", shortcut="Z")

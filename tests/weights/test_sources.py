@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import threading
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -43,6 +44,30 @@ def test_torchvision(torch_home, images, name):
     ours = create_model("resnet50", weights=name).eval()
     with torch.inference_mode():
         torch.testing.assert_close(ours(images), network(images), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "crop", "interpolation"),
+    [
+        ("densenet121", 224, 224 / 256, "bilinear"),
+        ("efficientnet_b0", 224, 224 / 256, "bicubic"),
+        ("efficientnet_b2", 288, 1.0, "bicubic"),
+    ],
+)
+def test_torchvisions_other_families(torch_home, images, name, size, crop, interpolation):
+    network = torchvision.models.get_model(name).eval()
+    chosen = torchvision.models.get_model_weights(name).DEFAULT
+    file = network.state_dict()
+    if name == "densenet121":  # as torchvision's own file has them
+        file = {re.sub(r"(denselayer\d+\.(?:norm|conv))(\d)", r"\1.\2", key): value for key, value in file.items()}
+    path = torch_home / Path(chosen.url).name
+    torch.save(file, path)
+    ours = create_model(name, weights="torchvision").eval()
+    with torch.inference_mode():
+        torch.testing.assert_close(ours(images), network(images), rtol=0, atol=1e-5)
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    seen = find_weights("torchvision", name).preprocessing
+    assert seen == Preprocessing((size, size), 3, mean, std, crop, interpolation)
 
 
 def test_what_torchvision_does_not_have():

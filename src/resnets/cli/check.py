@@ -61,6 +61,8 @@ def _print(console: Console, found: Audit) -> None:
     groups = [" = ".join(f"{name} ({split})" for split, name in group) for group in found.shared]
     _list(console, "the same picture in more than one split", groups)
     few = [f"{lack.label}: {lack.count} in {lack.split}" for lack in found.shortages]
+    if found.misplaced:
+        _list(console, "objects outside of their picture", [f"{bad.name}: {bad.reason}" for bad in found.misplaced])
     _list(console, "classes with few or no pictures", few)
 
 

@@ -8,7 +8,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from resnets.inference.evaluation import EVALUATION_BATCH
+from resnets.cli.predict import split_runs
 from resnets.inference.evaluation import evaluate as evaluate_run
 from resnets.runs.run import find_run
 from resnets.tasks import task_class
@@ -20,43 +20,55 @@ def evaluate(
     /,
     split: str | None = None,
     max_unreadable: float = 0.01,
-    batch_size: int = EVALUATION_BATCH,
+    batch_size: int | None = None,
     workers: int | None = None,
     device: str | None = None,
+    engine: str | None = None,
+    precision: str | None = None,
+    views: str = "single",
     json: bool = False,
 ) -> None:
     """Measure a trained network: of a classifier accuracy, top-5, loss, calibration error and the accuracy of each
-    class; of numbers their errors; of a recogniser how well it tells pictures of one class from those of others.
+    class; of numbers their errors; of boxes COCO's mean average precision; of a recogniser how well it tells pictures
+    of one class from those of others.
 
     Args:
-        run: the run's folder, or the name of one in the package.
+        run: the run's folder, or the name of one in the package; several, joined by +, answer by their mean.
         data: the pictures, in any form that `resnets train` takes; by default those of the training's test split.
         split: train, val or test; by default test, or val where there is no test. Data without splits is judged
             whole, unless it is what the run was trained on.
         max_unreadable: the share of unreadable pictures that may be left out.
-        batch_size: pictures that the network sees at a time.
+        batch_size: pictures that the network sees at a time; by default 256, of a detector 8.
         workers: processes that decode pictures; by default one a processor.
         device: cpu, cuda...; by default a GPU if there is one.
+        engine: eager, compiled, onnxruntime, openvino or auto; by default PyTorch as in training, or what an export is
+            for.
+        precision: float32, bfloat16, int8 (of exports) or auto; by default float32, or what an export is in.
+        views: single, or ten-crop or multi-scale, the mean of the answers to several views of a picture.
         json: print one JSON object.
     """
+    runs = split_runs(run)
     evaluation = evaluate_run(
-        run,
+        runs,
         data,
         split=split,
         max_unreadable=max_unreadable,
         batch_size=batch_size,
         workers=workers,
         device=device,
+        engine=engine,
+        precision=precision,
+        views=views,
     )
     if json:
         print(dumps({"run": str(run), "split": evaluation.split, **evaluation.to_dict()}, indent=2))
         return
     metrics, console = evaluation.metrics, Console()
     console.print(f"{run} on {metrics['count']:,.0f} pictures ({evaluation.split})", highlight=False)
-    formats = task_class(find_run(run).card().task).formats
+    formats = task_class(find_run(runs[0]).card().task).formats
     table = Table(box=SIMPLE_HEAD)
     for label, _ in formats.values():
-        table.add_column(label[:1].upper() + label[1:], justify="right")
+        table.add_column(label if label[1:2].isupper() else label[:1].upper() + label[1:], justify="right")
     table.add_row(*(form.format(metrics[name]) for name, (_, form) in formats.items()))
     console.print(table)
     headings, rows = evaluation.details()

@@ -1,9 +1,10 @@
 """`resnets COMMAND`: every other module of this package is a command, its function's signature the flags.
 
 A parameter without a default or before a `/` is a positional argument, `*names` any number of them; every other
-parameter is a flag. `**changes: Annotated[Any, Recipe]` is a flag for each field of that dataclass, or of several,
-which changes nothing unless given; a tuple among them names fields that are no flags. What a flag does is read from the
-docstrings.
+parameter is a flag. A name that Python keeps for itself ends in an underscore, which its flag does not have.
+`**changes: Annotated[Any, Recipe]` is a flag for each field of that dataclass, or of several, which changes nothing
+unless given; a tuple among them names fields that are no flags. A field of several families of networks is one flag,
+which says what it does in each. What a flag does is read from the docstrings.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import inspect
 import logging
 import pkgutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import version
@@ -81,7 +82,7 @@ class Argument:
             options = {} if self.nargs is None else {"nargs": self.nargs, "default": self.default}
             parser.add_argument(self.name, type=self.kind, help=self.help, **options)
             return
-        flag = f"--{self.name.replace('_', '-')}"
+        flag = f"--{self.name.removesuffix('_').replace('_', '-')}"
         if self.kind in (bool, bool | None):
             parser.add_argument(flag, action=ActionYesNo(no_prefix="no-"), default=self.default, help=self.help)
         else:
@@ -96,8 +97,8 @@ def arguments_of(command: Callable[..., None]) -> Iterator[Argument]:
         if parameter.kind is parameter.VAR_KEYWORD:
             declared = get_args(kinds[name])[1:]
             hidden = [field for names in declared if isinstance(names, tuple) for field in names]
-            for declaration in (each for each in declared if isinstance(each, type)):
-                yield from (argument for argument in fields_of(declaration) if argument.name not in hidden)
+            declarations = [each for each in declared if isinstance(each, type)]
+            yield from (argument for argument in fields_of(declarations) if argument.name not in hidden)
         elif parameter.kind is parameter.VAR_POSITIONAL:
             yield Argument(name, kinds[name], helps.get(name, ""), [], positional=True, nargs="*")
         elif parameter.default is parameter.empty:
@@ -108,12 +109,23 @@ def arguments_of(command: Callable[..., None]) -> Iterator[Argument]:
             yield Argument(name, kinds[name], helps.get(name, ""), parameter.default, first, nargs)
 
 
-def fields_of(declaration: type) -> Iterator[Argument]:
-    """An optional flag for each field of a dataclass."""
-    kinds = get_type_hints(declaration)
-    helps = {name: text for base in reversed(declaration.__mro__) for name, text in helps_of(base).items()}
-    for field in dataclasses.fields(declaration):
-        yield Argument(field.name, kinds[field.name] | None, helps[field.name])
+def fields_of(declarations: Iterable[type]) -> Iterator[Argument]:
+    """An optional flag for each field of some dataclasses; a name that several of them have is one flag."""
+    meanings: dict[str, dict[str, list[str]]] = {}  # by field and help, the families that it is the help of
+    kinds: dict[str, Any] = {}
+    families = [declaration.family for declaration in declarations if hasattr(declaration, "family")]
+    for declaration in declarations:
+        own = get_type_hints(declaration)
+        helps = {name: text for base in reversed(declaration.__mro__) for name, text in helps_of(base).items()}
+        for field in dataclasses.fields(declaration):
+            family = getattr(declaration, "family", "")
+            meanings.setdefault(field.name, {}).setdefault(helps[field.name], []).append(family)
+            kinds[field.name] = kinds.get(field.name) | own[field.name]
+    for name, kind in kinds.items():
+        described = [
+            text if of in ([""], families) else f"{', '.join(of)}: {text}" for text, of in meanings[name].items()
+        ]
+        yield Argument(name, kind, " ".join(described))
 
 
 def helps_of(documented: object) -> dict[str, str]:
@@ -129,8 +141,8 @@ def helps_of(documented: object) -> dict[str, str]:
 def call(command: Callable[..., None], values: dict[str, Any]) -> None:
     """Call a command with what was parsed; fields of a dataclass that were not given are left out."""
     positional: list[Any] = []
-    named = dict(values)
     parameters = inspect.signature(command).parameters
+    named = {f"{name}_" if f"{name}_" in parameters else name: value for name, value in values.items()}
     for name, parameter in parameters.items():
         if parameter.kind is parameter.VAR_POSITIONAL:
             positional += named.pop(name)

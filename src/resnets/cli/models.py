@@ -9,8 +9,9 @@ from rich.console import Console
 from rich.table import Table
 
 from resnets.cli.profile import short
-from resnets.insight.profile import published_size, totals
-from resnets.networks.catalogue import architecture, list_models
+from resnets.insight.profile import totals
+from resnets.networks.catalogue import PATTERNS, architecture, list_models
+from resnets.networks.detector import METHODS
 
 
 def models(pattern: str = "*", /, json: bool = False) -> None:
@@ -28,7 +29,7 @@ def models(pattern: str = "*", /, json: bool = False) -> None:
     rows = []
     for name in list_models(pattern):
         declaration = architecture(name)
-        size = published_size(declaration)
+        size = declaration.published_size
         parameters, multiply_adds = totals(declaration, size)
         rows.append((name, declaration.layers, parameters, multiply_adds, size, declaration.source))
     if not rows:
@@ -46,4 +47,7 @@ def models(pattern: str = "*", /, json: bool = False) -> None:
         table.add_row(name, str(layers), short(parameters), short(multiply_adds), f"{height}x{width}", source)
     console = Console(highlight=False)
     console.print(table)
-    console.print("\n[dim]CIFAR's, any depth: resnet{6n+2}, plain{6n+2}, preresnet{9n+2}, wrn{6n+4}_{k}[/]")
+    console.print(f"\n[dim]CIFAR's, any depth: {', '.join(PATTERNS)}[/]")
+    console.print(
+        f"[dim]Detectors on any of them: {', '.join(f'{m}_NAME' for m in METHODS)}, with _fpn for a pyramid[/]"
+    )

@@ -10,10 +10,10 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from resnets.insight.profile import Profile, StageProfile, published_size
+from resnets.insight.profile import Profile, StageProfile
 from resnets.insight.profile import profile as profile_network
-from resnets.networks.architecture import Architecture
-from resnets.networks.catalogue import architecture
+from resnets.networks.catalogue import FAMILIES, architecture
+from resnets.networks.detector import DetectorArchitecture
 from resnets.weights.models import create_model
 
 NOTES = """\
@@ -30,11 +30,11 @@ def profile(
     name: str,
     size: int | tuple[int, int] | None = None,
     json: bool = False,
-    **changes: Annotated[Any, Architecture],
+    **changes: Annotated[Any, *FAMILIES, ("method", "backbone")],
 ) -> None:
     """Print a network's parameters, multiply-adds, activations and memory, by stage and in total.
 
-    The flags after `--json` change the declaration of a residual network: `--stride-at 1x1 --shortcut C`.
+    The flags after `--json` change the declaration of the network: `--stride-at 1x1 --shortcut C`.
 
     Args:
         name: a name that `resnets models` lists.
@@ -43,11 +43,14 @@ def profile(
         changes: fields of the declaration that take other values.
     """
     declaration = architecture(name)
+    if isinstance(declaration, DetectorArchitecture):
+        backbone = name.partition("_")[2].removesuffix("_fpn")
+        raise ValueError(f"{name} is a detector, whose cost depends on what it finds; `resnets profile {backbone}`")
     options = {"num_classes": declaration.num_classes, "in_channels": declaration.in_channels} | changes
     with torch.device("meta"):  # a network without values, made at once
         network: Any = create_model(name, **options)
     if size is None:
-        size = published_size(network.architecture)
+        size = network.architecture.published_size
     result = profile_network(network, (size, size) if isinstance(size, int) else size)
     layers = network.architecture.layers
     if json:

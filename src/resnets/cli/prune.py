@@ -61,7 +61,7 @@ def prune(
         costs.append(multiply_adds)
         table.add_row(
             name,
-            str(sum(declaration.depths)),
+            str(sum(declaration.repeated)),
             str(declaration.layers),
             f"{parameters:,}",
             f"{multiply_adds:,}",

@@ -43,6 +43,6 @@ def publish(
     name = timm_name(source.card())
     where = f"hf-hub:{repository}" if repository else f"local-dir:{to}"
     if name is None:
-        console.print("timm has no such network; `--weights` of resnets reads it", style="dim")
+        console.print("timm has no network that reads these tensors; `--weights` of resnets reads them", style="dim")
     else:
         console.print(f'timm: timm.create_model("{where}", pretrained=True)', highlight=False)

@@ -17,6 +17,7 @@ def study(
     depths: str = "",
     epochs: int = 30,
     seeds: int = 1,
+    size: int | None = None,
     run: Path | None = None,
 ) -> None:
     """Put a claim about residual networks to the test, and write a page with figures, tables and what they say.
@@ -30,6 +31,8 @@ def study(
         depths: layers of the networks, such as 20,56,110; by default what shows the claim on small pictures.
         epochs: of each training.
         seeds: trainings of each kind.
+        size: side of the networks' input in pixels; by default what suits the pictures. The networks are CIFAR's, so
+            photographs want 32 to 64.
         run: the folder to write, for all studies of the same data; by default runs/study-DATA.
     """
     console = Console()
@@ -46,7 +49,7 @@ def study(
     if epochs < 1 or seeds < 1:
         raise ValueError("--epochs and --seeds must be at least 1")
     folder = run or Path("runs") / f"study-{Path(data).stem}"
-    asked = Study(data, layers, epochs, seeds, folder, console)
+    asked = Study(data, layers, epochs, seeds, folder, console, size)
     findings = module.conduct(asked)
     page = write_findings(asked, name, (module.__doc__ or "").splitlines()[0], module.SOURCE, findings)
     for sentence in findings.sentences:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from rich.console import Console
 
 from resnets.data.dataset import open_dataset
-from resnets.networks.architecture import Architecture
+from resnets.networks.catalogue import FAMILIES
 from resnets.training import train as training
 from resnets.training.folds import cross_validate
 from resnets.training.memory import Memory
@@ -39,7 +39,7 @@ def train(
     workers: int | None = None,
     logger: str | None = None,
     print_config: bool = False,
-    **changes: Annotated[Any, Recipe, Architecture, BY_DATA],
+    **changes: Annotated[Any, Recipe, *FAMILIES, BY_DATA],
 ) -> None:
     """Train a network on a data set and write weights, card, metrics and report into a run's folder.
 
@@ -48,13 +48,17 @@ def train(
 
     Args:
         data: a folder of class folders, a tar or zip of one, a CSV or Parquet table, hf:OWNER/NAME, or a built-in
-            name such as digits or cifar10.
+            name such as digits or cifar10; of objects, boxes in the layout of Pascal VOC, COCO or YOLO.
         run: the folder to write; by default runs/DATA-MODEL, numbered where that is taken.
-        model: a name that `resnets models` lists; auto takes resnet20 for small pictures, resnet18 for larger ones.
-        recipe: finetune, paper-cifar, paper-imagenet, photographs, quick, recognition, a YAML file, or auto, which
-            picks by the data.
-        task: classification, multilabel, recognition or regression; auto does what the data's targets ask for, which is
-            never recognition: pictures of classes that are not trained on, told apart by how alike they are.
+        model: a name that `resnets models` lists; auto takes resnet20 for small pictures, resnet18 for larger ones. Of
+            detectors, METHOD_NAME: fasterrcnn_resnet50_fpn, maskrcnn_..._fpn, retinanet_..._fpn, fcos_..._fpn,
+            yolo_resnet18. Of networks that make pictures, flow_unet_tiny (auto's up to 16 pixels), flow_unet_small
+            (auto's beyond) or flow_unet_base.
+        recipe: detection, finetune, generation, paper-cifar, paper-imagenet, photographs, quick, recognition, a YAML
+            file, or auto, which picks by the data.
+        task: classification, detection, multilabel or regression; auto does what the data's targets ask for. Of any
+            classes, too: recognition, to tell pictures of classes that are not trained on apart by how alike they are;
+            generation, to learn to make pictures of each class.
         size: side of the network's input in pixels; by default what suits the pictures.
         val_share: share of the training pictures, or of the classes to recognise, to hold out for validation where the
             data has no such split.

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
+import torch
+from torch import Tensor
+
 from resnets.data.dataset import Data, Dataset, Unreadable, UnreadablePictureError
 from resnets.data.reading import for_each
+from resnets.types import Objects
 
 TINY_CLASS = 10
 """A class with fewer pictures than this in a split is reported."""
 
+_BEYOND = 1.0  # pixels that a box may reach beyond its picture, because programs count pixels from 0 or from 1
 _COARSE = 1  # pixels on the shorter side: a JPEG is read to its end, but only an eighth of each side is computed
 
 
@@ -37,6 +42,8 @@ class Audit:
         shortages: classes with fewer than 10 pictures in a split, those with none first.
         sizes: how many pictures there are of each (height, width), upright, the most frequent first.
         modes: how many there are of each of Pillow's modes ("RGB", "L", "I;16"...), the most frequent first.
+        misplaced: objects without an area inside their picture, which training leaves out, and objects that reach
+            beyond it by more than a pixel, which it cuts off.
     """
 
     counts: Mapping[str, Mapping[str, int]]
@@ -45,11 +52,13 @@ class Audit:
     shortages: tuple[Shortage, ...]
     sizes: Mapping[tuple[int, int], int]
     modes: Mapping[str, int]
+    misplaced: tuple[Unreadable, ...] = ()
 
     @property
     def sound(self) -> bool:
-        """Whether nothing spoils training or its figures: all is readable, nothing leaks, no class lacks."""
-        return not (self.unreadable or self.shared or any(s.count == 0 for s in self.shortages))
+        """Whether nothing spoils training or its figures: all is readable, nothing leaks or lacks, all is inside."""
+        lacks = any(s.count == 0 for s in self.shortages)
+        return not (self.unreadable or self.shared or lacks or self.misplaced)
 
 
 def audit(data: Data, advance: Callable[[], object] | None = None) -> Audit:
@@ -82,13 +91,50 @@ def audit(data: Data, advance: Callable[[], object] | None = None) -> Audit:
         shortages=tuple(sorted(shortages, key=lambda s: s.count)),
         sizes=dict(sizes.most_common()),
         modes=dict(modes.most_common()),
+        misplaced=tuple(found for dataset in data.splits.values() for found in _misplaced(dataset)),
     )
+
+
+def _misplaced(dataset: Dataset) -> Iterator[Unreadable]:
+    """The objects of a split that are not where they should be."""
+    for name, objects in zip(dataset.names, dataset.objects or (), strict=False):
+        height, width = objects.size
+        limits = torch.tensor([0.0, 0.0, width, height])
+        beyond = ((limits - objects.boxes) * torch.tensor([1, 1, -1, -1])).amax(1).tolist()
+        inside = has_area(objects).tolist()
+        for number, (box, far, there) in enumerate(zip(objects.boxes.tolist(), beyond, inside, strict=True), 1):
+            text = ", ".join(f"{side:g}" for side in box)
+            if not there:
+                yield Unreadable(f"{name}, object {number}", f"no area inside {width} x {height} pixels: {text}")
+            elif far > _BEYOND:
+                yield Unreadable(f"{name}, object {number}", f"{far:g} pixels beyond {width} x {height}: {text}")
+
+
+def has_area(objects: Objects) -> Tensor:
+    """(M,) whether there is anything of each box inside the picture."""
+    height, width = objects.size
+    inside = objects.boxes.clamp(min=0).minimum(torch.tensor([width, height, width, height]))
+    return (inside[:, 2:] > inside[:, :2]).all(1)
+
+
+def inside_pictures(dataset: Dataset) -> tuple[Dataset, list[Unreadable]]:
+    """The split with every box cut off at the picture's edges, and the objects of which nothing is left."""
+    if dataset.objects is None:
+        return dataset, []
+    left_out = [bad for bad in _misplaced(dataset) if bad.reason.startswith("no area")]
+    objects = []
+    for each in dataset.objects:
+        height, width = each.size
+        cut = each.boxes.clamp(min=0).minimum(torch.tensor([width, height, width, height]))
+        objects.append(replace(each, boxes=cut).subset(has_area(each)))
+    return dataset.with_objects(objects), left_out
 
 
 def readable(data: Data, max_share: float = 0.01, advance: Callable[[], object] | None = None) -> Data:
     """The data set without the samples that cannot be decoded, which it names in `unreadable`.
 
-    Every picture is read to its end, JPEG at an eighth of its size. `advance` is called after each.
+    So it does with objects that have no area inside their picture; others are cut off at its edges. Every picture is
+    read to its end, JPEG at an eighth of its size. `advance` is called after each.
 
     Raises:
         ValueError: more than `max_share` of a split cannot be read.
@@ -111,8 +157,10 @@ def readable(data: Data, max_share: float = 0.01, advance: Callable[[], object] 
                 f"{len(found)} of the {len(dataset)} pictures of {split} in {data.source} cannot be read, "
                 f"more than the share of {max_share:g} that is allowed:\n{examples}"
             )
-        splits[split] = dataset.subset(kept) if found else dataset
-        left_out += found
+        splits[split], empty = inside_pictures(dataset.subset(kept) if found else dataset)
+        left_out += found + empty
+    if any(dataset.objects is not None for dataset in splits.values()):
+        return replace(data, splits=splits, unreadable=tuple(left_out))
     return replace(data, splits=splits, unreadable=tuple(left_out)) if left_out else data
 
 
@@ -130,7 +178,7 @@ def _look(dataset: Dataset, index: int) -> _Seen | Unreadable:
     except UnreadablePictureError as error:
         return Unreadable(error.name, error.reason)
     size = (pixels.shape[1], pixels.shape[2])
-    digest = hashlib.blake2b(pixels.numpy().data, digest_size=16, key=repr(size).encode()).digest()
+    digest = hashlib.blake2b(pixels.contiguous().numpy().data, digest_size=16, key=repr(size).encode()).digest()
     return _Seen(digest, size, mode)
 
 

@@ -13,11 +13,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from resnets.data.decoding import decode, is_grey
+from resnets.data.decoding import decode, is_grey, upright_size
 from resnets.data.listing import Listing
 from resnets.data.order import permutation
 from resnets.data.sources import find_source
 from resnets.data.splitting import Fold, split_listing
+from resnets.types import Objects
 
 _HEADERS_READ = 256  # pictures whose headers tell whether a data set is grey
 
@@ -54,7 +55,9 @@ class Dataset:
         split: "train", "val" or "test".
         classes: the names of the classes, a target being a position in it; of numbers, what each is called.
         names: one a sample, unique within the source.
-        targets: (N,) int64 classes, (N, T) float32 numbers, or (N, K) float32, 1 for each class that a picture has.
+        targets: (N,) int64 classes, (N, T) float32 numbers, or (N, K) float32, 1 for each class that a picture has;
+            where there are objects, how many of each class.
+        objects: what is where in each picture; None where the task does not ask.
     """
 
     def __init__(
@@ -65,11 +68,13 @@ class Dataset:
         targets: Tensor,
         positions: Tensor,
         open_picture: Callable[[int], Image.Image],
+        objects: Sequence[Objects] | None = None,
     ) -> None:
         self.split = split
         self.classes = classes
         self.names = names
         self.targets = targets
+        self.objects = objects
         self._positions = positions  # in the source's listing
         self._open_picture = open_picture
 
@@ -94,13 +99,21 @@ class Dataset:
         """The picture upright as (channels, H, W) uint8; see `decoding.decode`.
 
         Raises:
-            UnreadablePictureError: its file is missing, broken or truncated.
+            UnreadablePictureError: its file is missing, broken or truncated, or of another size than its annotation.
         """
         image = self.open(index)
+        self.check_size(index, image)
         try:
             return decode(image, channels, shorter_side)
         except Exception as error:
             raise UnreadablePictureError(self.names[index], _reason(error)) from error
+
+    def check_size(self, index: int, image: Image.Image) -> None:
+        """Raise UnreadablePictureError if objects are marked in a picture of another size than it has."""
+        if self.objects is not None and self.objects[index].size != (found := upright_size(image)):
+            height, width = self.objects[index].size
+            reason = f"its annotation is of {width} x {height} pixels, but it has {found[1]} x {found[0]}"
+            raise UnreadablePictureError(self.names[index], reason)
 
     def subset(self, indices: Sequence[int] | Tensor, split: str | None = None) -> Dataset:
         """The samples at the given indices, in that order, by default under the same split's name."""
@@ -113,7 +126,14 @@ class Dataset:
             self.targets[chosen],
             self._positions[chosen],
             self._open_picture,
+            None if self.objects is None else [self.objects[i] for i in chosen.tolist()],
         )
+
+    def with_objects(self, objects: Sequence[Objects]) -> Dataset:
+        """The same samples with other objects in them."""
+        counts = [each.labels.bincount(minlength=len(self.classes)) for each in objects]
+        targets = torch.stack(counts).float()
+        return Dataset(self.split, self.classes, self.names, targets, self._positions, self._open_picture, objects)
 
 
 @dataclass(frozen=True)
@@ -124,7 +144,8 @@ class Data:
         source: what was asked for.
         name: what to call it in a title.
         format: the kind of source, a module of `resnets.data.sources`.
-        task: what the targets ask for: "classification", "regression" or "multilabel"; or "recognition", if asked for.
+        task: what the targets are for: "classification", "regression", "multilabel" or "detection"; or if asked for
+            "recognition" or "generation".
         classes: the names of the classes, the same in every split; of numbers, what each is called.
         splits: "train", "val" and "test", as far as they are there.
         channels: 1 if all pictures looked at are grey, else 3.
@@ -159,6 +180,7 @@ class Data:
             torch.cat([part.targets for part in parts]),
             torch.cat([part._positions for part in parts]),
             parts[0]._open_picture,
+            None if parts[0].objects is None else [each for part in parts for each in part.objects or ()],
         )
 
 
@@ -208,6 +230,7 @@ def open_dataset(
             targets[positions],
             torch.tensor(positions),
             listing.open_picture,
+            None if listing.objects is None else [listing.objects[i] for i in positions],
         )
         for split, positions in members.items()
     }

@@ -58,7 +58,7 @@ def is_grey(image: Image.Image) -> bool:
 
 
 def decode(image: Image.Image, channels: int, shorter_side: int | None = None) -> Tensor:
-    """The pixels of an opened picture, (channels, H, W) uint8.
+    """The pixels of an opened picture, (channels, H, W) uint8, a pixel's channels side by side in memory.
 
     The first frame of an animation; turned upright by EXIF; transparent over white; 16-bit values are scaled
     to 8 bits, not clipped. With `shorter_side`, a JPEG is decoded at 1/2, 1/4 or 1/8 of its size where the
@@ -83,7 +83,13 @@ def decode(image: Image.Image, channels: int, shorter_side: int | None = None) -
     if orientation in _UPRIGHT:
         image = image.transpose(_UPRIGHT[orientation])
     pixels = torch.from_numpy(np.array(image))
-    return pixels[None] if channels == 1 else pixels.permute(2, 0, 1).contiguous()
+    return pixels[None] if channels == 1 else pixels.permute(2, 0, 1)  # as it lies, torch resizes it fastest
+
+
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """Height and width of an opened picture when it is turned upright, from its header."""
+    sides = (image.height, image.width)
+    return sides if _orientation(image) < 5 else sides[::-1]  # 5 to 8 turn it by a quarter
 
 
 def _orientation(image: Image.Image) -> int:

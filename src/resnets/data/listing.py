@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from PIL import Image
 
 from resnets.data.decoding import picture_suffixes
+from resnets.types import Objects
 
 SPLITS = {
     "train": "train",
@@ -35,7 +36,9 @@ class Listing:
         classes: the classes in their own order, by default sorted by name; of numbers, what each is called.
         values: where each sample has numbers, or any number of classes (1 where it has one, 0 where not), those.
         many_classes: whether `values` are classes.
-        open_set: whether each class is in one split alone, so that what is judged are classes never trained on.
+        of_classes: what is asked where each picture has a single class: "classification", "generation" or
+            "recognition".
+        objects: what is where in each picture, where the source says so; `values` count the objects of each class.
     """
 
     name: str
@@ -47,14 +50,22 @@ class Listing:
     classes: tuple[str, ...] | None = None
     values: Sequence[tuple[float, ...]] | None = None
     many_classes: bool = False
-    open_set: bool = False
+    objects: Sequence[Objects] | None = None
+    of_classes: str = "classification"
 
     @property
     def task(self) -> str:
-        """What the targets ask for: "classification", "recognition", "regression" or "multilabel"."""
+        """What the targets are for: "classification", "regression", "multilabel", "detection"..."""
+        if self.objects is not None:
+            return "detection"
         if self.values is None:
-            return "recognition" if self.open_set else "classification"
+            return self.of_classes
         return "multilabel" if self.many_classes else "regression"
+
+    @property
+    def open_set(self) -> bool:
+        """Whether each class has to be in one split alone, so that what is judged are classes never trained on."""
+        return self.of_classes == "recognition"
 
     @property
     def strata(self) -> Sequence[str]:
@@ -69,10 +80,15 @@ class Listing:
         """
         if task in ("auto", self.task):
             return self
-        if task == "recognition" and self.values is None:
-            return replace(self, open_set=True)
+        if task in ("generation", "recognition") and self.values is None:
+            return replace(self, of_classes=task)
         if task == "regression" and self.many_classes:
             return replace(self, many_classes=False)
+        if task == "regression" and self.objects is not None:
+            return replace(self, objects=None)
+        if task == "multilabel" and self.objects is not None and self.values is not None:
+            there = [tuple(float(count > 0) for count in counts) for counts in self.values]
+            return replace(self, objects=None, values=there, many_classes=True)
         if task != "regression":
             raise ValueError(f"{source} has {self.task} targets, so it cannot be used for {task}; leave out --task")
         try:
@@ -80,6 +96,28 @@ class Listing:
         except ValueError:
             raise ValueError(f"{source} has classes that are no numbers, so it cannot be used for regression") from None
         return replace(self, values=values, classes=("label",))
+
+
+def listing_of_objects(
+    name: str,
+    names: Sequence[str],
+    splits: Sequence[str | None],
+    contents: Sequence[int | str],
+    open_picture: Callable[[int], Image.Image],
+    classes: tuple[str, ...],
+    objects: Sequence[Objects],
+    source: str,
+) -> Listing:
+    """The listing of pictures in which objects are marked.
+
+    Raises:
+        ValueError: there are no pictures, or none has an object.
+    """
+    if not any(map(len, objects)):
+        raise ValueError(f"{source} marks no object in {len(objects):,} pictures; expected boxes of objects")
+    counts = [tuple(map(float, each.labels.bincount(minlength=len(classes)).tolist())) for each in objects]
+    texts = [repr((each.size, each.boxes.tolist(), each.labels.tolist(), each.ignored.tolist())) for each in objects]
+    return Listing(name, names, texts, splits, contents, open_picture, classes, counts, objects=objects)
 
 
 def is_picture(path: str) -> bool:

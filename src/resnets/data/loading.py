@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,8 +16,8 @@ from resnets.data.dataset import Dataset, UnreadablePictureError
 from resnets.data.order import balanced, grouped, permutation, shards
 from resnets.data.reading import available_processors, for_each
 from resnets.data.transforms import Augmentation
-from resnets.data.views import random_view
-from resnets.types import Batch, Preprocessing
+from resnets.data.views import joined, painted, random_view, training_windows
+from resnets.types import Batch, Objects, Preprocessing
 
 MEMORY_LIMIT = 2 << 30
 """Bytes of decoded pictures that a loader keeps in memory by default."""
@@ -40,27 +40,52 @@ class Views(TorchDataset[tuple[Tensor, Tensor] | UnreadablePictureError]):
 
     def __getitem__(self, step: tuple[int, Tensor]) -> tuple[Tensor, Tensor] | UnreadablePictureError:
         epoch, indices = step
-        count = len(self.dataset)
         try:
-            return torch.stack([self.view(self.picture(i % count), epoch, i) for i in indices.tolist()]), indices
+            return torch.stack([self.view(self.picture, epoch, i) for i in indices.tolist()]), indices
         except UnreadablePictureError as error:  # raised it would reach the other process as a mere RuntimeError
             return error
 
     @property
     def fixed(self) -> bool:
         """Whether a picture's view is the same in every epoch."""
-        return not self.augmentation.resized_crop
+        if self.dataset.objects is None:
+            return not self.augmentation.resized_crop
+        return self.augmentation == Augmentation()
 
     def picture(self, index: int) -> Tensor:
         """A whole decoded picture, as large as its views need."""
         # Twice the input's size leaves something to choose from; where all is seen, evaluation must see the
-        # same.
-        enough = None if self.fixed else 2 * max(self.preprocessing.size)
-        return self.dataset.picture(index, self.preprocessing.channels, enough)
+        # same. Where objects are marked in pixels, all pixels are needed.
+        whole = self.fixed or self.dataset.objects is not None
+        return self.dataset.picture(
+            index, self.preprocessing.channels, None if whole else 2 * max(self.preprocessing.size)
+        )
 
-    def view(self, picture: Tensor, epoch: int, index: int) -> Tensor:
-        """What an epoch sees of a decoded picture."""
-        return random_view(picture, self.preprocessing, self.augmentation, self.seed, epoch, index)
+    def view(self, picture: Callable[[int], Tensor], epoch: int, index: int) -> Tensor:
+        """What an epoch sees of a sample, whose decoded picture `picture` gives by its position."""
+        if self.dataset.objects is None:
+            seen = picture(index % len(self.dataset))
+            return random_view(seen, self.preprocessing, self.augmentation, self.seed, epoch, index)
+        windows = training_windows(self.dataset.objects, self.preprocessing, self.augmentation, self.seed, epoch, index)
+        return painted([(picture(member), window) for member, window in windows], self.preprocessing)
+
+    def objects(self, epoch: int, indices: Tensor) -> tuple[Objects, ...]:
+        """What is where in the views of samples; () where places are not asked for."""
+        known = self.dataset.objects
+        if known is None:
+            return ()
+        return tuple(
+            joined(
+                [
+                    (known[member], window)
+                    for member, window in training_windows(
+                        known, self.preprocessing, self.augmentation, self.seed, epoch, index
+                    )
+                ],
+                self.preprocessing,
+            )
+            for index in indices.tolist()
+        )
 
     def nbytes(self) -> int:
         """Memory of all pictures: of their views where these are fixed, else an estimate from a few."""
@@ -161,7 +186,8 @@ class Loader:
             order = grouped(self.seed, epoch, self.dataset.targets, self.batch_size, self.per_class)
         steps = shards(order, self.batch_size, self.rank, self.world_size)[start_step : len(self)]
         for images, indices in self._from_memory(epoch, steps) if self.in_memory else self._decoded(epoch, steps):
-            yield Batch(images, _pin(self.dataset.targets[indices % count]), _pin(indices))
+            objects = self._views.objects(epoch, indices)
+            yield Batch(images, _pin(self.dataset.targets[indices % count]), _pin(indices), objects)
 
     def _decoded(self, epoch: int, steps: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
         """Decoded by worker processes, a step each at a time."""
@@ -183,7 +209,7 @@ class Loader:
             return
 
         def seen(index: int) -> Tensor:
-            return self._views.view(kept[index % len(kept)], epoch, index)
+            return self._views.view(kept.__getitem__, epoch, index)
 
         # Threads suffice, as resizing lets go of Python's lock; they cut the next batch while this one is
         # used.
@@ -205,7 +231,7 @@ class Loader:
         )
 
         def read(index: int) -> None:
-            views[index] = self._views.view(self._views.picture(index), 0, index)
+            views[index] = self._views.view(self._views.picture, 0, index)
 
         for _ in for_each(self.dataset, read):
             pass

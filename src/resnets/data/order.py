@@ -30,6 +30,19 @@ def uniform(seed: int, epoch: int, indices: Tensor, stream: str, count: int = 1)
     return _shift_right(bits, 40).to(torch.float32) * 2.0**-24  # 24 bits: every value is exact in float32
 
 
+def normal(seed: int, epoch: int, indices: Tensor, stream: str, count: int = 1) -> Tensor:
+    """(N, count) float32 numbers of the standard normal distribution, one row for each of N sample numbers.
+
+    A row depends on its own sample number alone, as in `uniform`, of whose numbers pairs are turned into pairs
+    (G. Box, M. Muller, Ann. Math. Stat. 29:610, 1958).
+    """
+    half = (count + 1) // 2
+    radius, angle = uniform(seed, epoch, indices, stream, 2 * half).split(half, dim=1)  # (N, half) each
+    radius = (-2 * torch.log1p(-radius)).sqrt()  # of numbers below 1, so that the logarithm is finite
+    angle = 2 * torch.pi * angle
+    return torch.cat((radius * angle.cos(), radius * angle.sin()), 1)[:, :count]
+
+
 def permutation(seed: int, epoch: int, n: int) -> Tensor:
     """The numbers 0 to n - 1 in a random order, (n,) int64."""
     return torch.argsort(_words(seed, epoch, torch.arange(n), "order"), stable=True)

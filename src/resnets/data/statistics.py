@@ -21,6 +21,10 @@ TINY = 16
 
 PHOTOGRAPH_SIZE = 224
 PHOTOGRAPH_CROP = 0.875
+OBJECTS_SHORTER_SIDE = 480
+OBJECTS_LONGER_SIDE = 640
+OBJECTS_MULTIPLE = 32
+"""The stride of a residual network's last stage, of which a detector's input is a multiple."""
 RECOGNITION_SIZE = 112
 """Side of the pictures that are recognised, unless they are smaller (arXiv:1801.07698, section 3.1)."""
 
@@ -42,8 +46,13 @@ def preprocessing_for(
     A `size` that is asked for, height and width, replaces either; above 64 pixels the centre 7/8 is seen,
     else all. Of a regression's pictures, and of those to recognise, all is always seen, and where they have one size a
     single number is that of the shorter side; to recognise, it is 112 unless given, or less where the pictures are.
-    Mean and standard deviation are those of training pictures as evaluation views them (a fixed choice, 5,000 at most
-    where they are small, otherwise 1,000), rounded to 4 decimals.
+    Pictures that are to be made are squares of 64 pixels where the data's are larger. Mean and standard deviation are
+    those of training pictures as evaluation views them (a fixed choice, 5,000 at most where they are small, otherwise
+    1,000), rounded to 4 decimals.
+
+    Pictures whose objects are looked for are seen whole, whatever their shape ("contain"). Where they have one size, a
+    single number is that of the shorter side, 480 unless given or less; otherwise the input is a square of 640 pixels.
+    Sides are rounded up to multiples of 32.
 
     With the preprocessing `like` of a network whose weights are the beginning, channels, mean, standard deviation and
     interpolation are its own. So are size and crop where both see photographs, or both small pictures of which those of
@@ -51,17 +60,22 @@ def preprocessing_for(
     such networks keep a picture's size in their first stages.
     """
     train = data.splits["train"]
-    order = permutation(0, 0, len(train))
-    common = _common_size(train.subset(order[:_HEADERS_READ]))
+    common = _common_size(train.subset(permutation(0, 0, len(train))[:_HEADERS_READ]))
     own_size = common if common is not None and max(common) <= SMALL else None
     if own_size is not None and min(own_size) < TINY:
         own_size = (2 * own_size[0], 2 * own_size[1])
-    whole = data.task in ("regression", "recognition")
+    if data.task == "detection":
+        return _of_objects(data, common, size, channels or data.channels, like)
+    whole = data.task in ("regression", "recognition", "generation")
     usual = PHOTOGRAPH_SIZE
     if data.task == "recognition":
         usual = min(RECOGNITION_SIZE, *(common or ()))
+    elif data.task == "generation":
+        usual = SMALL
     side = size if isinstance(size, int) else usual
-    shape_of_side = _in_proportion(side, common) if whole and common is not None else (side, side)
+    shape_of_side = (side, side)
+    if data.task in ("regression", "recognition") and common is not None:
+        shape_of_side = _in_proportion(side, common)
     wanted = shape_of_side if isinstance(size, int) else size
     shape = wanted or own_size or shape_of_side
     crop = 1.0 if max(shape) <= SMALL or whole else PHOTOGRAPH_CROP
@@ -75,9 +89,36 @@ def preprocessing_for(
         return replace(like, size=shape, crop=crop)
     channels = channels or data.channels
     blank = Preprocessing(shape, channels, (0.0,) * channels, (1.0,) * channels, crop)
+    return _with_statistics(blank, data, _SMALL_PICTURES if own_size else _PHOTOGRAPHS)
 
-    sample = train.subset(order[: _SMALL_PICTURES if own_size else _PHOTOGRAPHS])
-    covering = round(max(shape) / crop)
+
+def _of_objects(
+    data: Data,
+    common: tuple[int, int] | None,
+    size: int | tuple[int, int] | None,
+    channels: int,
+    like: Preprocessing | None,
+) -> Preprocessing:
+    """The preprocessing of pictures whose objects are looked for."""
+    if isinstance(size, tuple):
+        shape = size
+    elif common is None:
+        shape = (size or OBJECTS_LONGER_SIDE,) * 2
+    else:
+        shape = _in_proportion(size or min(OBJECTS_SHORTER_SIDE, *common), common)
+    height, width = (-(-side // OBJECTS_MULTIPLE) * OBJECTS_MULTIPLE for side in shape)
+    if like is not None:
+        return replace(like, size=(height, width), crop=1.0, fit="contain")
+    blank = Preprocessing((height, width), channels, (0.0,) * channels, (1.0,) * channels, fit="contain")
+    known = _with_statistics(replace(blank, fit="cover"), data, _PHOTOGRAPHS)
+    return replace(known, fit="contain")
+
+
+def _with_statistics(blank: Preprocessing, data: Data, pictures: int) -> Preprocessing:
+    """The preprocessing with the mean and standard deviation of so many training pictures."""
+    train, channels = data.splits["train"], blank.channels
+    sample = train.subset(permutation(0, 0, len(train))[:pictures])
+    covering = round(max(blank.size) / blank.crop)
 
     def sums(index: int) -> Tensor:
         try:

@@ -39,6 +39,11 @@ class Augmentation:
         cutmix: alpha of the Beta distribution of the area that comes from another picture (arXiv:1905.04899),
             0 for never. With mixup too, each picture gets one of the two, with probability 1/2.
         erasing: probability that a rectangle of a picture is erased (arXiv:1708.04896).
+        zoom: of pictures whose objects are looked for, the range of sizes beside that of evaluation; (0.5, 2) shows
+            them from half to twice as large (arXiv:2012.07177, section 3).
+        mosaic: of the same pictures, the probability that one is joined by parts of three others (arXiv:2004.10934).
+        jitter: largest change of brightness, contrast and saturation, each by a factor of up to 1 + jitter or down to
+            1 - jitter; 0 for none.
     """
 
     flip: bool = False
@@ -49,6 +54,9 @@ class Augmentation:
     mixup: float = 0.0
     cutmix: float = 0.0
     erasing: float = 0.0
+    zoom: tuple[float, float] = (1.0, 1.0)
+    mosaic: float = 0.0
+    jitter: float = 0.0
 
     def __post_init__(self) -> None:
         if self.pad < 0 or self.mixup < 0 or self.cutmix < 0:
@@ -57,8 +65,13 @@ class Augmentation:
             raise ValueError(f"scale must be a rising range above 0 and up to 1, not {self.scale}")
         if not 0 < self.ratio[0] <= self.ratio[1]:
             raise ValueError(f"ratio must be a rising range above 0, not {self.ratio}")
-        if not 0 <= self.erasing <= 1:
-            raise ValueError(f"erasing must be a probability, 0 to 1, not {self.erasing}")
+        for name in ("erasing", "mosaic"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be a probability, 0 to 1, not {getattr(self, name)}")
+        if not 0 < self.zoom[0] <= self.zoom[1]:
+            raise ValueError(f"zoom must be a rising range above 0, not {self.zoom}")
+        if not 0 <= self.jitter < 1:
+            raise ValueError(f"jitter must be at least 0 and below 1, not {self.jitter}")
 
     @property
     def resized_crop(self) -> bool:
@@ -81,6 +94,19 @@ def crop(images: Tensor, offsets: Tensor, pad: int) -> Tensor:
 def flip(images: Tensor, mask: Tensor, dimension: int = 3) -> Tensor:
     """Mirror those of (N, C, H, W) where `mask` (N,) is true: left to right, or top to bottom along dimension 2."""
     return torch.where(mask[:, None, None, None], images.flip(dimension), images)
+
+
+def jitter(images: Tensor, changes: Tensor) -> Tensor:
+    """Change brightness, contrast and saturation of uint8 (N, C, H, W) by factors of 1 + `changes` (N, 3).
+
+    Contrast is about the picture's mean, saturation about each pixel's; both are the plain mean of the channels.
+    """
+    brightness, contrast, saturation = (1 + changes)[:, :, None, None, None].unbind(1)  # each (N, 1, 1, 1)
+    values = images.to(torch.float32) * brightness
+    grey = values.mean(1, keepdim=True)
+    values = grey + (values - grey) * saturation
+    mean = values.mean((1, 2, 3), keepdim=True)
+    return (mean + (values - mean) * contrast).round_().clamp_(0, 255).to(torch.uint8)
 
 
 def normalise(
@@ -113,8 +139,9 @@ def prepare(
     """A batch of uint8 pictures as the network takes them: cropped, flipped, normalised, mixed and erased.
 
     Without `augmentation` they are only normalised. Where pictures are mixed, the targets become (N,
-    num_classes) float32 shares, or numbers mixed alike; otherwise they stay as they are. `scale` and `ratio` are the
-    loader's part.
+    num_classes) float32 shares, or numbers mixed alike; otherwise they stay as they are. `scale`, `ratio`, `zoom` and
+    `mosaic` are the loader's part, and so are mirror images where objects have to follow. The batch keeps `seed` and
+    `epoch`, for what its task chooses at random.
     """
     choices = augmentation or Augmentation()
     images, targets = batch.images, batch.targets
@@ -125,10 +152,12 @@ def prepare(
     if choices.pad:
         offsets = (random("crop", 2) * (2 * choices.pad + 1)).long()
         images = crop(images, offsets, choices.pad)
-    if choices.flip:
+    if choices.flip and not batch.objects:
         images = flip(images, random("flip")[:, 0] < 0.5)
-    if choices.flip_vertical:
+    if choices.flip_vertical and not batch.objects:
         images = flip(images, random("vertical flip")[:, 0] < 0.5, dimension=2)
+    if choices.jitter:
+        images = jitter(images, choices.jitter * (2 * random("jitter", 3) - 1))
     images = normalise(images, preprocessing, dtype, channels_last)
     if choices.mixes:
         if num_classes is None:
@@ -137,7 +166,7 @@ def prepare(
         images, targets = _mix(images, shares, choices, random)
     if choices.erasing:
         images = erase(images, random("erasing", 5), choices.erasing)
-    return replace(batch, images=images, targets=targets)
+    return replace(batch, images=images, targets=targets, seed=seed, epoch=epoch)
 
 
 def _mix(

@@ -7,36 +7,40 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as tv
 
 from resnets.data.order import uniform
 from resnets.data.transforms import Augmentation
-from resnets.types import Preprocessing
+from resnets.data.windows import INTERPOLATION, Rectangle, Window, canvas, cut, whole
+from resnets.types import Objects, Preprocessing
 
-_INTERPOLATION = {
-    "nearest": InterpolationMode.NEAREST_EXACT,
-    "bilinear": InterpolationMode.BILINEAR,
-    "bicubic": InterpolationMode.BICUBIC,
-}
 _TRIES = 10
 
 
-def view(picture: Tensor, preprocessing: Preprocessing) -> Tensor:
+def view(picture: Tensor, preprocessing: Preprocessing, original: tuple[int, int] | None = None) -> Tensor:
     """What evaluation and prediction see of a picture: (C, H, W) uint8 to (C, *size) uint8.
 
-    Resized so that it just covers `size / crop`, then cropped about its centre, as `Preprocessing` says.
+    Resized so that it just covers `size / crop`, then cropped about its centre, as `Preprocessing` says; or contained.
+    Where it was decoded at reduced size, `original` is the height and width of the whole, which say what just covers.
     """
     picture = _checked(picture, preprocessing)
-    H, W = picture.shape[-2:]
-    height, width = (round(side / preprocessing.crop) for side in preprocessing.size)
-    # The side that just covers is exact, and the other is rounded down, as torchvision's Resize does.
-    scale = max(height / H, width / W)
-    covering = [max(int(H * scale), height), max(int(W * scale), width)]
-    if covering != [H, W]:
-        mode = _INTERPOLATION[preprocessing.interpolation]
-        picture = tv.resize(picture, covering, interpolation=mode, antialias=True)
+    if preprocessing.fit == "contain":
+        return painted([(picture, whole((picture.shape[1], picture.shape[2]), preprocessing))], preprocessing)
+    size = covering(original or picture.shape[-2:], preprocessing)
+    if size != tuple(picture.shape[-2:]):
+        mode = INTERPOLATION[preprocessing.interpolation]
+        picture = tv.resize(picture, list(size), interpolation=mode, antialias=True)
     return tv.center_crop(picture, list(preprocessing.size))
+
+
+def covering(size: Sequence[int], preprocessing: Preprocessing) -> tuple[int, int]:
+    """Height and width at which a picture of that height and width just covers `size / crop`.
+
+    The side that just covers is exact, and the other is rounded down, as torchvision's Resize does.
+    """
+    H, W = size
+    height, width = (round(side / preprocessing.crop) for side in preprocessing.size)
+    return max(H * width // W, height), max(W * height // H, width)
 
 
 def random_view(
@@ -58,7 +62,7 @@ def random_view(
     picture = _checked(picture, preprocessing)
     numbers = uniform(seed, epoch, torch.tensor([index]), "view", 4 * _TRIES).view(_TRIES, 4).tolist()
     top, left, height, width = _random_box(picture.shape[-2:], augmentation, numbers)
-    mode = _INTERPOLATION[preprocessing.interpolation]
+    mode = INTERPOLATION[preprocessing.interpolation]
     size = list(preprocessing.size)
     return tv.resized_crop(picture, top, left, height, width, size, interpolation=mode, antialias=True)
 
@@ -88,3 +92,68 @@ def _random_box(
     width = min(W, round(H * augmentation.ratio[1]))
     height = min(H, round(W / augmentation.ratio[0]))
     return (H - height) // 2, (W - width) // 2, height, width
+
+
+def painted(parts: Sequence[tuple[Tensor, Window]], preprocessing: Preprocessing) -> Tensor:
+    """The input (C, *size) uint8 that shows each picture through its window."""
+    image = canvas(preprocessing)
+    for picture, window in parts:
+        window.paint(image, _checked(picture, preprocessing), preprocessing.interpolation)
+    return image
+
+
+def training_windows(
+    pictures: Sequence[Objects],
+    preprocessing: Preprocessing,
+    augmentation: Augmentation,
+    seed: int,
+    epoch: int,
+    index: int,
+) -> list[tuple[int, Window]]:
+    """Which pictures training sees in one epoch in the place of one, and through which windows.
+
+    A picture is enlarged by a factor in `augmentation.zoom`, a random part or at a random place, and mirrored at
+    random. In a mosaic it is joined by three others at random, about a point in the middle half of the input
+    (arXiv:2004.10934, section 3.4).
+
+    Args:
+        pictures: the objects of all pictures, of which the sizes are read.
+        preprocessing, augmentation: what the network takes, and the choices.
+        seed, epoch, index: of which every choice is a function.
+    """
+    H, W = preprocessing.size
+
+    def random(stream: str, count: int) -> list[float]:
+        numbers: list[float] = uniform(seed, epoch, torch.tensor([index]), stream, count)[0].tolist()
+        return numbers
+
+    members, rooms = [index % len(pictures)], [Rectangle(0, 0, H, W)]
+    chance, cy, cx, *others = random("mosaic", 6)
+    if chance < augmentation.mosaic:
+        members += [int(other * len(pictures)) for other in others]
+        y, x = round(H * (0.25 + cy / 2)), round(W * (0.25 + cx / 2))
+        rows, columns = ((0, y), (y, H - y)), ((0, x), (x, W - x))
+        rooms = [Rectangle(top, left, height, width) for top, height in rows for left, width in columns]
+    smallest, largest = map(math.log, augmentation.zoom)
+    windows = []
+    for number, (member, room) in enumerate(zip(members, rooms, strict=True)):
+        zoom, top, left, across, down = random(f"window {number}", 5)
+        fitting = whole(pictures[member].size, preprocessing)
+        scale = fitting.place.height / fitting.part.height * math.exp(smallest + zoom * (largest - smallest))
+        straight = tuple(augmentation.zoom) == (1.0, 1.0) and len(rooms) == 1
+        window = fitting if straight else cut(pictures[member].size, room, scale, top, left)
+        flips = (augmentation.flip and across < 0.5, augmentation.flip_vertical and down < 0.5)
+        windows.append((member, Window(window.part, window.place, *flips)))
+    return windows
+
+
+def joined(parts: Sequence[tuple[Objects, Window]], preprocessing: Preprocessing) -> Objects:
+    """What is where in the input that shows each picture's objects through its window."""
+    seen = [window.objects(objects, preprocessing.size) for objects, window in parts]
+    return Objects(
+        preprocessing.size,
+        torch.cat([objects.boxes for objects in seen]),
+        torch.cat([objects.labels for objects in seen]),
+        torch.cat([objects.ignored for objects in seen]),
+        tuple(polygons for objects in seen for polygons in objects.outlines),
+    )

@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
 
 from resnets.data.audit import readable
-from resnets.data.dataset import Data, Dataset, open_dataset, reopen
+from resnets.data.dataset import Data, Dataset, UnreadablePictureError, open_dataset, reopen
 from resnets.data.loading import Loader
+from resnets.data.reading import for_each
 from resnets.data.transforms import prepare
+from resnets.data.windows import on_pictures
+from resnets.inference.ensemble import Ensemble
 from resnets.inference.predictor import Predictor
 from resnets.runs.card import Card
 from resnets.tasks import Evaluation, Task
-from resnets.types import Preprocessing
+from resnets.types import Batch, Objects, Preprocessing
 
 EVALUATION_BATCH = 256
 """Pictures that a network judges at a time, where nobody says otherwise."""
+
+DETECTION_BATCH = 8
+"""The same of a detector, whose pictures are larger and whose proposals are many."""
 
 
 def evaluate_network(
@@ -36,9 +43,19 @@ def evaluate_network(
 
     The network is left in evaluation mode.
     """
-    outputs = outputs_of(network, loader, preprocessing, device, autocast)
+    outputs = outputs_of(network, loader, preprocessing, device, autocast, task.ask)
     pictures = loader.dataset
-    return task.evaluation(pictures.split, outputs, pictures.targets, pictures.names)
+    return task.evaluation(pictures.split, outputs, truth_of(pictures), pictures.names)
+
+
+def truth_of(pictures: Dataset) -> Tensor | Sequence[Objects]:
+    """What the outputs for a split are compared with."""
+    return pictures.targets if pictures.objects is None else pictures.objects
+
+
+def of_pictures(network: nn.Module, batch: Batch) -> Tensor:
+    """What a network gives that is shown the pictures alone."""
+    return network(batch.images)
 
 
 def outputs_of(
@@ -47,69 +64,126 @@ def outputs_of(
     preprocessing: Preprocessing,
     device: torch.device,
     autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
+    ask: Callable[[Any, Batch], Tensor] = of_pictures,
 ) -> Tensor:
     """What a network gives for a whole split, in the split's order, float32 on the CPU, in every process.
 
-    The network is left in evaluation mode.
+    It is what `ask` gives for the network and each prepared batch, by default the network's answer to
+    the pictures. Detections are in the pixels of their pictures. The network is left in evaluation mode.
     """
     network.eval()
     outputs, indices = [], []
     for batch in loader.epoch(0):
         with torch.inference_mode(), autocast():  # not around the loader, which keeps what it reads
             prepared = prepare(batch.to(device), preprocessing, channels_last=True)
-            outputs.append(network(prepared.images).float().cpu())
+            outputs.append(ask(network, prepared).float().cpu())
         indices.append(batch.indices)
-    rows, positions = torch.cat(gather(outputs)), torch.cat(gather(indices))
-    in_order = torch.empty_like(rows)
-    in_order[positions] = rows
-    return in_order
+    return located(in_order(torch.cat(gather(outputs)), torch.cat(gather(indices))), loader.dataset, preprocessing)
+
+
+def predictor_outputs(predictor: Predictor, loader: Loader) -> Tensor:
+    """What a predictor's engine gives for a whole split, in the split's order, float32."""
+    pictures, preprocessing = loader.dataset, predictor.card.preprocessing
+    if predictor.whole:  # the engine resizes, so that the loader must not
+        channels = preprocessing.channels
+        read = for_each(pictures, lambda index: pictures.picture(index, channels).permute(1, 2, 0)[None])
+        return torch.cat([predictor.outputs(pixels) for pixels in read])
+    outputs, indices = [], []
+    for batch in loader.epoch(0):
+        outputs.append(predictor.outputs(batch.images.permute(0, 2, 3, 1)))
+        indices.append(batch.indices)
+    return located(in_order(torch.cat(outputs), torch.cat(indices)), pictures, preprocessing)
+
+
+def located(outputs: Tensor, pictures: Dataset, preprocessing: Preprocessing) -> Tensor:
+    """Detections in the pixels of their pictures; all other outputs as they are."""
+    if pictures.objects is None:
+        return outputs
+    return on_pictures(outputs, [objects.size for objects in pictures.objects], preprocessing)
+
+
+def averaged(predictors: Sequence[Predictor], pictures: Dataset, batch_size: int) -> Evaluation:
+    """Judge the mean of the answers of several networks, or to several views, on a split."""
+    task = Ensemble(predictors).task
+    answers = [torch.stack(list(_rows(predictor, pictures, batch_size))) for predictor in predictors]
+    outputs = task.outputs_for(torch.stack(answers).mean(0))
+    return task.evaluation(pictures.split, outputs, pictures.targets, pictures.names)
+
+
+def _rows(predictor: Predictor, pictures: Dataset, batch_size: int) -> Iterator[Tensor]:
+    opened = (pictures.open(index) for index in range(len(pictures)))
+    for name, (_, row) in zip(pictures.names, predictor.rows(opened, batch_size), strict=True):
+        if isinstance(row, str):
+            raise UnreadablePictureError(name, row)
+        yield row
+
+
+def in_order(rows: Tensor, positions: Tensor) -> Tensor:
+    """The rows, each at its position."""
+    ordered = torch.empty_like(rows)
+    ordered[positions] = rows
+    return ordered
 
 
 def evaluate(
-    run: str | Path,
+    run: str | Path | Sequence[str | Path],
     source: str | Path | None = None,
     *,
     split: str | None = None,
     max_unreadable: float = 0.01,
-    batch_size: int = EVALUATION_BATCH,
+    batch_size: int | None = None,
     workers: int | None = None,
     device: str | torch.device | None = None,
+    engine: str | None = None,
+    precision: str | None = None,
+    views: str = "single",
 ) -> Evaluation:
-    """Judge a run's network on a data set, in float32.
+    """Judge a run's network on a data set, in float32 unless another precision is asked for or exported.
 
     Args:
-        run: the run's folder.
+        run: the run's folder; or several, whose answers are averaged.
         source: the data; by default what the run was trained on.
         split: "train", "val" or "test"; by default test, or val where there is no test. Data without splits is
             judged whole, unless it is what the run was trained on: then it is split as it was.
         max_unreadable: the share of unreadable pictures that may be left out, each with a warning.
-        batch_size: pictures that the network sees at a time.
+        batch_size: pictures that the network sees at a time; by default 256, of a detector 8.
         workers: processes that decode; by default one a processor.
         device: where to compute; by default a GPU if there is one.
+        engine, precision: of `Predictor`; by default PyTorch as in training, or what an export is for.
+        views: of `Predictor`, whose answers are averaged.
 
     Raises:
         ValueError: if the data's classes are not the card's (but to recognise any will do), there is no such split, or
             too much is unreadable.
     """
-    predictor = Predictor(run, device)
-    card = predictor.card
+    runs = [run] if isinstance(run, (str, Path)) else list(run)
+    options: dict[str, Any] = {"engine": engine, "precision": precision, "exact": True, "views": views}
+    predictors = [Predictor(each, device, **options) for each in runs]
+    predictor, card = predictors[0], predictors[0].card
     data, dataset = _chosen_split(card, source, split)
-    if data.classes != card.classes and not predictor.task.embeds:
-        raise ValueError(_difference(data.classes, card.classes, str(run)))
+    if not predictor.task.embeds:
+        check_classes(data, card, runs[0])
     data = readable(replace(data, splits={dataset.split: dataset}), max_unreadable)
     for picture in data.unreadable:
         warnings.warn(f"left out: {picture.name}: {picture.reason}", stacklevel=2)
-    loader = Loader(data.splits[dataset.split], card.preprocessing, batch_size, shuffle=False, workers=workers)
-    return evaluate_network(predictor.network, predictor.task, loader, card.preprocessing, predictor.device)
+    pictures = data.splits[dataset.split]
+    batch_size = batch_size or usual_batch(pictures)
+    if len(predictors) > 1 or views != "single":
+        return averaged(predictors, pictures, batch_size)
+    loader = Loader(pictures, card.preprocessing, batch_size, shuffle=False, workers=workers)
+    if not card.export and engine is None and precision is None:
+        return evaluate_network(predictor.network, predictor.task, loader, card.preprocessing, predictor.device)
+    outputs = predictor_outputs(predictor, loader)
+    return predictor.task.evaluation(pictures.split, outputs, truth_of(pictures), pictures.names)
+
+
+def usual_batch(pictures: Dataset) -> int:
+    """Pictures that a network judges at a time."""
+    return EVALUATION_BATCH if pictures.objects is None else DETECTION_BATCH
 
 
 def _chosen_split(card: Card, source: str | Path | None, split: str | None) -> tuple[Data, Dataset]:
-    known = card.data
-    asked = known["source"] if source is None else source
-    data = open_dataset(asked, task=card.task, split_seed=known["split_seed"])
-    own = data.fingerprint == known["fingerprint"]
-    if own:
-        data = reopen({**known, "source": data.source})
+    data, own = open_for(card, source)
     if data.splits_made and not own:
         if split is not None:
             raise ValueError(f"{data.source} has no splits, so it is judged whole; leave out the split {split!r}")
@@ -120,10 +194,22 @@ def _chosen_split(card: Card, source: str | Path | None, split: str | None) -> t
     return data, data.splits[wanted]
 
 
-def _difference(found: tuple[str, ...], expected: tuple[str, ...], run: str) -> str:
-    missing = [name for name in expected if name not in found]
-    unknown = [name for name in found if name not in expected]
-    return (
+def open_for(card: Card, source: str | Path | None) -> tuple[Data, bool]:
+    """Data for a run, by default that which it was trained on, and whether it is that: then it is split as it was."""
+    known = card.data
+    asked = known["source"] if source is None else source
+    data = open_dataset(asked, task=card.task, split_seed=known["split_seed"])
+    own = data.fingerprint == known["fingerprint"]
+    return (reopen({**known, "source": data.source}) if own else data), own
+
+
+def check_classes(data: Data, card: Card, run: str | Path) -> None:
+    """Raise ValueError unless the data's classes are the card's, in their order."""
+    if data.classes == card.classes:
+        return
+    missing = [name for name in card.classes if name not in data.classes]
+    unknown = [name for name in data.classes if name not in card.classes]
+    raise ValueError(
         f"the data's classes are not those of {run}: "
         f"missing {', '.join(missing) or 'none'}; unknown {', '.join(unknown) or 'none'}"
     )

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property, partial
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,15 +17,32 @@ from torch import Tensor, nn
 
 from resnets.data.decoding import decode, open_picture
 from resnets.data.reading import available_processors
-from resnets.data.transforms import prepare
+from resnets.data.transforms import normalise
 from resnets.data.views import view
+from resnets.inference.choice import choose_engine, choose_precision
+from resnets.inference.engines import PRECISIONS, Engine, engine_class, open_engine
+from resnets.inference.export import open_export, takes_whole_pictures
+from resnets.inference.finding import find_objects
+from resnets.inference.graph import Answer
+from resnets.inference.pipeline import in_batches
+from resnets.inference.views import VIEWS
 from resnets.runs.card import Card
 from resnets.runs.run import find_run
 from resnets.tasks import create_task
-from resnets.types import Batch
+from resnets.types import Preprocessing
 
-Picture = str | PathLike[str] | bytes | Image.Image | NDArray[np.uint8]
-"""A path, a file's content, an opened picture, or an array (H, W) or (H, W, 3)."""
+Picture = str | PathLike[str] | bytes | Image.Image | NDArray[np.uint8] | tuple[str, NDArray[np.uint8]]
+"""A path, a file's content, an opened picture, or an array (H, W) or (H, W, 3), also with a name before it."""
+
+Result = tuple[Tensor, tuple[int, int] | None] | str
+"""A row of the task's answers, with height and width of the picture where it tells of places; or what went wrong."""
+
+BATCH_PIXELS = 16 * 224 * 224
+"""Pixels of a batch where nobody says how many pictures it has: 16 at 224, more of smaller ones."""
+
+ENOUGH = 2
+"""A JPEG is decoded at 1/2, 1/4 or 1/8 of its size where that leaves so many times the pixels, along each side, that
+the network's view is made from. Of photographs, the values of the views then differ by 1 to 2 of 255 in the mean."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +54,11 @@ class Prediction:
         classes: from the most probable down.
         probabilities: of those classes, 0 to 1.
         values: where the network gives numbers, those by name.
+        boxes: where it finds objects, left, top, right and bottom of each, in the picture's pixels; `classes` and
+            `probabilities` are theirs, and a class may come any number of times.
+        masks: of each object, where the network tells them, how likely each of 28 x 28 cells of its box is its own; see
+            `tasks.detection.pasted`.
+        size: height and width of the picture in which objects were looked for.
         embedding: where it recognises, numbers of length 1, whose products with another's say how alike they are.
         error: why the picture could not be read; there is no answer then.
     """
@@ -45,27 +67,105 @@ class Prediction:
     classes: tuple[str, ...] = ()
     probabilities: tuple[float, ...] = ()
     values: Mapping[str, float] | None = None
+    boxes: tuple[tuple[float, ...], ...] = ()
+    masks: Tensor | None = None
+    size: tuple[int, int] | None = None
     embedding: tuple[float, ...] = ()
     error: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """What there is of it, in JSON's types; without masks."""
+        told = asdict(replace(self, masks=None))
+        return {name: value for name, value in told.items() if value not in (None, ())}
 
 
 class Predictor:
     """A run's network with its card.
 
     Args:
-        run: the run's folder, or the name of one in the package.
+        run: the run's folder, or the name of one in the package; exported or not.
         device: where to compute; by default a GPU if there is one.
+        engine: a module of `inference.engines`, or "auto" for the fastest here, by a short measurement that is
+            remembered; by default "eager", or what an export is for.
+        precision: "float32", "bfloat16", "int8" or "auto", which is bfloat16 where the processor or GPU computes in
+            it; by default float32, or what an export is in.
+        exact: decode JPEG at its full size, as evaluation does; see `ENOUGH`.
+        views: "single", or "ten-crop" or "multi-scale" of `inference.views`, whose answers are averaged.
 
     Raises:
         FileNotFoundError: if there is no such finished run.
+        ValueError: if there is no such engine or precision, or an export is for another.
+        ImportError: if the engine's library is not installed, naming the extra.
     """
 
-    def __init__(self, run: str | Path, device: str | torch.device | None = None) -> None:
-        folder = find_run(run)
-        self.card: Card = folder.card()
+    def __init__(
+        self,
+        run: str | Path,
+        device: str | torch.device | None = None,
+        *,
+        engine: str | None = None,
+        precision: str | None = None,
+        exact: bool = False,
+        views: str = "single",
+    ) -> None:
+        self.run = find_run(run)
+        self.card: Card = self.run.finished_card()
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self.network: nn.Module = folder.network().to(memory_format=torch.channels_last).to(self.device)
-        self.task = create_task(self.card.task, self.card.classes, self.card.settings)
+        self.task: Any = create_task(self.card.task, self.card.classes, self.card.settings)
+        self.exact = exact
+        self.views = views
+        self._asked = engine, precision
+        if views not in ("single", *VIEWS):
+            raise ValueError(f"views must be one of single, {', '.join(VIEWS)}, not {views!r}")
+        if self.finds_objects and engine not in (None, "auto", "eager"):
+            raise ValueError(f"networks that find objects are computed by the engine eager alone, not by {engine}")
+        if self.finds_objects and views != "single":
+            raise ValueError(f"the places of objects cannot be averaged over views; leave out {views}")
+        if self.whole and views != "single":
+            raise ValueError(f"{run} crops pictures in its graph, so that {views} cannot; export without --preprocess")
+        if views == "multi-scale" and (self.card.export or engine not in (None, "eager")):
+            raise ValueError("multi-scale needs pictures of several sizes, which the engine eager alone takes")
+        if precision not in (None, "auto", *PRECISIONS):
+            raise ValueError(f"precision must be auto or one of {', '.join(PRECISIONS)}, not {precision!r}")
+        if engine not in (None, "auto"):
+            engine_class(engine)
+
+    @cached_property
+    def engine(self) -> Engine:
+        """What computes the network."""
+        name, precision = self._asked
+        if not self.task.tells:
+            raise ValueError(
+                f"{self.run.folder} makes pictures and tells nothing of given ones; use `resnets generate`"
+            )
+        if self.card.export:
+            return open_export(self.run.folder, self.card, self.device, name, precision)
+        chosen = choose_precision(self.device) if precision == "auto" else precision or "float32"
+        network, preprocessing = self.run.network(), self.card.preprocessing
+        if name == "auto" and not self.finds_objects:
+            name = choose_engine(network, preprocessing, chosen, self.device)
+        return open_engine("eager" if name in (None, "auto") else name, network, preprocessing, chosen, self.device)
+
+    @cached_property
+    def network(self) -> nn.Module:
+        """The network as PyTorch's module, in evaluation mode, channels-last on the device."""
+        return self.run.network().to(memory_format=torch.channels_last).to(self.device)
+
+    @property
+    def finds_objects(self) -> bool:
+        """Whether places in the picture are answered, so that all of it has to be seen."""
+        return self.card.preprocessing.fit == "contain"
+
+    @property
+    def whole(self) -> bool:
+        """Whether the engine resizes and crops, so that it takes whole pictures."""
+        return takes_whole_pictures(self.card)
+
+    @property
+    def batch_size(self) -> int:
+        """Pictures that the network sees at a time where nobody says otherwise."""
+        height, width = self.card.preprocessing.size
+        return 1 if self.whole else max(min(BATCH_PIXELS // (height * width), 128), 1)
 
     def __call__(self, picture: Picture) -> Prediction:
         """The answer for one picture, all classes in order.
@@ -73,70 +173,163 @@ class Predictor:
         Raises:
             ValueError: if the picture cannot be read.
         """
-        prediction = next(self.predict([picture]))
-        if prediction.error is not None:
-            raise ValueError(f"{prediction.name} cannot be read: {prediction.error}")
-        return prediction
+        result = self.compute([self.read(picture)])[0]
+        if isinstance(result, str):
+            raise ValueError(f"{name_of(0, picture)} cannot be read: {result}")
+        return self.prediction(name_of(0, picture), result)
 
     def predict(
-        self, pictures: Iterable[Picture], top: int | None = None, batch_size: int = 64
+        self,
+        pictures: Iterable[Picture],
+        top: int | None = None,
+        batch_size: int | None = None,
+        coverage: float | None = None,
+        tiled: bool = False,
     ) -> Iterator[Prediction]:
         """An answer for each picture, in order; one that cannot be read gets an error, and the others go on.
 
+        Pictures are decoded while the network computes, and asked for some batches ahead of their answers, so that
+        any number takes the same memory.
+
         Args:
-            pictures: any number; they are read as their answers are asked for.
+            pictures: any number.
             top: how many classes to name; all by default.
-            batch_size: pictures that the network sees at a time.
+            batch_size: pictures that the network sees at a time; by default as many as have `BATCH_PIXELS`.
+            coverage: name as many classes as hold the right one with this probability, instead of `top`; a conformal
+                set, calibrated on the validation split.
+            tiled: look for objects in tiles of a large picture, too, at its own resolution.
 
         Raises:
-            ValueError: if `top` or `batch_size` is below 1.
+            ValueError: if `top` or `batch_size` is below 1, the run knows no sets of that coverage, or tiles are asked
+                of a network that finds no objects.
         """
-        if batch_size < 1 or (top is not None and top < 1):
-            raise ValueError(f"top and batch_size must be at least 1, not {top} and {batch_size}")
-        numbered = iter(enumerate(pictures))
-        with ThreadPoolExecutor(available_processors()) as threads:
-            while chunk := list(islice(numbered, batch_size)):
-                views = list(threads.map(self._view, (picture for _, picture in chunk)))
-                names = [_name(number, picture) for number, picture in chunk]
-                yield from self._answers(names, views, top)
+        if top is not None and top < 1:
+            raise ValueError(f"top must be at least 1, not {top}")
+        if coverage is not None and not hasattr(self.task, "set_size"):
+            raise ValueError(f"coverage is of single classes, not of {self.card.task}")
+        if tiled and not self.finds_objects:
+            raise ValueError(f"tiles are for networks that find objects, and the task is {self.card.task}")
+        for number, (picture, result) in enumerate(self._results(pictures, batch_size, tiled)):
+            count = top
+            if coverage is not None and not isinstance(result, str):
+                count = self.task.set_size(result[0], coverage)
+            yield self.prediction(name_of(number, picture), result, count)
 
-    @torch.inference_mode()
+    def rows(
+        self, pictures: Iterable[Picture], batch_size: int | None = None
+    ) -> Iterator[tuple[Picture, Tensor | str]]:
+        """Each picture with its row of the task's answers, or with what is wrong with it; see `predict`."""
+        for picture, result in self._results(pictures, batch_size):
+            yield picture, result if isinstance(result, str) else result[0]
+
+    def _results(
+        self, pictures: Iterable[Picture], batch_size: int | None = None, tiled: bool = False
+    ) -> Iterator[tuple[Picture, Result]]:
+        if batch_size is not None and batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, not {batch_size}")
+        size = 1 if self.whole else batch_size or self.batch_size
+        compute = partial(self.compute, tiled=tiled)
+        return in_batches(pictures, self.read, compute, size, available_processors(), self.engine.parallel)
+
+    def outputs(self, pixels: Tensor) -> Answer:
+        """What the network gives for pixels (N, H, W, C) uint8 of the input's size, or whole; float32 on the CPU."""
+        return self.engine(pixels)
+
     def answers(self, images: Tensor) -> Tensor:
-        """Probabilities or numbers (N, K), float32 on the CPU, for (N, C, H, W) uint8 pictures of the input's size."""
-        numbers = torch.arange(len(images))
-        batch = Batch(images, torch.zeros_like(numbers), numbers).to(self.device)
-        prepared = prepare(batch, self.card.preprocessing, channels_last=True)
-        return self.task.answers(self.network(prepared.images)).cpu()
+        """The task's answers for (N, C, H, W) uint8 pictures of the input's size, a row a picture."""
+        return self.task.answers(self.outputs(images.permute(0, 2, 3, 1)))
 
-    def _view(self, picture: Picture) -> Tensor | str:
-        """The picture as the network sees it, uint8, or what is wrong with it."""
+    def inputs(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) uint8 pictures of the input's size as `network` takes them, on its device."""
+        return normalise(images.to(self.device), self.card.preprocessing, channels_last=True)
+
+    def prediction(self, name: str, result: Result, top: int | None = None) -> Prediction:
+        """One of the results of `compute` as a prediction, with so many classes, or with what was wrong."""
+        if isinstance(result, str):
+            return Prediction(name, error=result)
+        answer, size = result
+        return Prediction(name, size=size, **self.task.prediction(answer, top))
+
+    def read(self, picture: Picture) -> list[Tensor] | str:
+        """The picture as `compute` takes it, groups of (V, H, W, C) uint8, or what is wrong with it."""
+        preprocessing = self.card.preprocessing
+        whole = self.whole or self.finds_objects
+        enough = None if self.exact or whole or self.views != "single" else ENOUGH * covered(preprocessing)
         try:
-            return view(decode(_opened(picture), self.card.preprocessing.channels), self.card.preprocessing)
+            image = opened(picture)
+            width, height = image.size
+            pixels = decode(image, preprocessing.channels, enough)
+            if (pixels.shape[1] > pixels.shape[2]) != (height > width):  # turned upright
+                width, height = height, width
+            if self.views != "single":
+                groups = VIEWS[self.views](pixels, preprocessing)
+            else:
+                groups = [(pixels if whole else view(pixels, preprocessing, (height, width)))[None]]
+            return [group.permute(0, 2, 3, 1) for group in groups]
         except Exception as error:  # Pillow and file systems raise many kinds for a broken file
             return str(error) or type(error).__name__
 
-    def _answers(self, names: list[str], views: list[Tensor | str], top: int | None) -> Iterator[Prediction]:
-        readable = [picture for picture in views if isinstance(picture, Tensor)]
-        rows = iter(self.answers(torch.stack(readable)) if readable else ())
-        for name, picture in zip(names, views, strict=True):
-            if isinstance(picture, str):
-                yield Prediction(name, error=picture)
-                continue
-            yield Prediction(name, **self.task.prediction(next(rows), top))
+    def compute(self, read: list[list[Tensor] | str], tiled: bool = False) -> list[Result]:
+        """The task's answers for what was read; what was wrong stays as it is."""
+        pictures = [picture for picture in read if not isinstance(picture, str)]
+        sizes: list[tuple[int, int] | None] = [None] * len(pictures)
+        rows: Iterable[Tensor]
+        if self.finds_objects:
+            whole = [seen[0].permute(2, 0, 1) for (seen,) in pictures]
+            sizes = [(picture.shape[1], picture.shape[2]) for picture in whole]
+            rows = find_objects(whole, self.card.preprocessing, self.answers, max(len(whole), 1), tiled)
+        elif self.views == "single":
+            rows = self.task.answers(self.outputs(torch.cat([seen for (seen,) in pictures]))) if pictures else ()
+        else:
+            rows = [self._average(picture) for picture in pictures]
+        results = iter(list(zip(rows, sizes, strict=True)))
+        return [picture if isinstance(picture, str) else next(results) for picture in read]
+
+    def _average(self, groups: list[Tensor]) -> Tensor:
+        """The mean of the answers to all views of a picture."""
+        return torch.cat([self.task.answers(self.outputs(group)) for group in groups]).mean(0)
 
 
-def load(run: str | Path, device: str | torch.device | None = None) -> Predictor:
+def load(
+    run: str | Path,
+    device: str | torch.device | None = None,
+    *,
+    engine: str | None = None,
+    precision: str | None = None,
+    exact: bool = False,
+    views: str = "single",
+) -> Predictor:
     """The trained network of a run's folder, ready for pictures; see `Predictor`."""
-    return Predictor(run, device)
+    return Predictor(run, device, engine=engine, precision=precision, exact=exact, views=views)
 
 
-def _opened(picture: Picture) -> Image.Image:
+def covered(preprocessing: Preprocessing) -> int:
+    """The larger side in pixels of what a picture is resized to cover."""
+    return round(max(preprocessing.size) / preprocessing.crop)
+
+
+def seen(picture: Picture, preprocessing: Preprocessing) -> Tensor:
+    """What the network sees of a picture, (C, *size) uint8.
+
+    Raises:
+        Exception: whatever Pillow or the file system raises about one that cannot be read.
+    """
+    return view(decode(opened(picture), preprocessing.channels), preprocessing)
+
+
+def opened(picture: Picture) -> Image.Image:
+    """The picture as Pillow has it, its pixels not yet decoded where it comes from a file."""
     if isinstance(picture, Image.Image):
         return picture
+    if isinstance(picture, tuple):
+        return Image.fromarray(picture[1])
     if isinstance(picture, np.ndarray):
         return Image.fromarray(picture)
     return open_picture(picture if isinstance(picture, bytes) else Path(picture).read_bytes())
 
 
-def _name(number: int, picture: Picture) -> str:
+def name_of(number: int, picture: Picture) -> str:
+    """What a picture is called: its path, its name, or its number."""
+    if isinstance(picture, tuple):
+        return picture[0]
     return str(picture) if isinstance(picture, (str, PathLike)) else str(number)

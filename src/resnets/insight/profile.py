@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,9 +19,10 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from resnets.networks.architecture import Architecture, Declaration
-from resnets.networks.catalogue import Network, build
-from resnets.networks.iresnet import IResNetArchitecture
+from resnets.networks.catalogue import build
+from resnets.networks.declaration import Declaration
+from resnets.networks.network import Network
+from resnets.networks.unet import UNet, UNetArchitecture
 
 aten = torch.ops.aten
 
@@ -96,8 +97,10 @@ def profile(network: Network, size: tuple[int, int]) -> Profile:
     """Profile a network for a picture of the given height and width. The network is neither run nor changed.
 
     Raises:
-        ValueError: for a size too small for the network.
+        ValueError: for a size too small for the network, and for a U-Net.
     """
+    if isinstance(network, UNet):
+        raise ValueError("a U-Net's stages do not follow one another; `resnets models 'flow*'` tells what it costs")
     twin = _on_meta(network)
     shape = (twin.architecture.in_channels, *size)
     one, two, three = (torch.empty(n, *shape, device="meta") for n in (1, 2, 3))
@@ -119,24 +122,21 @@ def profile(network: Network, size: tuple[int, int]) -> Profile:
     return Profile(size, shape[0], tuple(stages))
 
 
-def published_size(declaration: Declaration) -> tuple[int, int]:
-    """Height and width of the pictures that it was published for: CIFAR's 32x32, faces' 112x112, ImageNet's 224x224."""
-    if isinstance(declaration, IResNetArchitecture):
-        return (112, 112)
-    small = isinstance(declaration, Architecture) and declaration.stem == "cifar"
-    return (32, 32) if small else (224, 224)
-
-
 def totals(declaration: Declaration, size: tuple[int, int]) -> tuple[int, int]:
     """Parameters and multiply-adds, the same as in the network's profile but soon found for any depth.
 
-    From the second on, all blocks of a stage (in VGG, all convolutions) cost the same. So networks of one in each
+    Where all blocks of a stage (in VGG, all convolutions) cost the same from the second on, networks of one in each
     stage, and of one more in a single stage, tell it.
     """
-    shallow = replace(declaration, depths=(1,) * len(declaration.depths), source="")
+    if isinstance(declaration, UNetArchitecture):
+        return _totals_of_unet(declaration, size)
+    depths, network = declaration.repeated, cast(Any, declaration)
+    if not depths:
+        return _totals(declaration, size)
+    shallow = replace(network, depths=(1,) * len(depths), source="")
     parameters, multiply_adds = base = _totals(shallow, size)
-    for stage, depth in enumerate(declaration.depths):
-        deeper = replace(shallow, depths=tuple(2 if i == stage else 1 for i in range(len(declaration.depths))))
+    for stage, depth in enumerate(depths):
+        deeper = replace(shallow, depths=tuple(2 if i == stage else 1 for i in range(len(depths))))
         more = _totals(deeper, size)
         parameters += (depth - 1) * (more[0] - base[0])
         multiply_adds += (depth - 1) * (more[1] - base[1])
@@ -149,6 +149,16 @@ def _totals(declaration: Declaration, size: tuple[int, int]) -> tuple[int, int]:
         network: Any = build(declaration).eval()
         work = _forward(network, torch.empty(1, declaration.in_channels, *size))
     return sum(p.numel() for p in network.parameters()), sum(stage["multiply_adds"] for stage in work)
+
+
+def _totals_of_unet(declaration: UNetArchitecture, size: tuple[int, int]) -> tuple[int, int]:
+    """The same, of one step from noise to a picture."""
+    with torch.device("meta"), torch.no_grad():
+        network = build(declaration).eval()
+        inputs = (torch.empty(1, declaration.in_channels, *size), torch.empty(1), torch.zeros(1, dtype=torch.int64))
+        with _Meter(alive=[], known=[]) as meter:
+            network(*inputs)
+    return sum(p.numel() for p in network.parameters()), meter.multiply_adds
 
 
 def _on_meta(network: Network) -> Network:

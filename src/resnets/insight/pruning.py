@@ -149,9 +149,10 @@ def prune(
     data = held_out(open_dataset(source), source)
     if data.classes != card.classes:
         raise ValueError(f"the classes of {source} are not those of {run.folder}; prune with data of its own")
-    if Run(folder).card_path.is_file():
+    begun = folder / "rounds"
+    if not begun.is_dir():
         check_free(folder, overwrite)
-        shutil.rmtree(folder)
+        shutil.rmtree(folder, ignore_errors=True)
     fine_tuning = {
         **{name: value for name, value in asdict(recipe_of(card)).items() if name in card.recipe},
         **FINE_TUNING,
@@ -159,6 +160,7 @@ def prune(
         "lr": lr * card.recipe["lr"],
     }
     pictures = data.splits["val"]
+    tuning = f"{epochs}-epochs-at-{lr:g}"
     state = _State(whole, tuple(whole.blocks()), accuracy(whole, card, pictures), None)
     before = state.accuracy
     gone: list[str] = []
@@ -169,7 +171,7 @@ def prune(
         network = left_out(state.network, block)
         following = _State(network, rest, accuracy(network, card, pictures), None)
         if 100 * (before - following.accuracy) > keep_accuracy:
-            following = trained_on(following, card, data, folder / "rounds" / f"{len(gone) + 1}", fine_tuning)
+            following = trained_on(following, card, data, begun / f"{len(gone) + 1}-{tuning}", fine_tuning)
         lost = 100 * (before - following.accuracy)
         trained = f" after {epochs} epochs" if following.run else ""
         console.print(f"without {name}: {-lost:+.2f} points{trained}", highlight=False)
@@ -179,7 +181,7 @@ def prune(
     if not gone:
         raise ValueError(f"no block of {run.folder} can go without losing more than {keep_accuracy:g} points")
     if state.run is None:
-        state = trained_on(state, card, data, folder / "rounds" / f"{len(gone)}-final", fine_tuning)
+        state = trained_on(state, card, data, begun / f"{len(gone)}-{tuning}-final", fine_tuning)
     assert state.run is not None
     finish(state.run, folder, run, gone)
     return Pruned(Run(folder), tuple(gone), before, state.accuracy)

@@ -8,6 +8,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torchvision.ops import FrozenBatchNorm2d
 
 Norm = Literal["batch", "group", "frozen", "none"]
@@ -17,9 +18,20 @@ MakeNorm = Callable[[int], nn.Module]
 MakeActivation = Callable[[], nn.Module]
 
 
-def group_norm(channels: int) -> nn.GroupNorm:
-    """32 groups (arXiv:1803.08494, table 3), or fewer where a group would have less than two channels."""
-    return nn.GroupNorm(math.gcd(32, max(channels // 2, 1)), channels)
+class GroupNorm(nn.GroupNorm):
+    """Group normalisation in float32, whatever its input: PyTorch's in bfloat16 is ten times slower on a CPU."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) normalised, in the type of `x`."""
+        return F.group_norm(x.float(), self.num_groups, self.weight, self.bias, self.eps).to(x.dtype)
+
+
+def group_norm(channels: int, affine: bool = True) -> nn.GroupNorm:
+    """32 groups (arXiv:1803.08494, table 3), or fewer where a group would have less than two channels.
+
+    Without `affine` it has no scale and no bias to learn.
+    """
+    return GroupNorm(math.gcd(32, max(channels // 2, 1)), channels, affine=affine)
 
 
 class Shift(nn.Module):

@@ -2,62 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, ClassVar, Literal, Self, get_args
+from typing import ClassVar, Literal, get_args
 
 from resnets.blocks.stems import Stem
 from resnets.layers.normalisation import Activation, Norm
 from resnets.layers.shortcuts import Shortcut
+from resnets.networks.declaration import CIFAR_SIZE, IMAGENET_SIZE, Declaration
 from resnets.networks.initialisation import SCALES, Init
 
 Block = Literal["basic", "bottleneck"]
 StrideAt = Literal["3x3", "1x1"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Declaration:
-    """What the declarations of all families share; they go into a JSON card and come back.
-
-    Attributes:
-        depths: blocks, or in VGG convolutions, in each stage.
-        num_classes: outputs of the classifier; 0 for none, so that the network gives the features before it.
-        in_channels: channels of the pictures.
-        source: where the network was published.
-    """
-
-    family: ClassVar[str]
-
-    depths: tuple[int, ...]
-    num_classes: int = 1000
-    in_channels: int = 3
-    source: str = ""
-
-    @property
-    def layers(self) -> int:
-        """Layers with weights, as the papers count them."""
-        raise NotImplementedError
-
-    def to_dict(self) -> dict[str, Any]:
-        """`family` and every field, in JSON's types."""
-        values = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
-        return {"family": self.family, **values}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """The inverse of `to_dict`.
-
-        Raises:
-            ValueError: for another family, an unknown field, or values that the declaration refuses.
-        """
-        if values.get("family") != cls.family:
-            raise ValueError(f"the declaration is of family {values.get('family')!r}, not {cls.family!r}")
-        known = [field.name for field in fields(cls)]
-        if unknown := sorted(set(values) - {"family", *known}):
-            raise ValueError(f"{cls.__name__} has no {', '.join(unknown)}; its fields are {', '.join(known)}")
-        values = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-        return cls(**{key: value for key, value in values.items() if key != "family"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +52,7 @@ class Architecture(Declaration):
 
     family: ClassVar[str] = "resnet"
 
+    depths: tuple[int, ...]
     widths: tuple[int, ...] = (64, 128, 256, 512)
     block: Block = "bottleneck"
     preactivation: bool = False
@@ -153,47 +110,41 @@ class Architecture(Declaration):
         block = 3 if self.block == "bottleneck" else 2
         return stem + sum(self.depths) * block + (self.num_classes > 0)
 
+    @property
+    def repeated(self) -> tuple[int, ...]:
+        """Blocks in each stage; those of a stage are alike from the second on."""
+        return self.depths
+
+    @property
+    def published_size(self) -> tuple[int, int]:
+        """CIFAR's 32x32 for its stem, otherwise ImageNet's 224x224."""
+        return CIFAR_SIZE if self.stem == "cifar" else IMAGENET_SIZE
+
+    @property
+    def loads_into_timm(self) -> bool:
+        """timm has neither plain networks nor CIFAR's."""
+        return self.shortcut != "none" and self.stem != "cifar"
+
     def __post_init__(self) -> None:
-        self._check_choices()
-        self._check_numbers()
+        super().__post_init__()
+        self.check_choices(
+            block=get_args(Block),
+            stem=get_args(Stem),
+            shortcut=get_args(Shortcut),
+            stride_at=get_args(StrideAt),
+            norm=get_args(Norm),
+            activation=get_args(Activation),
+            output_stride=(None, 8, 16),
+            preactivation=(False, True),
+            squeeze_excitation=(False, True),
+            zero_init_last=(False, True),
+            init=get_args(Init),
+        )
+        self.check_stages("depths", "widths")
+        self.check_whole("stem_width", "groups", "width_per_group")
+        self.check_rates("drop_path", "dropout")
         self._check_options_of_blocks()
         self._check_shapes()
-
-    def _check_choices(self) -> None:
-        choices = {
-            "block": get_args(Block),
-            "stem": get_args(Stem),
-            "shortcut": get_args(Shortcut),
-            "stride_at": get_args(StrideAt),
-            "norm": get_args(Norm),
-            "activation": get_args(Activation),
-            "output_stride": (None, 8, 16),
-            "preactivation": (False, True),
-            "squeeze_excitation": (False, True),
-            "zero_init_last": (False, True),
-            "init": get_args(Init),
-        }
-        for name, allowed in choices.items():
-            value = getattr(self, name)
-            if value not in allowed:
-                raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, not {value!r}")
-
-    def _check_numbers(self) -> None:
-        for name in ("depths", "widths"):
-            value = getattr(self, name)
-            if not (isinstance(value, tuple) and value and all(map(_is_positive, value))):
-                raise ValueError(f"{name} must be a tuple of whole numbers above 0, one a stage, not {value!r}")
-        if len(self.depths) != len(self.widths):
-            raise ValueError(f"depths {self.depths} and widths {self.widths} must have one number for each stage alike")
-        for name in ("stem_width", "groups", "width_per_group", "in_channels"):
-            if not _is_positive(getattr(self, name)):
-                raise ValueError(f"{name} must be a whole number above 0, not {getattr(self, name)!r}")
-        if self.num_classes != 0 and not _is_positive(self.num_classes):
-            raise ValueError(f"num_classes must be a whole number, 0 for none, not {self.num_classes!r}")
-        for name in ("drop_path", "dropout"):
-            rate = getattr(self, name)
-            if not (isinstance(rate, int | float) and 0 <= rate < 1):
-                raise ValueError(f"{name} must be a rate, at least 0 and below 1, not {rate!r}")
 
     def _check_options_of_blocks(self) -> None:
         if self.block == "basic":
@@ -228,7 +179,3 @@ class Architecture(Declaration):
         stride = self.stem_stride * 2 ** (len(self.depths) - 1)
         if self.output_stride is not None and self.output_stride >= stride:
             raise ValueError(f"output_stride={self.output_stride} does nothing: the network's stride is {stride}")
-
-
-def _is_positive(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0

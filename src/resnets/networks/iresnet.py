@@ -19,9 +19,9 @@ from resnets.blocks.sequence import Blocks
 from resnets.layers.convolution import convolution
 from resnets.layers.margins import EMBEDDING
 from resnets.layers.shortcuts import shortcut
-from resnets.networks.architecture import Declaration
+from resnets.networks.declaration import Declaration
 from resnets.networks.initialisation import draw_weights
-from resnets.networks.resnet import feature_maps
+from resnets.networks.network import Network, feature_maps
 from resnets.types import Stage
 
 MAP = 7
@@ -37,8 +37,6 @@ class IResNetArchitecture(Declaration):
         widths: channels of each stage; the stem has those of the first.
         dropout: the rate before the linear layer.
         num_classes: numbers of the embedding; 0 for none, so that the network gives its last map, flattened.
-        in_channels: channels of the picture.
-        source: where the network was published.
 
     Raises:
         ValueError: for a value out of range.
@@ -46,22 +44,30 @@ class IResNetArchitecture(Declaration):
 
     family: ClassVar[str] = "iresnet"
 
+    depths: tuple[int, ...]
     widths: tuple[int, ...] = (64, 128, 256, 512)
     dropout: float = 0.0
     num_classes: int = EMBEDDING
 
     def __post_init__(self) -> None:
-        for name in ("depths", "widths"):
-            value = getattr(self, name)
-            if not isinstance(value, tuple) or not value or not all(_whole(part, 1) for part in value):
-                raise ValueError(f"{name} must be whole numbers above 0, one a stage, not {value!r}")
-        if len(self.depths) != len(self.widths):
-            raise ValueError(f"depths has {len(self.depths)} stages and widths {len(self.widths)}; they must agree")
-        for name, least in {"in_channels": 1, "num_classes": 0}.items():
-            if not _whole(getattr(self, name), least):
-                raise ValueError(f"{name} must be a whole number, at least {least}, not {getattr(self, name)!r}")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout is a rate: at least 0 and below 1, not {self.dropout!r}")
+        super().__post_init__()
+        self.check_stages("depths", "widths")
+        self.check_rates("dropout")
+
+    @property
+    def repeated(self) -> tuple[int, ...]:
+        """Blocks in each stage; those of a stage are alike from the second on."""
+        return self.depths
+
+    @property
+    def published_size(self) -> tuple[int, int]:
+        """Faces' 112x112."""
+        return (112, 112)
+
+    @property
+    def loads_into_timm(self) -> bool:
+        """timm does not have it."""
+        return False
 
     @property
     def hidden(self) -> int:
@@ -129,7 +135,7 @@ class Features(nn.BatchNorm1d):
         return super().forward(x)
 
 
-class IResNet(nn.Module):
+class IResNet(Network):
     """A network for recognition: `conv1`, `bn1`, `prelu`, `layer1`..., `bn2`, `dropout`, `fc`, `features`.
 
     The last map is averaged to 7x7, or spread over it, which changes nothing at 112x112 pixels and lets the network
@@ -141,6 +147,7 @@ class IResNet(nn.Module):
         logits_layer: the name of the layer that gives the embedding, before its normalisation.
     """
 
+    features: Features
     logits_layer: ClassVar[str] = "fc"
 
     def __init__(self, architecture: IResNetArchitecture) -> None:
@@ -161,11 +168,6 @@ class IResNet(nn.Module):
         self.pool = nn.AdaptiveAvgPool2d(MAP)
         self.reset_classifier(a.num_classes)
         draw_weights(self, "he", [block.convolutions() for block in self.blocks().values()], self.fc)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Embeddings (N, num_classes) of images (N, in_channels, H, W); without a classifier, the flattened map."""
-        last = self.stages[-1].name
-        return self.classify(self.features(x, (last,))[last])
 
     def levels(self) -> tuple[tuple[nn.Module, ...], ...]:
         """The stem; each stage."""
@@ -193,7 +195,3 @@ class IResNet(nn.Module):
 def _block(in_channels: int, out_channels: int, stride: int) -> Improved:
     plan = BlockPlan(in_channels, out_channels, out_channels, nn.BatchNorm2d, nn.Identity, stride=stride)
     return Improved(plan)
-
-
-def _whole(value: object, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least

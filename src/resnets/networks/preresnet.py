@@ -59,7 +59,7 @@ class PreactivationResNet(ResidualNetwork):
         self.stages = Stages(plan_stages(a), build_blocks(a))
         self.norm = norm(a.channels[-1])
         self.activation = activation()
-        self.add_classifier(a.channels[-1], a.num_classes)
+        self.head = nn.Sequential(OrderedDict(fc=self.new_classifier()))
         initialise(self)
 
     def levels(self) -> tuple[tuple[nn.Module, ...], ...]:
@@ -73,6 +73,7 @@ class PreactivationResNet(ResidualNetwork):
         """Logits from the last map."""
         return self.head(global_average(x)).flatten(1)  # (N, C, 1, 1) -> (N, num_classes)
 
-    def add_classifier(self, channels: int, num_classes: int) -> None:
-        """Add `head.fc`, in timm a 1x1 convolution."""
-        self.head = nn.Sequential(OrderedDict(fc=nn.Conv2d(channels, num_classes, 1) if num_classes else nn.Identity()))
+    def new_classifier(self) -> nn.Module:
+        """In timm, a 1x1 convolution."""
+        a = self.architecture
+        return nn.Conv2d(a.channels[-1], a.num_classes, 1) if a.num_classes else nn.Identity()

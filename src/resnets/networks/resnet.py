@@ -7,11 +7,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
-from typing import ClassVar
+from collections.abc import Iterable, Iterator
 
-import torch
 from torch import Tensor, nn
 
 from resnets.blocks.preactivation import PreactivationBasic, PreactivationBottleneck
@@ -22,6 +19,7 @@ from resnets.layers.normalisation import ACTIVATIONS, NORMS
 from resnets.layers.pooling import global_average
 from resnets.networks.architecture import Architecture
 from resnets.networks.initialisation import SCALES, draw_weights
+from resnets.networks.network import Network, feature_maps
 from resnets.types import Stage
 
 BLOCKS = {
@@ -32,7 +30,7 @@ BLOCKS = {
 }
 
 
-class ResidualNetwork(nn.Module):
+class ResidualNetwork(Network):
     """What post- and pre-activation networks share: all but the names of their parts.
 
     Attributes:
@@ -42,17 +40,9 @@ class ResidualNetwork(nn.Module):
         logits_layer: the name of the layer that gives the logits.
     """
 
-    stages: Sequence[Stage]
-    logits_layer: ClassVar[str]
-
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
         self.architecture = architecture
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits (N, num_classes) of images (N, in_channels, H, W); without a classifier, pooled features."""
-        last = self.stages[-1].name
-        return self.classify(self.features(x, [last])[last])
 
     def features(self, x: Tensor, stages: Iterable[str] | None = None) -> dict[str, Tensor]:
         """The maps (N, channels, H / stride, W / stride) of the stages named, of all unless given.
@@ -68,25 +58,6 @@ class ResidualNetwork(nn.Module):
     def blocks(self) -> dict[str, Residual]:
         """The residual blocks in order, by the names of their modules."""
         return {name: module for name, module in self.named_modules() if isinstance(module, Residual)}
-
-    def reset_classifier(self, num_classes: int) -> None:
-        """Put a new classifier in the place of the old one; 0 for none."""
-        self.architecture = replace(self.architecture, num_classes=num_classes)
-        like = next(self.parameters())
-        self.add_classifier(self.architecture.channels[-1], num_classes)
-        self.get_submodule(self.logits_layer).to(like.device, like.dtype)
-
-    def levels(self) -> tuple[tuple[nn.Module, ...], ...]:
-        """For each of `stages`, the modules that lead from the map before to its own."""
-        raise NotImplementedError
-
-    def classify(self, x: Tensor) -> Tensor:
-        """Logits from the last map."""
-        raise NotImplementedError
-
-    def add_classifier(self, channels: int, num_classes: int) -> None:
-        """Add the module that classifies."""
-        raise NotImplementedError
 
 
 class ResNet(ResidualNetwork):
@@ -108,7 +79,7 @@ class ResNet(ResidualNetwork):
         self.maxpool = stem_pool(a.stem)
         for index, blocks in enumerate(build_blocks(a), start=1):
             self.add_module(f"layer{index}", Blocks(*blocks))
-        self.add_classifier(a.channels[-1], a.num_classes)
+        self.fc = self.new_classifier()
         self.stages = plan_stages(a)
         initialise(self)
 
@@ -121,9 +92,10 @@ class ResNet(ResidualNetwork):
         """Logits from the last map."""
         return self.fc(global_average(x).flatten(1))  # (N, C, H, W) -> (N, C) -> (N, num_classes)
 
-    def add_classifier(self, channels: int, num_classes: int) -> None:
-        """Add `fc`."""
-        self.fc = nn.Linear(channels, num_classes) if num_classes else nn.Identity()
+    def new_classifier(self) -> nn.Module:
+        """A linear layer."""
+        a = self.architecture
+        return nn.Linear(a.channels[-1], a.num_classes) if a.num_classes else nn.Identity()
 
 
 def plan_stages(a: Architecture) -> tuple[Stage, ...]:
@@ -175,42 +147,3 @@ def initialise(network: ResidualNetwork) -> None:
     if a.zero_init_last:
         for block in blocks.values():
             nn.init.zeros_(block.get_parameter(f"{block.last}.weight"))
-
-
-def feature_maps(
-    x: Tensor,
-    stages: Sequence[Stage],
-    levels: Iterable[Iterable[nn.Module]],
-    wanted: Iterable[str] | None,
-    in_channels: int,
-) -> dict[str, Tensor]:
-    """What every network's `features` does: apply one level after another, and keep the maps that are wanted."""
-    names = [stage.name for stage in stages]
-    wanted = set(names if wanted is None else wanted)
-    if unknown := wanted.difference(names):
-        raise ValueError(f"there is no stage {', '.join(sorted(unknown))}; there are {', '.join(names)}")
-    if not torch.compiler.is_compiling():
-        check_images(x, in_channels, stages[-1].stride)
-    maps: dict[str, Tensor] = {}
-    for name, modules in zip(names, levels, strict=True):
-        if len(maps) == len(wanted):
-            break
-        for module in modules:
-            x = module(x)
-        if name in wanted:
-            maps[name] = x
-    return maps
-
-
-def check_images(x: Tensor, in_channels: int, smallest: int) -> None:
-    """Raise ValueError unless x is images (N, in_channels, H, W) of at least `smallest` pixels a side."""
-    if x.dim() != 4:
-        raise ValueError(f"the network takes images (N, C, H, W), not a tensor of shape {tuple(x.shape)}")
-    _, channels, height, width = x.shape
-    if channels != in_channels:
-        raise ValueError(f"the network takes images of {in_channels} channels, not {channels}")
-    if min(height, width) < smallest:
-        raise ValueError(
-            f"the network takes images of at least {smallest}x{smallest} pixels, its last stage's stride, "
-            f"not {height}x{width}"
-        )

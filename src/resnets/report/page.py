@@ -79,6 +79,7 @@ def write_page(
     numbers: Sequence[Number],
     facts: Mapping[str, str],
     sections: Sequence[Section],
+    scripts: Sequence[str] = (),
 ) -> None:
     """Write the page to `path`.
 
@@ -88,8 +89,9 @@ def write_page(
         numbers: the headline numbers, most important first.
         facts: label -> value, in order; the one labelled "Command" is set as code.
         sections: the parts of the page, in order, with distinct keys.
+        scripts: names of templates that the page runs besides its own script.
     """
-    script = _source("page.js")
+    script = Markup("").join(map(_source, ("page.js", *scripts)))
     page = render(
         "page.html",
         title=title,

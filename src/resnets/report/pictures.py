@@ -6,11 +6,14 @@ import base64
 import io
 from dataclasses import dataclass
 
+import torch
 from PIL import Image
 from torch import Tensor
 
 _CRISP = 128  # pixels: up to this side a picture keeps every pixel
 _LONGEST = 288  # pixels: what a gallery's tile shows on a dense screen
+_FOR, _AGAINST = (0xF0, 0x5A, 0x00), (0x1E, 0x7A, 0xE0)  # orange and blue; both stand out on grey
+_STRONGEST = 0.99  # the share of pixels whose value is within the colours' range
 
 
 @dataclass(frozen=True)
@@ -23,11 +26,12 @@ class Picture:
     tiny: bool
 
 
-def embed(pixels: Tensor) -> Picture:
-    """A picture as a data address: lossless PNG up to 128 pixels a side, else a JPEG of at most 288.
+def embed(pixels: Tensor, longest: int = _LONGEST) -> Picture:
+    """A picture as a data address: lossless PNG up to 128 pixels a side, else a JPEG of at most `longest`.
 
     Args:
         pixels: (C, H, W) uint8 with C = 1 (grey) or 3 (RGB).
+        longest: pixels of the longer side.
 
     Raises:
         ValueError: where `pixels` is anything else.
@@ -40,8 +44,30 @@ def embed(pixels: Tensor) -> Picture:
     image = Image.fromarray(channels_last[..., 0] if len(pixels) == 1 else channels_last)
     tiny = max(image.size) <= _CRISP
     if not tiny:
-        image.thumbnail((_LONGEST, _LONGEST), Image.Resampling.LANCZOS)
+        image.thumbnail((longest, longest), Image.Resampling.LANCZOS)
     return Picture(data_address(image, "PNG" if tiny else "JPEG"), *image.size, tiny)
+
+
+def overlay(pixels: Tensor, values: Tensor) -> Tensor:
+    """A picture in grey under colours that say how much each pixel counts, (3, H, W) uint8.
+
+    Orange speaks for the answer and blue against it, the more the stronger; both have one scale, which reaches to the
+    0.99 quantile of the values' sizes.
+
+    Args:
+        pixels: (1 or 3, H, W) uint8.
+        values: (H, W) of any scale.
+    """
+    grey = pixels.float().mean(0, keepdim=True)
+    grey = 60 + 0.65 * grey  # less contrast than the colours
+    sizes = values.abs().float()
+    scale = torch.quantile(sizes.flatten()[:: max(1, sizes.numel() // 100_000)], _STRONGEST)
+    if scale <= 0:
+        scale = sizes.max().clamp(min=1e-30)
+    strength = (sizes / scale).clamp(max=1)[None] * 0.85
+    speaks_for, speaks_against = (torch.tensor(colour)[:, None, None] for colour in (_FOR, _AGAINST))
+    colour = torch.where(values[None] >= 0, speaks_for, speaks_against)
+    return (grey * (1 - strength) + colour * strength).round().clamp(0, 255).to(torch.uint8)
 
 
 def data_address(image: Image.Image, file_format: str) -> str:

@@ -33,6 +33,8 @@ class Card:
         recipe: every field of the training recipe.
         data: source, format, fingerprint, number of pictures by split, how splits were made, pictures left out.
         provenance: versions, seed, device, precision, processes, command, date, time taken.
+        export: of a network exported for an engine: format, precision, what its graph takes and gives, what it was
+            made from, and how far it is from it; empty otherwise.
     """
 
     model: str
@@ -45,6 +47,7 @@ class Card:
     data: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    export: Mapping[str, Any] = field(default_factory=dict)
     format: int = FORMAT
 
     def to_json(self) -> str:

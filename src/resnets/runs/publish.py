@@ -11,9 +11,7 @@ from typing import Any
 import yaml
 from jinja2 import Template
 
-from resnets.networks.architecture import Architecture
 from resnets.networks.catalogue import CATALOGUE, build, declaration_from_dict
-from resnets.networks.iresnet import IResNetArchitecture
 from resnets.runs.card import Card
 from resnets.runs.run import Run
 from resnets.tasks import task_class
@@ -22,7 +20,11 @@ from resnets.weights.files import write_tensors
 FREE = ("num_classes", "in_channels", "drop_path", "dropout", "zero_init_last")
 """Fields of a declaration that may differ from the catalogue's in a network that timm builds by its name."""
 
-PIPELINES = {"classification": "image-classification", "multilabel": "image-classification"}
+PIPELINES = {
+    "classification": "image-classification",
+    "multilabel": "image-classification",
+    "detection": "object-detection",
+}
 """The Hub's names of our tasks, as far as it has them."""
 
 TEMPLATE = Path(str(resources.files(__package__))) / "readme.md"
@@ -61,7 +63,7 @@ def publish(run: Run, folder: Path, name: str, license: str = "unknown", half: b
 
 
 def timm_name(card: Card) -> str | None:
-    """timm's name of the very same network, or None."""
+    """timm's name of the very same network, if timm reads its tensors; otherwise None."""
     declaration, known = declaration_from_dict(card.architecture), CATALOGUE.get(card.model)
     if known is None:
         return None
@@ -70,15 +72,13 @@ def timm_name(card: Card) -> str | None:
         as_published["norm"] = "batch"
     if replace(declaration, **as_published) != known:
         return None
-    if isinstance(known, IResNetArchitecture):
-        return None
-    if isinstance(known, Architecture) and (known.shortcut == "none" or known.stem == "cifar"):
+    if not known.loads_into_timm:
         return None
     return None if card.model == "preresnet200" else card.model.replace("preresnet", "resnetv2_")
 
 
 def config(card: Card) -> dict[str, Any]:
-    """What timm's `create_model("hf-hub:...")` reads; for a network that timm does not have, who can."""
+    """What timm's `create_model("hf-hub:...")` reads; for a network that timm does not read, who can."""
     name, seen = timm_name(card), card.preprocessing
     common: dict[str, Any] = {"num_classes": declaration_from_dict(card.architecture).num_classes}
     if not task_class(card.task).embeds:
@@ -100,7 +100,7 @@ def config(card: Card) -> dict[str, Any]:
             "first_conv": next(key for key, value in network.state_dict().items() if value.ndim == 4).rpartition(".")[
                 0
             ],
-            "classifier": network.logits_layer if not card.model.startswith("vgg") else "head.fc",
+            "classifier": network.timm_logits_layer or network.logits_layer,
             **common,
         },
         **common,

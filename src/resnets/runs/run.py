@@ -66,18 +66,32 @@ class Run:
             raise FileNotFoundError(f"{self.folder} is not a run: it has no model.json; `resnets train` makes one")
         return Card.read(self.card_path)
 
+    def finished_card(self) -> Card:
+        """The card of a run that can be used.
+
+        Raises:
+            FileNotFoundError: if the folder is no run, or its training has not ended.
+        """
+        card = self.card()
+        if not card.export and not self.weights_path.is_file():
+            raise FileNotFoundError(
+                f"{self.folder} has no weights yet: its training has not ended; go on with "
+                f"`resnets train --resume {self.folder}`"
+            )
+        return card
+
     def network(self) -> nn.Module:
         """The trained network, in evaluation mode, on the CPU.
 
         Raises:
-            FileNotFoundError: if the folder is no run, or its training has not ended.
+            FileNotFoundError: if the folder is no run, its training has not ended, or it is an export without weights.
             ValueError: if the weights do not fit the card's architecture.
         """
-        card = self.card()
+        card = self.finished_card()
         if not self.weights_path.is_file():
             raise FileNotFoundError(
-                f"{self.folder} has no weights yet: its training has not ended; go on with "
-                f"`resnets train --resume {self.folder}`"
+                f"{self.folder} is an export to {card.export['format']}, without the weights that this needs; "
+                f"name the run it was made from, {card.export['source']}"
             )
         network = build(declaration_from_dict(card.architecture))
         load_tensors(network, read_tensors(self.weights_path), str(self.weights_path))

@@ -14,7 +14,7 @@ from markupsafe import Markup
 from resnets.report.comparison import PLAIN, RESIDUAL, Line, Panel, charts, strengths, table
 from resnets.report.page import Number, Section
 from resnets.runs.run import Run
-from resnets.studies.study import Findings, Study, mean_curve, test_error, training_error
+from resnets.studies.study import Findings, Study, error_curve, test_error, training_error
 from resnets.studies.variants import spread
 
 SOURCE = "arXiv:1512.03385, figures 1, 4 and 6, table 2"
@@ -87,9 +87,8 @@ def curves(runs: dict[str, dict[int, list[Run]]]) -> Markup:
     for kind, of_kind in runs.items():
         lines = []
         for (depth, found), strength in zip(sorted(of_kind.items()), strengths(len(of_kind)), strict=True):
-            for column, dashes, what in (("train_accuracy", "--", "training"), ("test_accuracy", "-", "test")):
-                epochs, accuracies = mean_curve(found, column)
-                errors = [100 * (1 - accuracy) for accuracy in accuracies]
+            for split, dashes, what in (("train", "--", "training"), ("test", "-", "test")):
+                epochs, errors = error_curve(found, split)
                 highest = max(highest, sorted(errors)[len(errors) // 2])
                 lines.append(Line(f"{depth} layers, {what}", epochs, errors, KINDS[kind], dashes, strength))
         title = {"plain": "Plain networks", "resnet": "Residual networks"}[kind]

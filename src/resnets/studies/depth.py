@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import cast
 
 from resnets.insight.profile import profile
-from resnets.networks.catalogue import Network
+from resnets.networks.network import Network
 from resnets.report.comparison import OTHER, strengths
 from resnets.report.page import Number, Section
 from resnets.studies.study import Findings, Study

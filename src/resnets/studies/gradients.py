@@ -20,7 +20,7 @@ from resnets.insight.gradients import LayerGradient, layer_gradients
 from resnets.report.comparison import PLAIN, RESIDUAL, Line, Panel, charts, strengths, table
 from resnets.report.page import Number, Section
 from resnets.runs.run import Run, write_whole
-from resnets.studies.study import Findings, Sample, Study, sample, training_error
+from resnets.studies.study import Findings, Sample, Study, training_error
 from resnets.training.job import Job
 from resnets.weights.models import create_model
 
@@ -41,7 +41,7 @@ within such a factor."""
 
 def conduct(study: Study) -> Findings:
     """Measure all kinds before training, and those with batch norm in training."""
-    batch = sample(study.opened, "train", PICTURES)
+    batch = study.sample("train", PICTURES)
     initial = {
         (kind, depth, *setting): measured(kind, depth, setting, batch)
         for kind, depth, setting in product(KINDS, study.depths, SETTINGS)

@@ -19,7 +19,7 @@ from resnets.insight.landscape import loss_surface, random_direction
 from resnets.report.comparison import PLAIN, RESIDUAL, Line, Panel, Surface, charts, surfaces, table
 from resnets.report.page import Number, Section
 from resnets.runs.run import Run, write_whole
-from resnets.studies.study import Findings, Sample, Study, sample, test_error, training_error
+from resnets.studies.study import Findings, Sample, Study, test_error, training_error
 
 SOURCE = "arXiv:1712.09913, sections 4 and 5"
 DEPTHS = (56,)
@@ -33,7 +33,7 @@ REACH, POINTS = 1.0, 21
 
 def conduct(study: Study) -> Findings:
     """Train twins of the greatest depth and walk around their weights."""
-    depth, pictures = max(study.depths), sample(study.opened, "train", PICTURES)
+    depth, pictures = max(study.depths), study.sample("train", PICTURES)
     steps = torch.linspace(-REACH, REACH, POINTS).tolist()
     runs = {kind: study.trained(f"{kind}{depth}") for kind in KINDS}
     found = {kind: surface_around(run, pictures, steps) for kind, run in runs.items()}

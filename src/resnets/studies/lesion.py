@@ -20,7 +20,7 @@ from resnets.insight.lesions import exchanged, removable, without
 from resnets.networks.resnet import ResidualNetwork
 from resnets.report.comparison import PLAIN, RESIDUAL, Line, Panel, charts, table
 from resnets.report.page import Number, Section
-from resnets.studies.study import Findings, Sample, Study, sample
+from resnets.studies.study import Findings, Sample, Study
 
 SOURCE = "arXiv:1605.06431, figures 3 and 5"
 DEPTHS = (56,)
@@ -34,7 +34,7 @@ DRAWS = 5
 
 def conduct(study: Study) -> Findings:
     """Train twins of the greatest depth and injure them."""
-    depth, pictures = max(study.depths), sample(study.opened, "test", PICTURES)
+    depth, pictures = max(study.depths), study.sample("test", PICTURES)
     found = {kind: injured(study, f"{kind}{depth}", pictures) for kind in KINDS}
     chance = 1 - 1 / pictures.classes
     costs = {kind: [error - injuries.whole for error in injuries.alone.values()] for kind, injuries in found.items()}
@@ -44,7 +44,7 @@ def conduct(study: Study) -> Findings:
         title="Lesions: which blocks a network can do without",
         sentences=(
             f"The residual network of {depth} layers has {found['resnet'].whole:.2%} error on "
-            f"{len(pictures.targets):,} test pictures. Taking one block out costs "
+            f"{len(pictures.targets):,} held-out pictures. Taking one block out costs "
             f"{100 * median(costs['resnet']):.2f} points in the median and "
             f"{100 * max(costs['resnet']):.2f} at most, at {worst}.",
             f"In the plain network, of {found['plain'].whole:.2%} error, one block costs "

@@ -13,7 +13,7 @@ from resnets.networks.resnet import ResidualNetwork
 from resnets.report.comparison import PLAIN, RESIDUAL, Line, Panel, charts, strengths, table
 from resnets.report.page import Number, Section
 from resnets.runs.run import Run
-from resnets.studies.study import Findings, Sample, Study, sample
+from resnets.studies.study import Findings, Sample, Study
 
 SOURCE = "arXiv:1512.03385, figure 7"
 DEPTHS = (20, 56)
@@ -25,7 +25,7 @@ PICTURES = 512
 
 def conduct(study: Study) -> Findings:
     """Train both kinds at each depth and measure their responses on test pictures."""
-    pictures = sample(study.opened, "test", PICTURES)
+    pictures = study.sample("test", PICTURES)
     found = {
         (kind, depth): responses(study.trained(f"{kind}{depth}"), pictures) for kind in KINDS for depth in study.depths
     }

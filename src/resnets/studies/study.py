@@ -26,6 +26,7 @@ from resnets.report.page import Number, Section, render, write_page
 from resnets.runs.run import Run, write_whole
 from resnets.training.job import Job
 from resnets.training.train import resume, train
+from resnets.types import Preprocessing
 
 TRAININGS = "trainings"
 
@@ -50,6 +51,15 @@ BATCH, BATCH_OF_FEW, FEW = 128, 32, 10_000
 
 
 @dataclass(frozen=True)
+class Sample:
+    """Some pictures as a network takes them, (N, C, H, W), their classes (N,), and how many classes there are."""
+
+    images: Tensor
+    targets: Tensor
+    classes: int
+
+
+@dataclass(frozen=True)
 class Study:
     """What is asked of a study.
 
@@ -61,6 +71,7 @@ class Study:
         folder: of all studies of this data: their pages, and in `trainings` a run for each network, which every study
             that needs it finds there.
         console: where progress is told.
+        size: side of the networks' input in pixels; None for what suits the pictures.
     """
 
     data: str
@@ -69,11 +80,24 @@ class Study:
     seeds: int
     folder: Path
     console: Console
+    size: int | None = None
 
     @cached_property
     def opened(self) -> Data:
-        """The data set."""
-        return open_dataset(self.data)
+        """The data set.
+
+        Raises:
+            ValueError: if its pictures have no single classes.
+        """
+        data = open_dataset(self.data)
+        if data.task != "classification":
+            raise ValueError(f"studies compare classifiers, and {self.data} is for {data.task}")
+        return data
+
+    @cached_property
+    def preprocessing(self) -> Preprocessing:
+        """What its pictures go through."""
+        return preprocessing_for(self.opened, self.size)
 
     def trained(
         self, model: str, seed: int = 0, label: str = "", watch: Callable[[Job], None] | None = None, **changes: Any
@@ -97,6 +121,7 @@ class Study:
             "batch_size": BATCH_OF_FEW if few else BATCH,
             "epochs": self.epochs,
             "seed": seed,
+            **({} if self.size is None else {"size": self.size}),
             **changes,
         }
         known = json.dumps([self.opened.fingerprint, model, options, watch and watch.__qualname__], sort_keys=True)
@@ -123,6 +148,25 @@ class Study:
     def trained_often(self, model: str, label: str = "", **changes: Any) -> list[Run]:
         """One run for each seed."""
         return [self.trained(model, seed, label, **changes) for seed in range(self.seeds)]
+
+    def sample(self, split: str, count: int) -> Sample:
+        """The same pictures of a split each time, as evaluation sees them; all of them where there are fewer.
+
+        Args:
+            split: "train", or "test", which is "val" where the data has no test pictures.
+            count: of pictures.
+
+        Raises:
+            ValueError: if there is no such split.
+        """
+        splits = self.opened.splits
+        pictures = splits.get(split) or (splits.get("val") if split == "test" else None)
+        if pictures is None:
+            raise ValueError(f"{self.data} has no {split} pictures")
+        chosen = pictures.subset(permutation(0, 0, len(pictures))[:count])
+        batch = next(iter(Loader(chosen, self.preprocessing, len(chosen), shuffle=False).epoch(0)))
+        images = prepare(batch, self.preprocessing).images
+        return Sample(images, chosen.targets, len(self.opened.classes))
 
 
 @dataclass(frozen=True)
@@ -168,30 +212,6 @@ def write_findings(study: Study, name: str, question: str, source: str, findings
     return path
 
 
-@dataclass(frozen=True)
-class Sample:
-    """Some pictures as a network takes them, (N, C, H, W), their classes (N,), and how many classes there are."""
-
-    images: Tensor
-    targets: Tensor
-    classes: int
-
-
-def sample(data: Data, split: str, count: int) -> Sample:
-    """The same pictures of a split each time, as evaluation sees them; all of them where there are fewer.
-
-    Raises:
-        ValueError: if there is no such split.
-    """
-    if split not in data.splits:
-        raise ValueError(f"{data.source} has no {split} pictures")
-    pictures = data.splits[split]
-    chosen = pictures.subset(permutation(0, 0, len(pictures))[:count])
-    preprocessing = preprocessing_for(data)
-    batch = next(iter(Loader(chosen, preprocessing, len(chosen), shuffle=False).epoch(0)))
-    return Sample(prepare(batch, preprocessing).images, chosen.targets, len(data.classes))
-
-
 def training_error(run: Run) -> float:
     """The share of training pictures, as training saw them, that the last epoch got wrong."""
     return 1 - run.history()[-1]["train_accuracy"]
@@ -202,8 +222,17 @@ def test_error(run: Run) -> float:
     return 1 - run.card().metrics["accuracy"]
 
 
-def mean_curve(runs: Sequence[Run], column: str) -> tuple[list[float], list[float]]:
-    """Epochs, and the mean of a column over runs of one kind."""
-    histories = [[row for row in run.history() if column in row] for run in runs]
-    epochs = [row["epoch"] for row in histories[0]]
-    return epochs, [mean(rows[index][column] for rows in histories) for index in range(len(epochs))]
+def error_curve(runs: Sequence[Run], split: str) -> tuple[list[float], list[float]]:
+    """Epochs, and the errors in percent, the mean over runs of one kind.
+
+    Args:
+        runs: with as many epochs each.
+        split: "train", or "test", which is "val" where that was watched.
+    """
+    histories = [run.history() for run in runs]
+    column = f"{split}_accuracy"
+    if split == "test" and not any(column in row for row in histories[0]):
+        column = "val_accuracy"
+    kept = [[row for row in history if column in row] for history in histories]
+    epochs = [row["epoch"] for row in kept[0]]
+    return epochs, [100 * (1 - mean(rows[index][column] for rows in kept)) for index in range(len(epochs))]

@@ -14,7 +14,7 @@ from resnets.insight.profile import totals
 from resnets.networks.catalogue import declaration_from_dict
 from resnets.report.comparison import RESIDUAL, Line, Panel, charts, table
 from resnets.runs.run import Run
-from resnets.studies.study import Study, mean_curve, test_error, training_error
+from resnets.studies.study import Study, error_curve, test_error, training_error
 
 DIVERGED = "diverged"
 
@@ -105,14 +105,12 @@ def numbers(trained: Sequence[Trained]) -> dict[str, Any]:
 def error_curves(trained: Sequence[Trained], title: str) -> Markup:
     """Errors by epoch, on training pictures in one panel and on test pictures in the other."""
     panels = []
-    for name, column in (("training", "train_accuracy"), ("test", "test_accuracy")):
+    for split, name in (("train", "training"), ("test", "test")):
         lines = []
         for each in trained:
             if each.runs:
-                epochs, accuracies = mean_curve(each.runs, column)
-                errors = [100 * (1 - accuracy) for accuracy in accuracies]
                 look = each.variant
-                lines.append(Line(look.label, epochs, errors, look.colour, look.dashes, look.strength))
+                lines.append(Line(look.label, *error_curve(each.runs, split), look.colour, look.dashes, look.strength))
         ends = sorted(line.y[len(line.y) // 2] for line in lines)
         top = min(100.0, 2 * ends[-1]) if ends else None
         panels.append(Panel(f"{title}, {name} pictures", lines, "epoch", "error, %", top=top))

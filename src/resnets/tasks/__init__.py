@@ -34,8 +34,8 @@ class Evaluation(Protocol):
         """What `resnets evaluate --json` prints besides run and split."""
 
 
-class Task(Protocol):
-    """What is asked of a network.
+class Task:
+    """What is asked of a network. A task's class inherits it, and defines what has no default here.
 
     Attributes:
         name: the module's.
@@ -46,39 +46,74 @@ class Task(Protocol):
             less is.
         options: of the loss, keyword arguments of the class.
         embeds: whether a network gives embeddings, whatever the classes are, rather than a number for each class.
+        tells: whether a network tells something of given pictures.
     """
 
     name: ClassVar[str]
     formats: ClassVar[dict[str, tuple[str, str]]]
     score: ClassVar[str]
     aim: ClassVar[tuple[str, int]]
-    options: ClassVar[tuple[str, ...]]
-    embeds: ClassVar[bool]
+    options: ClassVar[tuple[str, ...]] = ()
+    embeds: ClassVar[bool] = False
+    tells: ClassVar[bool] = True
 
     @staticmethod
     def settings_of(targets: Tensor) -> dict[str, Any]:
         """What has to be known of the training targets before there is a loss; it goes into the card."""
+        return {}
 
     def for_training(self, network: nn.Module) -> nn.Module:
         """What is trained: the network, or one around it, as `module`, with what is not needed afterwards."""
+        return network
 
-    def fit(self, outputs: Tensor, targets: Tensor) -> dict[str, Any]:
+    def fit(self, outputs: Tensor, targets: Any) -> dict[str, Any]:
         """Settings that turn outputs into better answers, chosen on a split that the network was not trained on."""
+        return {}
 
-    def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
-        """The mean loss of a batch, ()."""
+    def inputs(self, batch: Batch) -> tuple[Any, ...]:
+        """What the network is called with in training: the pictures, and what else it has to know of them."""
+        return (batch.images,)
 
-    def scored(self, outputs: Tensor, batch: Batch) -> Tensor:
-        """The sum of the score over the pictures of a batch, ()."""
+    def ask(self, network: Any, batch: Batch) -> Tensor:
+        """What the network gives for prepared pictures that are to be judged or answered, (N, ...)."""
+        outputs: Tensor = network(batch.images)
+        return outputs
+
+    def loss(self, outputs: Any, batch: Batch) -> Tensor:
+        """The mean loss of a batch, (), from what the network gives in training."""
+        raise NotImplementedError
+
+    def scored(self, outputs: Any, batch: Batch) -> Tensor:
+        """The sum of the score over the pictures of a batch, (); not a number where training does not count it."""
+        raise NotImplementedError
 
     def answers(self, outputs: Tensor) -> Tensor:
-        """What the outputs (N, K) say, one row a picture."""
+        """What the outputs (N, ...) say, one row a picture."""
+        raise NotImplementedError
+
+    def outputs_for(self, answers: Tensor) -> Tensor:
+        """Outputs whose answers are these, which may be means of several networks' or views' answers.
+
+        Raises:
+            ValueError: if the task's answers have no mean.
+        """
+        raise ValueError(f"answers of {self.name} cannot be averaged; name one run and no views")
 
     def prediction(self, answer: Tensor, top: int | None) -> dict[str, Any]:
         """One row of `answers` in the fields of a `Prediction`."""
+        raise NotImplementedError
 
-    def evaluation(self, split: str, outputs: Tensor, targets: Tensor, names: Sequence[str]) -> Evaluation:
-        """Judge the outputs for a whole split."""
+    def explained(self, outputs: Tensor, number: int) -> Tensor:
+        """What explanations attribute to the parts of a picture, (N,): of a class its logit, or a number itself.
+
+        Raises:
+            ValueError: if the task gives no numbers of which one could be explained.
+        """
+        raise ValueError(f"there are no explanations of {self.name} yet")
+
+    def evaluation(self, split: str, outputs: Tensor, targets: Any, names: Sequence[str]) -> Evaluation:
+        """Judge the outputs for a whole split, whose targets are a tensor, or the objects of each picture."""
+        raise NotImplementedError
 
 
 def task_class(name: str) -> Any:
@@ -106,6 +141,8 @@ def create_task(
     margin_size: float = 0.0,
     logit_scale: float = 0.0,
     embedding: int = 0,
+    logit_normal: float = 0.0,
+    class_dropout: float = 0.0,
 ) -> Task:
     """A task for networks whose outputs are `classes`, or embeddings of their pictures.
 
@@ -118,6 +155,7 @@ def create_task(
         huber: of a loss over numbers.
         margin, margin_size, logit_scale: of a loss over the cosines of embeddings.
         embedding: numbers of an embedding.
+        logit_normal, class_dropout: of learning to make pictures.
 
     Raises:
         ValueError: if there is no such task, or it has no use for an argument.
@@ -131,6 +169,8 @@ def create_task(
         "margin_size": margin_size,
         "logit_scale": logit_scale,
         "embedding": embedding,
+        "logit_normal": logit_normal,
+        "class_dropout": class_dropout,
     }
     asked = {option: value for option, value in options.items() if isinstance(value, Tensor) or value}
     kind = task_class(name)

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics.functional.classification import multiclass_accuracy, multiclass_calibration_error
 
+from resnets.tasks import Task
 from resnets.types import Batch
 
 CALIBRATION_BINS = 15
@@ -61,12 +62,13 @@ class Evaluation:
         return {name: hits.float().mean().item() if len(hits) else None for name, hits in of_class.items()}
 
 
-class Classification:
+class Classification(Task):
     """Cross-entropy training and its metrics.
 
     Args:
         classes: names in the order of the network's outputs; at least two.
         settings: `temperature`, by which outputs are divided before they become probabilities; 1 unless given.
+            `conformal`, for each of `COVERAGES` the probability from which a class belongs to a set of classes.
         label_smoothing: the share of each target that is spread over all classes (arXiv:1512.00567, section 7).
         class_weights: (K,) by which each class's pictures count in training; all alike unless given.
     """
@@ -81,7 +83,6 @@ class Classification:
     score = "accuracy"
     aim: ClassVar[tuple[str, int]] = ("accuracy", 1)
     options: ClassVar[tuple[str, ...]] = ("label_smoothing", "class_weights")
-    embeds: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -97,19 +98,13 @@ class Classification:
         self.label_smoothing = label_smoothing
         self.class_weights = class_weights
         self.temperature = float((settings or {}).get("temperature", 1.0))
-
-    @staticmethod
-    def settings_of(targets: Tensor) -> dict[str, Any]:
-        """Nothing has to be known beforehand."""
-        return {}
-
-    def for_training(self, network: nn.Module) -> nn.Module:
-        """The network as it is."""
-        return network
+        self.conformal: Sequence[float] = (settings or {}).get("conformal", ())
 
     def fit(self, outputs: Tensor, targets: Tensor) -> dict[str, Any]:
-        """The temperature at which the probabilities of (N, K) logits can best be believed."""
-        return {"temperature": fit_temperature(outputs, targets)}
+        """The temperature at which the probabilities of (N, K) logits can best be believed, and conformal levels."""
+        temperature = fit_temperature(outputs, targets)
+        probabilities = (outputs.float() / temperature).softmax(1)
+        return {"temperature": temperature, "conformal": conformal_levels(probabilities, targets)}
 
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Mean cross-entropy of (N, K) logits; targets are class numbers (N,) or class shares (N, K)."""
@@ -125,6 +120,10 @@ class Classification:
         """Logits (N, K) to probabilities (N, K)."""
         return (outputs.float() / self.temperature).softmax(1)
 
+    def outputs_for(self, answers: Tensor) -> Tensor:
+        """Logits (N, K) whose answers are these probabilities."""
+        return answers.clamp(min=torch.finfo(answers.dtype).tiny).log() * self.temperature
+
     def prediction(self, answer: Tensor, top: int | None) -> dict[str, Any]:
         """The most probable classes, as many as `top` or all, with their probabilities."""
         shares, order = answer.sort(descending=True, stable=True)
@@ -132,6 +131,28 @@ class Classification:
             "classes": tuple(self.classes[number] for number in order[:top].tolist()),
             "probabilities": tuple(shares[:top].tolist()),
         }
+
+    def set_size(self, answer: Tensor, coverage: float) -> int:
+        """How many of the most probable classes hold the right one with a probability of at least `coverage`.
+
+        At least one. The promise is for pictures like those of the validation split, on average over all of them.
+
+        Raises:
+            ValueError: if the coverage is not from 0.5 to 0.99, or there was no validation split to calibrate on.
+        """
+        number = math.ceil(round(100 * coverage, 6)) - round(100 * COVERAGES[0])
+        if not 0 <= number < len(COVERAGES):
+            raise ValueError(f"coverage must be from {COVERAGES[0]} to {COVERAGES[-1]}, not {coverage}")
+        if not self.conformal:
+            raise ValueError(
+                "sets of classes are calibrated on a validation split, which this run had not; train it again with "
+                "--val-share 0.1"
+            )
+        return max(int((answer >= self.conformal[number]).sum()), 1)
+
+    def explained(self, outputs: Tensor, number: int) -> Tensor:
+        """The logit of a class, (N,), which unlike its probability says nothing of the other classes."""
+        return outputs[:, number].float()
 
     def evaluation(self, split: str, outputs: Tensor, targets: Tensor, names: Sequence[str]) -> Evaluation:
         """Judge the (N, K) logits of a whole split.
@@ -154,6 +175,25 @@ class Classification:
         }
         numbers = {name: value.item() for name, value in metrics.items()}
         return Evaluation(split, self.classes, probabilities, targets, tuple(names), numbers)
+
+
+COVERAGES = tuple(percent / 100 for percent in range(50, 100))
+"""Probabilities with which a set of classes shall hold the right one."""
+
+
+def conformal_levels(probabilities: Tensor, targets: Tensor) -> list[float]:
+    """For each of `COVERAGES` the probability from which a class belongs to the set (arXiv:2107.07511, section 1).
+
+    The ceil((N + 1) coverage)-th highest probability of a right class, among N; 0, so that all classes belong, where N
+    is too small.
+
+    Args:
+        probabilities: (N, K) of a split that the network was not trained on.
+        targets: (N,) int64.
+    """
+    right = probabilities.gather(1, targets[:, None]).flatten().sort(descending=True).values.tolist()
+    ranks = (math.ceil((len(right) + 1) * round(100 * coverage) / 100) for coverage in COVERAGES)
+    return [right[rank - 1] if rank <= len(right) else 0.0 for rank in ranks]
 
 
 COLDEST, HOTTEST = 0.05, 20.0

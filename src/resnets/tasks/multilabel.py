@@ -13,9 +13,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, precision_recall_curve
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
+from resnets.tasks import Task
 from resnets.types import Batch
 
 THRESHOLD = 0.5
@@ -87,7 +88,7 @@ class Evaluation:
         return {"metrics": self.metrics, "per_class": {name: vars(scores) for name, scores in self.each.items()}}
 
 
-class Multilabel:
+class Multilabel(Task):
     """Binary cross-entropy of each class, and metrics over all thresholds and at those that are set.
 
     Args:
@@ -107,21 +108,11 @@ class Multilabel:
     score = "exact"
     aim: ClassVar[tuple[str, int]] = ("map", 1)
     options: ClassVar[tuple[str, ...]] = ("asymmetric",)
-    embeds: ClassVar[bool] = False
 
     def __init__(self, classes: Sequence[str], settings: Mapping[str, Any], *, asymmetric: bool = False) -> None:
         self.classes = tuple(classes)
         self.thresholds = torch.tensor(settings.get("thresholds", [THRESHOLD] * len(classes)), dtype=torch.float32)
         self.asymmetric = asymmetric
-
-    @staticmethod
-    def settings_of(targets: Tensor) -> dict[str, Any]:
-        """Nothing has to be known beforehand."""
-        return {}
-
-    def for_training(self, network: nn.Module) -> nn.Module:
-        """The network as it is."""
-        return network
 
     def fit(self, outputs: Tensor, targets: Tensor) -> dict[str, Any]:
         """For each class the threshold of the best F1; 0.5 for a class that no picture has."""
@@ -143,6 +134,10 @@ class Multilabel:
         """Logits (N, K) to probabilities (N, K), each class by itself."""
         return outputs.float().sigmoid()
 
+    def outputs_for(self, answers: Tensor) -> Tensor:
+        """Logits (N, K) whose answers are these probabilities."""
+        return answers.logit(eps=torch.finfo(answers.dtype).eps)
+
     def present(self, probabilities: Tensor) -> Tensor:
         """(N, K) whether a picture is said to have a class."""
         return probabilities >= self.thresholds.to(probabilities.device)
@@ -158,6 +153,10 @@ class Multilabel:
             "classes": tuple(self.classes[number] for number in order[:count].tolist()),
             "probabilities": tuple(shares[:count].tolist()),
         }
+
+    def explained(self, outputs: Tensor, number: int) -> Tensor:
+        """The logit of a class, (N,)."""
+        return outputs[:, number].float()
 
     def evaluation(self, split: str, outputs: Tensor, targets: Tensor, names: Sequence[str]) -> Evaluation:
         """Judge the (N, K) logits of a whole split.

@@ -22,6 +22,7 @@ from torch.nn import functional as F
 
 from resnets.data.order import permutation, uniform
 from resnets.layers.margins import EMBEDDING, Margin, MarginNetwork, with_margin
+from resnets.tasks import Task
 from resnets.types import Batch
 
 FARS = {"1e-1": 0.1, "1e-2": 0.01, "1e-3": 0.001, "1e-4": 0.0001}
@@ -140,7 +141,7 @@ class Evaluation:
         return figures
 
 
-class Recognition:
+class Recognition(Task):
     """Cross-entropy of cosines with a margin, and metrics of pairs.
 
     Args:

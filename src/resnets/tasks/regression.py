@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics.functional.regression import mean_absolute_error, mean_squared_error, r2_score
 
+from resnets.tasks import Task
 from resnets.types import Batch
 
 
@@ -53,7 +54,7 @@ class Evaluation:
         return {"metrics": self.metrics, "per_output": self.each}
 
 
-class Regression:
+class Regression(Task):
     """Mean squared error of standardised targets, and metrics in the targets' own units.
 
     Args:
@@ -73,10 +74,9 @@ class Regression:
     score = "mae"
     aim: ClassVar[tuple[str, int]] = ("rmse", -1)
     options: ClassVar[tuple[str, ...]] = ("huber",)
-    embeds: ClassVar[bool] = False
 
     def __init__(self, classes: Sequence[str], settings: Mapping[str, Any], *, huber: float = 0.0) -> None:
-        self.outputs = tuple(classes)
+        self.classes = tuple(classes)
         self.huber = huber
         self.mean, self.std = (torch.tensor(settings[key], dtype=torch.float32) for key in ("mean", "std"))
 
@@ -85,14 +85,6 @@ class Regression:
         """Mean and standard deviation of (N, T) targets; 1 in place of 0."""
         std = targets.double().std(0, correction=0)
         return {"mean": targets.double().mean(0).tolist(), "std": torch.where(std > 0, std, 1.0).tolist()}
-
-    def for_training(self, network: nn.Module) -> nn.Module:
-        """The network as it is."""
-        return network
-
-    def fit(self, outputs: Tensor, targets: Tensor) -> dict[str, Any]:
-        """Nothing is to be chosen."""
-        return {}
 
     def standardised(self, targets: Tensor) -> Tensor:
         """(targets - mean) / std, on their device."""
@@ -112,9 +104,17 @@ class Regression:
         """The numbers (N, T) in the units of the targets."""
         return outputs.float() * self.std.to(outputs.device) + self.mean.to(outputs.device)
 
+    def outputs_for(self, answers: Tensor) -> Tensor:
+        """The outputs (N, T) whose answers are these numbers."""
+        return self.standardised(answers)
+
     def prediction(self, answer: Tensor, top: int | None) -> dict[str, Any]:
         """The numbers by name; all of them, whatever `top` is."""
-        return {"values": dict(zip(self.outputs, answer.tolist(), strict=True))}
+        return {"values": dict(zip(self.classes, answer.tolist(), strict=True))}
+
+    def explained(self, outputs: Tensor, number: int) -> Tensor:
+        """One of the numbers, (N,), in the units of the targets."""
+        return self.answers(outputs)[:, number]
 
     def evaluation(self, split: str, outputs: Tensor, targets: Tensor, names: Sequence[str]) -> Evaluation:
         """Judge the (N, T) outputs for a whole split.
@@ -131,12 +131,12 @@ class Regression:
                 "rmse": mean_squared_error(values[:, number], targets[:, number], squared=False).item(),
                 "r2": r2_score(values[:, number], targets[:, number]).item(),
             }
-            for number, name in enumerate(self.outputs)
+            for number, name in enumerate(self.classes)
         }
         means = {metric: sum(own[metric] for own in each.values()) / len(each) for metric in ("mae", "rmse", "r2")}
         loss = F.mse_loss(outputs.float(), self.standardised(targets)).item()
         metrics = {**means, "loss": loss, "count": float(len(targets))}
-        return Evaluation(split, self.outputs, values, targets, tuple(names), metrics, each)
+        return Evaluation(split, self.classes, values, targets, tuple(names), metrics, each)
 
 
 TASK = Regression

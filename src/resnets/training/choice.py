@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
-from resnets.data.statistics import SMALL
+from resnets.data.statistics import SMALL, TINY
 from resnets.training.freezing import ALL_BUT_LAST
 from resnets.training.recipe import Recipe, load_recipe
 from resnets.types import Preprocessing
@@ -16,6 +16,18 @@ ENOUGH_STEPS = 1_500
 
 ENOUGH_STEPS_OF_FINE_TUNING = 500
 """The same, from weights that somebody trained; the rule of arXiv:1912.11370, section 3.3, for sets of up to 20,000."""
+
+ENOUGH_STEPS_OF_DETECTION = 1_500
+"""The same for detectors."""
+
+DETECTOR = "yolo"
+"""The method by which objects are found."""
+
+GENERATOR, TINY_GENERATOR = "flow_unet_small", "flow_unet_tiny"
+"""The networks that make pictures, and those of at most 16 pixels a side."""
+
+ENOUGH_STEPS_OF_GENERATION = 4_000
+"""The same for networks that make pictures."""
 
 STEPS_OF_RECOGNITION = 60
 """Optimiser steps that a small set of classes to tell apart is given at least."""
@@ -45,10 +57,16 @@ class Choice:
 def choose_model(preprocessing: Preprocessing, task: str = "classification") -> tuple[str, str]:
     """CIFAR's ResNet-20 for pictures of up to 64 pixels a side, ResNet-18 for larger ones; and the reason.
 
-    To recognise larger ones it is ArcFace's variant.
+    To recognise larger ones it is ArcFace's variant, to find objects a detector.
     """
+    if task == "detection":
+        return f"{DETECTOR}_resnet18", "objects are to be found"
     if task == "recognition" and max(preprocessing.size) > SMALL:
         return "iresnet18", f"pictures of more than {SMALL} pixels a side to recognise"
+    if task == "generation":
+        tiny = max(preprocessing.size) <= TINY
+        size = f"at most {TINY}" if tiny else f"more than {TINY}"
+        return TINY_GENERATOR if tiny else GENERATOR, f"pictures of {size} pixels a side are to be made"
     if max(preprocessing.size) <= SMALL:
         return "resnet20", f"pictures of at most {SMALL} pixels a side"
     return "resnet18", f"pictures of more than {SMALL} pixels a side"
@@ -70,7 +88,7 @@ def choose_recipe(
 
     From random weights, `paper-imagenet` takes the place of `photographs` in a large set, and single classes are
     smoothed by 0.1 in a small one. From given weights, all stages but the last stay as they are where a class has fewer
-    than 20 pictures.
+    than 20 pictures. Networks that make pictures take 4,000 steps at least.
 
     Args:
         preprocessing: the network's input.
@@ -79,8 +97,25 @@ def choose_recipe(
         fine_tuned: whether it begins from weights that somebody trained.
         classes_kept: how many of the classes those weights know already.
     """
+    if task == "detection":
+        choice = Choice(load_recipe("detection"), {"recipe": "detection, because objects are to be found"})
+        return choice.but(
+            f"{len(targets):,} pictures: enough for {ENOUGH_STEPS_OF_DETECTION:,} steps",
+            epochs=max(choice.recipe.epochs, -(-ENOUGH_STEPS_OF_DETECTION * choice.recipe.batch_size // len(targets))),
+        )
     if task == "recognition":
         return recipe_of_recognition(targets)
+    if task == "generation":
+        choice = Choice(load_recipe("generation"), {"recipe": "generation, because pictures are to be made"})
+        epochs = -(-ENOUGH_STEPS_OF_GENERATION * min(choice.recipe.batch_size, len(targets)) // len(targets))
+        choice = choice.but(
+            f"{len(targets):,} pictures: enough for {ENOUGH_STEPS_OF_GENERATION:,} steps",
+            epochs=max(choice.recipe.epochs, epochs),
+        )
+        choice = choice.but("ten times in all", evaluate_every=max(choice.recipe.epochs // 10, 1))
+        if preprocessing.channels != 3:
+            choice = choice.but("grey pictures are mostly of signs, which have a direction", flip=False)
+        return choice
     pictures, classes = len(targets), task == "classification"
     small = max(preprocessing.size) <= SMALL
     kind = "pictures of at most 64 pixels a side" if small else "photographs"

@@ -12,7 +12,7 @@ from rich.table import Table
 from torch import Tensor
 
 from resnets.data.transforms import prepare
-from resnets.inference.evaluation import evaluate_network, outputs_of
+from resnets.inference.evaluation import evaluate_network, outputs_of, truth_of
 from resnets.runs.card import Card
 from resnets.tasks import create_task
 from resnets.training.averaging import recompute_statistics
@@ -61,8 +61,8 @@ def fitted(job: Job) -> dict[str, Any]:
     """The task's settings that the validation split asks for, and what they were fitted on; none without that split."""
     if job.watched is None or job.watched.dataset.split != "val":
         return {}
-    outputs = outputs_of(job.network_to_use, job.watched, job.card.preprocessing, job.fabric.device)
-    settings = job.task.fit(outputs, job.watched.dataset.targets)
+    outputs = outputs_of(job.network_to_use, job.watched, job.card.preprocessing, job.fabric.device, ask=job.task.ask)
+    settings = job.task.fit(outputs, truth_of(job.watched.dataset))
     return settings and {**settings, "fitted_on": "val", "pictures": len(outputs)}
 
 
@@ -101,6 +101,8 @@ def facts(card: Card, parameters: int) -> dict[str, str]:
     }
     if reasons := recipe_reasons(card):
         lines["Chosen"] = "; ".join(f"{name}: {reason}" for name, reason in reasons)
+    if threshold := card.settings.get("threshold") if card.task == "detection" else None:
+        lines["Threshold"] = f"boxes are told from a score of {threshold:.2f}, where F1 was highest on validation"
     if temperature := card.settings.get("temperature"):
         lines["Calibration"] = (
             f"temperature {temperature:.2f}, fitted on {card.settings['pictures']:,} pictures "

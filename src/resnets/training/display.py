@@ -68,8 +68,8 @@ class TrainingDisplay:
         )
 
     def scored(self, value: float) -> str:
-        """The score with its name; nothing where it is not counted."""
-        return "" if math.isnan(value) else f"{self.score} {self.form.format(value)}"
+        """The score with its name; nothing where it is not counted, or is the loss, which is told anyway."""
+        return "" if math.isnan(value) or self.score == "loss" else f"{self.score} {self.form.format(value)}"
 
     def epoch(self, row: dict[str, float]) -> None:
         """Write the epoch's line."""

@@ -105,7 +105,7 @@ def train_step(job: Job, batch: Batch, epoch: int, rate: float) -> None:
         num_classes=len(job.card.classes),
         channels_last=True,
     )
-    outputs = job.network(batch.images)
+    outputs = job.network(*job.task.inputs(batch))
     loss = job.task.loss(outputs, batch)
     job.fabric.backward(loss)
     if recipe.clip_norm:
@@ -127,12 +127,13 @@ def end_epoch(job: Job, epoch: int) -> dict[str, float]:
             f"the loss is {loss} in epoch {epoch + 1}: the training has diverged; lower --lr (now {recipe.lr}), "
             "lengthen --warmup, or set --clip-norm 1"
         )
+    scores = {} if math.isnan(score) else {f"train_{job.task.score}": score / pictures}
     row = {
         "epoch": epoch + 1,
         "step": state.step,
         "lr": learning_rate(recipe, (state.step - 1) / job.total_steps),
         "train_loss": loss / pictures,
-        f"train_{job.task.score}": score / pictures,
+        **scores,
         "images_per_second": pictures / state.seconds,
         "seconds": state.trained_seconds + state.seconds,
     }

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from torch import nn
 
-from resnets.networks.catalogue import Network
+from resnets.networks.network import Network
 from resnets.training.recipe import Recipe
 
 ALL = "all"

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from resnets.data.loading import Loader
 from resnets.data.order import permutation
 from resnets.inference.evaluation import EVALUATION_BATCH, outputs_of
-from resnets.networks.catalogue import Network
+from resnets.networks.network import Network
 from resnets.training.fit import Display, end_epoch
 from resnets.training.job import Job
 from resnets.training.optimisers import set_learning_rate

@@ -15,8 +15,9 @@ from torch.optim.swa_utils import AveragedModel
 
 from resnets.data.dataset import Data
 from resnets.data.loading import Loader
-from resnets.inference.evaluation import EVALUATION_BATCH, evaluate_network
-from resnets.networks.catalogue import Network, build, declaration_from_dict
+from resnets.inference.evaluation import evaluate_network, usual_batch
+from resnets.networks.catalogue import build, declaration_from_dict
+from resnets.networks.network import Network
 from resnets.runs.card import Card
 from resnets.runs.run import Run
 from resnets.tasks import Task, create_task
@@ -145,6 +146,8 @@ def create_job(
         margin_size=recipe.margin_size,
         logit_scale=recipe.logit_scale,
         embedding=recipe.embedding,
+        logit_normal=recipe.logit_normal,
+        class_dropout=recipe.class_dropout,
     )
     torch.manual_seed(recipe.seed)
     network = build(declaration_from_dict(card.architecture)).to(memory_format=torch.channels_last)
@@ -157,6 +160,7 @@ def create_job(
         check_embedding(recipe)
     if recipe.cutmix and card.task == "regression":
         raise ValueError("cutmix would mix numbers by areas, which mean nothing to them; use mixup, or leave it out")
+    check_augmentation(recipe, card.task)
     logger = card.provenance["logger"] if fabric.is_global_zero else None
     if card.provenance.get("memory") == "low":
         compute_again(network)
@@ -166,6 +170,10 @@ def create_job(
         raise ValueError("unfreeze_every changes what learns, which several processes cannot; use --devices 1")
     if recipe.head_only and fabric.world_size > 1:
         raise ValueError("head_only takes seconds on one process; use --devices 1")
+    if recipe.optimizer == "muon" and card.task == "detection":
+        raise ValueError(
+            "optimizer muon keeps the length of weights, and a detector's heads must grow; use adamw or sgd"
+        )
     if recipe.optimizer == "muon" and isinstance(fabric.strategy, FSDPStrategy):
         raise ValueError("optimizer muon needs whole matrices, which strategy fsdp takes apart; use ddp, or sgd")
     freeze(network, () if recipe.unfreeze_every else frozen, recipe.freeze_norm)
@@ -178,7 +186,7 @@ def create_job(
         split: Loader(
             dataset,
             card.preprocessing,
-            recipe.batch_size if split == "train" else EVALUATION_BATCH,
+            recipe.batch_size if split == "train" else usual_batch(dataset),
             shuffle=split == "train",
             balanced=split == "train" and recipe.balance == "sampling",
             per_class=recipe.per_class if split == "train" else 0,
@@ -205,6 +213,28 @@ def create_job(
         logger=None if logger is None else create_logger(logger, run.folder),
         account=account,
     )
+
+
+def check_augmentation(recipe: Recipe, task: str) -> None:
+    """Raise ValueError for what a recipe wants and a task has no use for."""
+    if task == "generation":
+        spoils = ("pad", "mixup", "cutmix", "erasing")
+        idle = ("head_only", "head_first", "freeze_norm", "recompute_bn")
+        if wrong := [name for name in spoils if getattr(recipe, name)]:
+            raise ValueError(f"generation would learn to make what {', '.join(wrong)} does to pictures; leave it out")
+        if wrong := [name for name in idle if getattr(recipe, name)]:
+            raise ValueError(f"generation has no use for {', '.join(wrong)}; leave it out")
+    if task == "detection":
+        wrong = [
+            name for name in ("pad", "mixup", "cutmix", "erasing", "head_only", "head_first") if getattr(recipe, name)
+        ]
+        wrong += ["scale"] if recipe.resized_crop else []
+        if wrong:
+            raise ValueError(
+                f"detection has no use for {', '.join(wrong)}; leave it out (zoom and mosaic cut pictures)"
+            )
+    elif recipe.mosaic or tuple(recipe.zoom) != (1.0, 1.0):
+        raise ValueError(f"zoom and mosaic are of detection, and the task is {task}; leave them out, or use scale")
 
 
 def check_embedding(recipe: Recipe) -> None:

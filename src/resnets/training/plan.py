@@ -15,19 +15,19 @@ from typing import Any
 from resnets.data.dataset import Data
 from resnets.data.statistics import preprocessing_for
 from resnets.layers.margins import EMBEDDING
-from resnets.networks.architecture import Architecture, Declaration
-from resnets.networks.catalogue import architecture, declaration_from_dict
-from resnets.networks.iresnet import IResNetArchitecture
-from resnets.networks.vgg import VGGArchitecture
+from resnets.networks.catalogue import DETECTORS, FAMILIES, architecture, declaration_from_dict
+from resnets.networks.declaration import Declaration
+from resnets.networks.detector import DetectorArchitecture
+from resnets.networks.unet import UNetArchitecture
 from resnets.runs.card import Card
 from resnets.tasks import task_class
-from resnets.training.choice import Choice, choose_model, choose_recipe
+from resnets.training.choice import DETECTOR, GENERATOR, Choice, choose_model, choose_recipe
 from resnets.training.recipe import Recipe, load_recipe
 from resnets.weights.sources import Weights, find_weights
 
 AUTO = "auto"
 
-BY_DATA = ("num_classes", "in_channels", "source")
+BY_DATA = ("num_classes", "in_channels", "source", "method", "backbone")
 """Fields of a network's declaration that are not for the user to change in a training."""
 
 
@@ -67,18 +67,35 @@ def plan(
         reason = "as the weights have seen" if like_weights else "by the pictures; the weights have seen others"
         reasons["size"] = f"{preprocessing.size[0]} x {preprocessing.size[1]}, {reason}"
     shape, changes = split_changes(changes or {})
+    if data.task == "detection" and model == AUTO and known is not None and not DETECTORS.fullmatch(name):
+        name, reasons["model"] = f"{DETECTOR}_{name}", "on the network of the weights"
     like = weights.architecture if weights is not None and name == known else None
+    declared = architecture(name) if like is None else declaration_from_dict(like)
+    if isinstance(declared, DetectorArchitecture):
+        declared = on_network_of(declared, name, weights)
     declaration = replace(
-        architecture(name) if like is None else declaration_from_dict(like),
+        declared,
         num_classes=len(data.classes),
         in_channels=preprocessing.channels,
     )
     declaration = reshaped(declaration, name, shape)
+    if isinstance(declaration, DetectorArchitecture) != (data.task == "detection"):
+        raise ValueError(
+            f"{name} finds objects, and the task is {data.task}"
+            if isinstance(declaration, DetectorArchitecture)
+            else f"{name} alone finds no objects; say how, such as yolo_{name}, fasterrcnn_{name}_fpn or --model auto"
+        )
+    if isinstance(declaration, UNetArchitecture) != (data.task == "generation"):
+        raise ValueError(
+            f"{name} makes pictures, and the task is {data.task}; ask for it with --task generation"
+            if isinstance(declaration, UNetArchitecture)
+            else f"{name} makes no pictures; choose one that does, such as {GENERATOR}, or --model auto"
+        )
     targets = data.splits["train"].targets
     if recipe == AUTO:
         kept = len(set(data.classes) & set(weights.classes or ())) if weights is not None else 0
         choice = choose_recipe(preprocessing, targets, data.task, weights is not None, kept)
-        if isinstance(declaration, Architecture) and declaration.begins_with_zeros:
+        if declaration.begins_with_zeros:
             choice = choice.but("Muon cannot turn weights of zero", optimizer="sgd", lr=0.1, momentum=0.9)
         reasons |= choice.reasons
     else:
@@ -126,6 +143,14 @@ def plan(
     )
 
 
+def on_network_of(detector: DetectorArchitecture, name: str, weights: Weights | None) -> DetectorArchitecture:
+    """The detector of a name; on the very network that the weights are of, where they are of its backbone."""
+    known = None if weights is None else weights.architecture
+    if weights is None or known is None or name.removesuffix("_fpn") != f"{detector.method}_{weights.model}":
+        return detector
+    return replace(detector, backbone=replace(declaration_from_dict(known), num_classes=0))
+
+
 def initial_weights(source: str | Path | None, model: str) -> Weights | None:
     """The weights that a training is asked to begin from; torchvision's are those of ResNet-18 unless `model` says."""
     if source is None:
@@ -143,18 +168,25 @@ def check_request(model: str, recipe: str, changes: Mapping[str, Any]) -> None:
 
 def split_changes(changes: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """What is to change of the network's declaration, and what of all else, the recipe."""
-    families = (Architecture, VGGArchitecture, IResNetArchitecture)
-    of_network = {field.name for family in families for field in fields(family)}
+    of_network = {field.name for family in FAMILIES for field in fields(family)}
     shape = {name: value for name, value in changes.items() if name in of_network}
     return shape, {name: value for name, value in changes.items() if name not in of_network}
 
 
 def reshaped(declaration: Declaration, name: str, shape: Mapping[str, Any]) -> Declaration:
-    """The declaration with other values for some fields.
+    """The declaration with other values for some fields; of a detector, its own or its backbone's.
 
     Raises:
         ValueError: for a field that it does not have, or that the data decides.
     """
+    if isinstance(declaration, DetectorArchitecture):
+        own = {field.name for field in fields(declaration)}
+        outer = {key: value for key, value in shape.items() if key in own}
+        inner = {key: value for key, value in shape.items() if key not in own}
+        backbone = reshaped(declaration.backbone, name, inner)
+        if fixed := sorted(set(outer) & set(BY_DATA)):
+            raise ValueError(f"{', '.join(fixed)} is decided by the data and the name {name}; leave it out")
+        return replace(declaration, backbone=backbone, **outer)
     free = [field.name for field in fields(declaration) if field.name not in BY_DATA]
     if fixed := sorted(set(shape) & set(BY_DATA)):
         raise ValueError(f"{', '.join(fixed)} is decided by the data; leave it out")

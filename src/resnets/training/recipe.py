@@ -51,6 +51,11 @@ class Recipe(Augmentation):
         margin_size: the margin, of "arcface" an angle in radians; 0 for that of its paper, 0.5 and 0.35.
         logit_scale: by what cosines are multiplied to become logits; 0 for the papers' 64.
         embedding: numbers that the network gives for a picture to recognise; 0 for 512.
+        logit_normal: in generation, draw times by a logit-normal distribution, so wide, about the middle between noise
+            and picture, where most is to be learnt; 1 is a start (arXiv:2403.03206, section 3.1), 0 for equally many
+            times everywhere.
+        class_dropout: in generation, the share of pictures whose class the network is not told, which guidance needs
+            (arXiv:2207.12598, algorithm 1).
         ema: decay of the exponential moving average of the weights; 0 for none. Where there is one, it is
             what is evaluated and kept.
         recompute_bn: replace batch norm's running statistics at the end by those of all training pictures, cropped
@@ -98,6 +103,8 @@ class Recipe(Augmentation):
     margin_size: float = 0.0
     logit_scale: float = 0.0
     embedding: int = 0
+    logit_normal: float = 0.0
+    class_dropout: float = 0.0
     ema: float = 0.0
     recompute_bn: bool = False
     evaluate_every: int = 1
@@ -127,11 +134,20 @@ class Recipe(Augmentation):
         for name in ("epochs", "batch_size", "evaluate_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
-        not_negative = ("steps", "weight_decay", "clip_norm", "huber", "patience", "unfreeze_every", "seed")
+        not_negative = (
+            "steps",
+            "weight_decay",
+            "clip_norm",
+            "huber",
+            "logit_normal",
+            "patience",
+            "unfreeze_every",
+            "seed",
+        )
         for name in (*not_negative, "margin_size", "logit_scale", "embedding", "per_class"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, it is {getattr(self, name)}")
-        for name in ("momentum", "label_smoothing", "ema", "warmup"):
+        for name in ("momentum", "label_smoothing", "class_dropout", "ema", "warmup"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 0 and below 1, not {getattr(self, name)}")
         for name in ("backbone_lr", "layer_decay"):

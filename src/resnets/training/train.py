@@ -58,10 +58,11 @@ def train(
     Args:
         source: a folder, an archive, a table, `hf:OWNER/NAME` or a built-in name; see `open_dataset`.
         run: the folder to write; by default `runs/DATA-MODEL`, with a number where that is taken.
-        model: a name of `list_models()`; auto takes resnet20 for small pictures and resnet18 for larger ones.
+        model: a name of `list_models()`, or of a detector, such as fasterrcnn_resnet50_fpn or yolo_resnet18; auto takes
+            resnet20 for small pictures, resnet18 for larger ones and yolo_resnet18 for objects.
         recipe: a name of `list_recipes()`, a YAML file, or auto, which picks by the data.
-        task: classification, multilabel, recognition or regression; auto does what the data's targets ask for, which
-            is never recognition.
+        task: classification, detection, multilabel or regression; auto does what the data's targets ask for. Of any
+            classes also recognition and generation.
         size: side of the network's input in pixels; by default what suits the pictures.
         val_share: share of the training pictures to hold out for validation where the data has no such split.
         fold: of cross-validation, its number and how many there are; see `cross_validate`.

@@ -21,7 +21,7 @@ CAFFE = Preprocessing((224, 224), 3, (0.485, 0.456, 0.406), (1 / 255, 1 / 255, 1
 
 @dataclass(frozen=True)
 class Layout:
-    """How a project names the tensors of a ResNet.
+    """How a project names the tensors of a network.
 
     Attributes:
         rules: patterns of a name's beginning, and what takes its place, as `re.sub` has it; the first that fits is
@@ -44,15 +44,51 @@ class Layout:
 
 
 TRANSFORMERS = r"(?:resnet\.)?encoder\.stages\.(\d+)\.layers\.(\d+)\."
+TIMM_FIRST_BLOCK = {
+    **{"conv_dw": "0.0", "bn1": "0.1", "se.conv_reduce": "1.fc1", "se.conv_expand": "1.fc2"},
+    **{"conv_pw": "2.0", "bn2": "2.1"},
+}
+TIMM_BLOCK = {
+    **{"conv_pw": "0.0", "bn1": "0.1", "conv_dw": "1.0", "bn2": "1.1"},
+    **{"se.conv_reduce": "2.fc1", "se.conv_expand": "2.fc2", "conv_pwl": "3.0", "bn3": "3.1"},
+}
 CAFFE2_NORM = {"s": "weight", "b": "bias", "rm": "running_mean", "riv": "running_var"}
 
 LAYOUTS: dict[str, Layout] = {
-    "torchvision": Layout(),
-    "timm": Layout(  # of VGG; its residual networks have torchvision's names, or are ours
+    "torchvision": Layout(
+        # its files of DenseNets are older than its names
+        ((r"(features\.denseblock\d+\.denselayer\d+\.(?:norm|conv))\.(\d)\.", r"\1\2."),)
+    ),
+    "torchvision, before 0.14": Layout(  # of detectors; each convolution has since been put into a block of its own
+        (
+            (r"backbone\.fpn\.(inner|layer)_blocks\.(\d)\.(?=weight|bias)", r"backbone.fpn.\1_blocks.\2.0."),
+            (r"rpn\.head\.conv\.(?=weight|bias)", "rpn.head.conv.0.0."),
+            (r"roi_heads\.mask_head\.mask_fcn1\.", "roi_heads.mask_head.0.0."),
+            (r"roi_heads\.mask_head\.mask_fcn2\.", "roi_heads.mask_head.1.0."),
+            (r"roi_heads\.mask_head\.mask_fcn3\.", "roi_heads.mask_head.2.0."),
+            (r"roi_heads\.mask_head\.mask_fcn4\.", "roi_heads.mask_head.3.0."),
+            *((rf"head\.(\w+)_head\.conv\.{2 * i}\.(?=weight|bias)", rf"head.\1_head.conv.{i}.0.") for i in range(4)),
+        )
+    ),
+    "timm": Layout(  # of VGG; its residual and dense networks have torchvision's names, or are ours
         (
             (r"pre_logits\.fc1\.", "classifier.0."),
             (r"pre_logits\.fc2\.", "classifier.3."),
             (r"head\.fc\.", "classifier.6."),
+        )
+    ),
+    "timm: EfficientNet": Layout(
+        (
+            (r"conv_stem\.", "features.0.0."),
+            (r"bn1\.", "features.0.1."),
+            *(
+                (rf"blocks\.{i}\.(\d+)\.{re.escape(theirs)}\.", rf"features.{i + 1}.\1.block.{ours}.")
+                for i in range(7)
+                for theirs, ours in (TIMM_BLOCK if i else TIMM_FIRST_BLOCK).items()
+            ),
+            (r"conv_head\.", "features.8.0."),
+            (r"bn2\.", "features.8.1."),
+            (r"classifier\.", "classifier.1."),
         )
     ),
     "transformers": Layout(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
-from resnets.networks.catalogue import Network
+from resnets.networks.detector import Detector
+from resnets.networks.network import Network
 from resnets.weights.layouts import LAYOUTS, Recognised, recognise
 
 COUNTER = "num_batches_tracked"
@@ -72,7 +73,7 @@ def load_tensors(network: nn.Module, tensors: Mapping[str, Tensor], origin: str)
 
 
 def load_weights(
-    network: Network,
+    network: Network | Detector,
     tensors: Mapping[str, Tensor],
     origin: str,
     classes: Sequence[str] | None = None,
@@ -81,7 +82,8 @@ def load_weights(
     """Load another network's or project's tensors: names are translated, the first and last layer adapted.
 
     The first convolution takes another number of channels; the classifier begins anew where the classes differ, but
-    keeps the rows of classes that have the same name. All else must be there.
+    keeps the rows of classes that have the same name. All else must be there. A detector takes another's tensors, or
+    those of a classifier for its backbone.
 
     Args:
         network: to be filled.
@@ -93,6 +95,8 @@ def load_weights(
     Raises:
         ValueError: if it is another network's file, or of a layout that is not known.
     """
+    if isinstance(network, Detector):
+        return load_detector(network, tensors, origin, classes, file_classes)
     own = network.state_dict()
     found = recognise(tensors, needed(own))
     classifier = network.logits_layer
@@ -128,6 +132,44 @@ def load_weights(
         tuple(resized),
         tuple(replaced),
         tuple(name for name in found.left_out if not name.endswith(COUNTER)),
+    )
+
+
+def load_detector(
+    detector: Detector,
+    tensors: Mapping[str, Tensor],
+    origin: str,
+    classes: Sequence[str] | None = None,
+    file_classes: Sequence[str] | None = None,
+) -> Account:
+    """Load a detector's tensors, or those of a classifier into its backbone; see `load_weights`.
+
+    What depends on the classes begins anew where they are others.
+    """
+    own = detector.state_dict()
+    found = recognise(tensors, needed(own))
+    if not any(name.startswith("backbone.fpn.") or name.startswith(("rpn.", "head.")) for name in found.tensors):
+        body = detector.backbone.body
+        account = load_weights(body, tensors, origin)
+        return replace(account, replaced=("all but the backbone: begins anew",))
+    theirs = found.tensors
+    check_names(origin, missing=needed(own) - needed(theirs), unknown=needed(theirs) - needed(own))
+    of_classes = [name for name in own if name.startswith(tuple(f"{layer}." for layer in detector.class_layers))]
+    same = classes is None or file_classes is None or tuple(classes) == tuple(file_classes)
+    anew = [name for name in of_classes if not same or theirs[name].shape != own[name].shape]
+    taken = {name: theirs[name] for name in own if name in theirs and name not in anew}
+    for name, value in taken.items():
+        if value.shape != own[name].shape:
+            raise ValueError(_other_shape(origin, name, value, own[name]))
+    detector.load_state_dict(own | taken)
+    layers = dict.fromkeys(name.rpartition(".")[0] for name in anew)
+    return Account(
+        origin,
+        found.layout,
+        len(needed(taken)),
+        sum(taken[name].numel() for name in needed(taken)),
+        replaced=tuple(f"{layer}: begins anew, for other classes" for layer in layers),
+        left_out=tuple(name for name in found.left_out if not name.endswith(COUNTER)),
     )
 
 

@@ -7,7 +7,9 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from resnets.networks.catalogue import Network, architecture, build
+from resnets.networks.catalogue import architecture, build
+from resnets.networks.detector import DetectorArchitecture
+from resnets.networks.network import Network
 from resnets.weights.layouts import recognise
 from resnets.weights.loading import load_weights, needed
 from resnets.weights.sources import Weights, find_weights
@@ -21,14 +23,14 @@ def create_model(
     in_channels: int = 3,
     weights: str | Path | None = None,
     **changes: Any,
-) -> Network:
+) -> Any:
     """A network by its name.
 
     With weights, what they cannot give as they are (a first convolution for other channels, a classifier for other
     classes, names without a place) is told in a warning.
 
     Args:
-        name: one of `list_models()`, or CIFAR's resnet{6n+2}, plain{6n+2}, preresnet{9n+2}, wrn{6n+4}_{k}.
+        name: one of `list_models()`, or CIFAR's resnet{6n+2}, densenet{3n+4}_{k}...: see `networks.catalogue.PATTERNS`.
         num_classes: outputs of the classifier; 0 for none, so that the network gives pooled features; by default as
             many as the weights have, or 1000 without weights.
         in_channels: channels of the pictures.
@@ -44,11 +46,16 @@ def create_model(
     known = [field.name for field in fields(declaration)]
     if unknown := sorted(set(changes) - set(known)):
         raise ValueError(f"{name} has no {', '.join(unknown)} to change; there are {', '.join(known)}")
-    outputs = IMAGENET_CLASSES if num_classes is None else num_classes
+    source = None if weights is None else find_weights(weights, name)
+    detects = isinstance(declaration, DetectorArchitecture)
+    outputs = num_classes
+    if outputs is None and detects:
+        outputs = len(source.classes) if source is not None and source.classes else declaration.num_classes
+    elif outputs is None:
+        outputs = IMAGENET_CLASSES
     network = build(replace(declaration, num_classes=outputs, in_channels=in_channels, **changes))
-    if weights is not None:
-        source = find_weights(weights, name)
-        if num_classes is None:
+    if source is not None:
+        if num_classes is None and not detects:
             network.reset_classifier(outputs_of(source, network) or outputs)
         account = load_weights(network, source.tensors, source.origin)
         if not account.complete:

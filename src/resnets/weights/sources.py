@@ -28,6 +28,13 @@ INTERPOLATIONS: dict[InterpolationMode, Interpolation] = {
 }
 
 
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Of the colours of ImageNet's pictures."""
+
+OBJECTS_SIZE = (800, 1333)
+"""What torchvision's detectors see of a picture that is wider than high."""
+
+
 @dataclass(frozen=True)
 class Weights:
     """Tensors, and what is known of the network they are from.
@@ -115,6 +122,10 @@ def from_torchvision(source: str, model: str) -> Weights:
     except OSError as error:
         raise OSError(f"torchvision's weights could not be fetched from {chosen.url}: {error}") from None
     seen = chosen.transforms()
+    if not hasattr(seen, "crop_size"):  # a detector, which normalises by itself as ImageNet's networks do
+        preprocessing = Preprocessing(OBJECTS_SIZE, 3, IMAGENET_MEAN, IMAGENET_STD, fit="contain")
+        names = tuple(chosen.meta["categories"])[1:]  # the first is what is no object
+        return Weights(f"torchvision:{asked}", f"torchvision {chosen}", tensors, preprocessing, names, model)
     preprocessing = Preprocessing(
         size=(seen.crop_size[0], seen.crop_size[0]),
         channels=3,

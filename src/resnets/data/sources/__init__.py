@@ -2,7 +2,7 @@
 
 A module here is a source if it has `recognises(source: str) -> bool`, `open(source: str) -> Listing` and
 `ACCEPTS`, a line about what it accepts. The module's name is the format's name; to add a format is to add a
-module.
+module. One with `REFINES`, the name of another, has what both recognise.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ def find_source(source: str) -> tuple[str, ModuleType]:
         ValueError: none does, or more than one.
     """
     claims = {name: module for name, module in sources().items() if module.recognises(source)}
+    refined = {getattr(module, "REFINES", "") for module in claims.values()}
+    claims = {name: module for name, module in claims.items() if name not in refined}
     if not claims:
         accepted = "\n".join(f"  {name}: {module.ACCEPTS}" for name, module in sources().items())
         raise ValueError(f"no data set at {source!r}; accepted are\n{accepted}")

@@ -1,0 +1,106 @@
+"""`resnets export`: a run as files of another engine."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from resnets.inference.evaluation import evaluate
+from resnets.inference.export import Exported, judge, worsening, write_export
+from resnets.runs.run import find_run
+from resnets.tasks import task_class
+
+
+def export(
+    run: str,
+    to: Path | None = None,
+    format: str = "openvino",
+    precision: str = "float32",
+    batch: str = "dynamic",
+    preprocess: bool = False,
+    max_loss: float = 0.01,
+    data: str | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Write a run as files of another engine, in a folder that predict and evaluate take as any run.
+
+    The export is run on picture files and compared with the network before it is done; in bfloat16 or int8 both are
+    judged on the data, too. Its graph takes pixels (N, H, W, C) uint8 of the input's size and normalises them.
+
+    Args:
+        run: the run's folder, or the name of one in the package.
+        to: the folder to write; by default the run's, with format and precision behind its name.
+        format: onnx, openvino, or torch (model.pt2).
+        precision: float32; bfloat16 (openvino, torch); int8 (openvino, onnx), calibrated with the run's training
+            pictures.
+        batch: pictures that the graph takes at a time, or dynamic for any number.
+        preprocess: the graph takes whole pictures of any size, and resizes and crops them itself.
+        max_loss: by how much bfloat16 or int8 may be worse: the share of accuracy or average precision that is lost,
+            or the share by which an error grows.
+        data: where the run's data is, if not where its card says.
+        overwrite: replace the folder if it is there.
+    """
+    source, console = find_run(run), Console()
+    if batch != "dynamic" and not batch.isdecimal():
+        raise ValueError(f"--batch is a number or dynamic, not {batch!r}")
+    folder = to or Path("runs" if source.folder.name == run else source.folder.parent) / (
+        f"{source.folder.name}-{format}-{precision}"
+    )
+    if folder.exists() and overwrite:
+        if not (folder / "model.json").is_file() or not find_run(folder).card().export:
+            raise ValueError(f"{folder} is no export, so it is not replaced; give another folder by --to")
+        shutil.rmtree(folder)
+    exported = write_export(
+        source,
+        folder,
+        format,
+        precision,
+        preprocess=preprocess,
+        batch=None if batch == "dynamic" else int(batch),
+        data=data,
+    )
+    if precision != "float32":
+        exported = _judged(exported, str(source.folder), data, max_loss)
+    _print(console, exported, format, precision)
+
+
+def _judged(exported: Exported, source: str, data: str | None, max_loss: float) -> Exported:
+    """The export judged beside its run; it goes where it is worse than allowed, or cannot be judged."""
+    folder = exported.run.folder
+    try:
+        before, after = evaluate(source, data), evaluate(folder, data)
+        aim = task_class(exported.run.card().task).aim
+        lost = worsening(aim, before.metrics, after.metrics)
+        if not lost <= max_loss:
+            raise ValueError(
+                f"{aim[0]} went from {before.metrics[aim[0]]:.4f} to {after.metrics[aim[0]]:.4f}, a loss of "
+                f"{lost:.4f}, more than --max-loss {max_loss:g}; nothing was written"
+            )
+    except BaseException:
+        shutil.rmtree(folder)
+        raise
+    return judge(exported, before.metrics, after.metrics, after.split)
+
+
+def _print(console: Console, exported: Exported, format: str, precision: str) -> None:
+    folder = exported.run.folder
+    console.print(
+        f"{folder}: {format}, {precision}; on {exported.pictures} picture files the outputs differ by "
+        f"{exported.error:.2g} of their size",
+        highlight=False,
+    )
+    if exported.before is not None and exported.after is not None:
+        shown = task_class(exported.run.card().task).formats
+        table = Table(box=SIMPLE_HEAD)
+        table.add_column("")
+        for label, _ in shown.values():
+            table.add_column(label.capitalize(), justify="right")
+        for name, metrics in (("before", exported.before), ("after", exported.after)):
+            table.add_row(name, *(form.format(metrics[metric]) for metric, (_, form) in shown.items()))
+        console.print(table)
+    for file in sorted(folder.iterdir()):
+        console.print(f"{file}  {file.stat().st_size:,} bytes", highlight=False)

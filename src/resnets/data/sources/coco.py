@@ -1,0 +1,155 @@
+"""COCO: a JSON file of images, annotations and categories, or a folder of one for each split (cocodataset.org)."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from resnets.data.listing import SPLITS, Listing, listing_of_objects
+from resnets.data.sources.folder import Files
+from resnets.types import Objects
+
+ACCEPTS = "a COCO .json file, or a folder with annotations/*.json or SPLIT/_annotations.coco.json and the pictures"
+REFINES = "folder"
+
+
+def recognises(source: str) -> bool:
+    """Whether it is a JSON file, or a folder that has some where COCO and its imitators keep them."""
+    path = Path(source)
+    return bool(_files(path)) if path.is_dir() else path.suffix.lower() == ".json" and path.is_file()
+
+
+def open(source: str) -> Listing:
+    """List the pictures of the JSON files; the split is in a file's or its folder's name.
+
+    The classes are the categories in the order of their numbers. Crowds are ignored.
+
+    Raises:
+        ValueError: a file is not of COCO's form, or names a picture, category or image that is not there.
+    """
+    path = Path(source).resolve()
+    files = _files(path) if path.is_dir() else [path]
+    root = path if path.is_dir() else _shared_root(path)
+    contents = {file: _read(file) for file in files}
+    categories = {
+        file: {int(c["id"]): str(c["name"]) for c in content["categories"]} for file, content in contents.items()
+    }
+    known = next(iter(categories.values()))
+    if any(other != known for other in categories.values()):
+        raise ValueError(f"{source}: its files have different categories; expected the same in all")
+    numbers = {number: position for position, number in enumerate(sorted(known))}
+    names: list[str] = []
+    splits: list[str | None] = []
+    objects: list[Objects] = []
+    for file, content in contents.items():
+        folder = _pictures_of(file, content["images"], root)
+        marks = defaultdict(list)
+        for mark in content["annotations"]:
+            marks[mark["image_id"]].append(mark)
+        if strangers := set(marks) - {image["id"] for image in content["images"]}:
+            raise ValueError(f"{file}: annotations name the image {min(strangers)}, which is not among its images")
+        for image in content["images"]:
+            names.append((folder / image["file_name"]).relative_to(root).as_posix())
+            splits.append(_split(file))
+            objects.append(_objects(image, marks[image["id"]], numbers, file))
+    classes = tuple(known[number] for number in sorted(known))
+    sizes = [_size(root / name) for name in names]
+    return listing_of_objects(path.stem, names, splits, sizes, Files(str(root), tuple(names)), classes, objects, source)
+
+
+def _files(folder: Path) -> list[Path]:
+    """The JSON files of a folder: annotations/instances_*.json, or annotations/*.json, or below the splits' folders."""
+    found = sorted(folder.glob("annotations/instances_*.json")) or sorted(folder.glob("annotations/*.json"))
+    return found or sorted(folder.glob("*/_annotations.coco.json"))
+
+
+def _shared_root(file: Path) -> Path:
+    """The folder above the pictures of a single JSON file."""
+    return file.parent.parent if file.parent.name == "annotations" else file.parent
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{file} is not JSON: {error}") from None
+    needed = {
+        "images": {"id", "file_name", "width", "height"},
+        "annotations": {"image_id", "category_id", "bbox"},
+        "categories": {"id", "name"},
+    }
+    for key, fields in needed.items():
+        rows = content.get(key) if isinstance(content, dict) else None
+        if not isinstance(rows, list):
+            raise ValueError(f"{file} is not in COCO's form: it has no list of {key}")
+        for number, row in enumerate(rows):
+            if not isinstance(row, dict) or not fields <= row.keys():
+                raise ValueError(f"{file} is not in COCO's form: {key}[{number}] needs {', '.join(sorted(fields))}")
+    return dict(content)
+
+
+def _split(file: Path) -> str | None:
+    """The split that "instances_val2017.json" or "valid/_annotations.coco.json" is of."""
+    word = file.parent.name if file.name.startswith("_") else file.stem.removeprefix("instances_")
+    return SPLITS.get(word.rstrip("0123456789").strip("_-").lower())
+
+
+def _pictures_of(file: Path, images: Sequence[Mapping[str, Any]], root: Path) -> Path:
+    """The folder that a file's pictures are relative to.
+
+    Raises:
+        ValueError: none of the usual ones has the first picture, or a name leads out of the data's folder.
+    """
+    word = file.stem.removeprefix("instances_")
+    usual = [file.parent, root, root / "images", root / word, root / "images" / word]
+    first = images[0]["file_name"] if images else ""
+    folder = next((folder for folder in usual if (folder / first).is_file()), None)
+    if folder is None:
+        looked = ", ".join(str(folder) for folder in dict.fromkeys(usual))
+        raise ValueError(f"{file} names the picture {first}, which is in none of {looked}")
+    for image in images:
+        if not (folder / image["file_name"]).resolve().is_relative_to(root):
+            raise ValueError(f"{file} names the picture {image['file_name']}, which is outside of {root}")
+    return folder
+
+
+def _objects(
+    image: Mapping[str, Any], marks: Sequence[Mapping[str, Any]], numbers: Mapping[int, int], file: Path
+) -> Objects:
+    boxes, labels = [], []
+    for mark in marks:
+        if mark["category_id"] not in numbers:
+            raise ValueError(
+                f"{file}: an object of {image['file_name']} is of the unknown category {mark['category_id']}"
+            )
+        try:
+            left, top, width, height = map(float, mark["bbox"])
+        except (TypeError, ValueError):
+            raise ValueError(f"{file}: an object of {image['file_name']} has the box {mark['bbox']}") from None
+        boxes.append((left, top, left + width, top + height))
+        labels.append(numbers[mark["category_id"]])
+    outlines = tuple(_polygons(mark.get("segmentation")) for mark in marks)
+    return Objects(
+        (int(image["height"]), int(image["width"])),
+        torch.tensor(boxes, dtype=torch.float32).view(-1, 4),
+        torch.tensor(labels, dtype=torch.int64),
+        torch.tensor([bool(mark.get("iscrowd")) for mark in marks], dtype=torch.bool),
+        outlines if any(outlines) else (),
+    )
+
+
+def _polygons(segmentation: object) -> tuple[Tensor, ...]:
+    """An object's polygons; none of a run-length code, which COCO has for crowds."""
+    if not isinstance(segmentation, list):
+        return ()
+    return tuple(torch.tensor(flat, dtype=torch.float32).view(-1, 2) for flat in segmentation if len(flat) >= 6)
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else -1

@@ -1,0 +1,1 @@
+"""What several tasks put on a network; it knows stages, not networks."""

@@ -1,0 +1,121 @@
+"""ONNX Runtime, on the CPU: float32, and int8 of calibrated exports."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from resnets.data.reading import available_processors
+from resnets.inference.engines import by_batches
+from resnets.inference.graph import Answer, Graph, Outputs, graph_of
+from resnets.types import Preprocessing
+
+try:
+    import onnx
+    import onnxruntime
+    import onnxscript  # noqa: F401 - torch.onnx writes by it
+except ImportError as error:
+    raise ImportError(f"ONNX needs {error.name}: pip install 'resnets[export]'") from error
+
+FILE = "model.onnx"
+
+
+class OnnxEngine:
+    """A graph as ONNX Runtime computes it. A batch keeps to one core, and several go side by side.
+
+    Args:
+        model: the content of a file, or its path.
+        outputs: how the network's outputs stand together.
+    """
+
+    precisions: ClassVar[tuple[str, ...]] = ("float32",)
+    format: ClassVar[str] = "onnx"
+    exports: ClassVar[dict[str, torch.dtype]] = dict.fromkeys(("float32", "int8"), torch.float32)
+
+    def __init__(self, model: bytes | Path, outputs: Outputs) -> None:
+        self.model = model if isinstance(model, bytes) else str(model)
+        self.outputs = outputs
+        self.parallel = available_processors()
+
+    @classmethod
+    def of(cls, network: nn.Module, preprocessing: Preprocessing, precision: str, device: torch.device) -> OnnxEngine:
+        """An engine for a network on the CPU in evaluation mode."""
+        only_cpu("onnxruntime", device)
+        graph = graph_of(network, preprocessing)
+        file = io.BytesIO()
+        onnx.save_model(from_graph(graph), file)
+        return cls(file.getvalue(), graph.outputs)
+
+    @classmethod
+    def read(cls, folder: Path, outputs: Outputs, precision: str) -> OnnxEngine:
+        """The engine of an exported network."""
+        return cls(folder / FILE, outputs)
+
+    @classmethod
+    def write(cls, graph: Graph, folder: Path, precision: str, calibration: list[Tensor]) -> None:
+        """Write `model.onnx`."""
+        model = from_graph(graph)
+        if precision == "int8":
+            from resnets.inference.quantisation import quantised
+
+            model = quantised(model, [{"pixels": pixels.numpy()} for pixels in calibration])
+        onnx.save_model(model, folder / FILE)
+
+    @cached_property
+    def alone(self) -> Any:
+        """The session for a single batch at a time, on all cores."""
+        return self._session(available_processors())
+
+    @cached_property
+    def together(self) -> Any:
+        """The session for several batches at a time."""
+        return self._session(1)
+
+    def _session(self, threads: int) -> Any:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3  # errors
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # cores that wait could decode
+        return onnxruntime.InferenceSession(self.model, options, providers=["CPUExecutionProvider"])
+
+    def __call__(self, pixels: Tensor) -> Answer:
+        """What the network gives for pixels (N, H, W, C) uint8."""
+        session = self.alone if len(pixels) == 1 else self.together
+        (given,) = session.get_inputs()
+
+        def compute(batch: Tensor) -> list[Tensor]:
+            arrays = session.run(None, {given.name: batch.contiguous().numpy()})
+            return [torch.from_numpy(array) for array in arrays]
+
+        count = given.shape[0] if isinstance(given.shape[0], int) else len(pixels)
+        return self.outputs.together(by_batches(pixels, count, compute))
+
+
+def from_graph(graph: Graph) -> Any:
+    """A graph as an ONNX model, by PyTorch's exporter for exported programs."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the exporter about itself
+        program = torch.onnx.export(
+            graph.program,
+            dynamo=True,
+            verbose=False,
+            input_names=["pixels"],
+            output_names=graph.outputs.labels(),
+        )
+    return program.model_proto  # type: ignore[union-attr]
+
+
+def only_cpu(name: str, device: torch.device) -> None:
+    """Raise ValueError for any other device."""
+    if device.type != "cpu":
+        raise ValueError(f"the engine {name} computes on the cpu here, not on {device}; use eager or compiled there")
+
+
+ENGINE = OnnxEngine

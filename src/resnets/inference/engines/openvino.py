@@ -1,0 +1,114 @@
+"""OpenVINO, on the CPU: float32, bfloat16 where the processor has it, and int8 of calibrated exports."""
+
+from __future__ import annotations
+
+import sys
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from resnets.inference.engines import by_batches
+from resnets.inference.engines.onnxruntime import only_cpu
+from resnets.inference.graph import Answer, Graph, Outputs, graph_of
+from resnets.types import Preprocessing
+
+# OpenVINO's tools report their use over the network unless this package cannot be found.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+try:
+    import openvino
+except ImportError as error:
+    raise ImportError("the engine openvino needs openvino: pip install 'resnets[export]'") from error
+
+FILE = "model.xml"
+COMPUTED_IN = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}
+"""What is not int8 in a calibrated graph is computed in float32."""
+
+
+class OpenvinoEngine:
+    """A graph as OpenVINO computes it: a single picture by all cores, batches side by side on some cores each.
+
+    Args:
+        model: OpenVINO's model, one input.
+        outputs: how the network's outputs stand together.
+        precision: of the computation.
+    """
+
+    precisions: ClassVar[tuple[str, ...]] = ("float32", "bfloat16")
+    format: ClassVar[str] = "openvino"
+    exports: ClassVar[dict[str, torch.dtype]] = dict.fromkeys(("float32", "bfloat16", "int8"), torch.float32)
+
+    def __init__(self, model: Any, outputs: Outputs, precision: str) -> None:
+        self.model = model
+        self.outputs = outputs
+        self.precision = precision
+
+    @classmethod
+    def of(
+        cls, network: nn.Module, preprocessing: Preprocessing, precision: str, device: torch.device
+    ) -> OpenvinoEngine:
+        """An engine for a network on the CPU in evaluation mode."""
+        only_cpu("openvino", device)
+        graph = graph_of(network, preprocessing)
+        return cls(from_graph(graph), graph.outputs, precision)
+
+    @classmethod
+    def read(cls, folder: Path, outputs: Outputs, precision: str) -> OpenvinoEngine:
+        """The engine of an exported network."""
+        return cls(openvino.Core().read_model(folder / FILE), outputs, precision)
+
+    @classmethod
+    def write(cls, graph: Graph, folder: Path, precision: str, calibration: list[Tensor]) -> None:
+        """Write `model.xml` and `model.bin`, weights in float32 or int8."""
+        model = from_graph(graph)
+        if precision == "int8":
+            from resnets.inference.quantisation import quantised
+
+            model = quantised(model, [pixels.numpy() for pixels in calibration])
+        openvino.save_model(model, folder / FILE, compress_to_fp16=False)
+
+    @cached_property
+    def alone(self) -> Any:
+        """Compiled for the shortest time of a single picture."""
+        return self._compiled("LATENCY")
+
+    @cached_property
+    def together(self) -> Any:
+        """Compiled for the most pictures a second."""
+        return self._compiled("THROUGHPUT")
+
+    @property
+    def parallel(self) -> int:
+        """How many batches are worth handing over at the same time."""
+        return int(self.together.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
+
+    def _compiled(self, aim: str) -> Any:
+        options = {"PERFORMANCE_HINT": aim, "INFERENCE_PRECISION_HINT": COMPUTED_IN[self.precision]}
+        return openvino.Core().compile_model(self.model, "CPU", options)
+
+    def __call__(self, pixels: Tensor) -> Answer:
+        """What the network gives for pixels (N, H, W, C) uint8."""
+        compiled = self.alone if len(pixels) == 1 else self.together
+
+        def compute(batch: Tensor) -> list[Tensor]:
+            request = compiled.create_infer_request()  # of its own, so that threads do not wait for each other
+            request.infer([batch.contiguous().numpy()])
+            arrays = [request.get_output_tensor(number).data.copy() for number in range(len(compiled.outputs))]
+            return [torch.from_numpy(array) for array in arrays]
+
+        first = self.model.inputs[0].get_partial_shape()[0]
+        count = len(pixels) if first.is_dynamic else first.get_length()
+        return self.outputs.together(by_batches(pixels, count, compute))
+
+
+def from_graph(graph: Graph) -> Any:
+    """A graph as OpenVINO's model."""
+    model = openvino.convert_model(graph.program, input=openvino.PartialShape(graph.shape))
+    for given, name in zip(model.outputs, graph.outputs.labels(), strict=True):
+        given.get_tensor().set_names({name})
+    return model
+
+
+ENGINE = OpenvinoEngine

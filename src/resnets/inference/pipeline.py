@@ -1,0 +1,56 @@
+"""Reading and computing at the same time: items in, results out, in order, in memory that does not grow."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Read = TypeVar("Read")
+Result = TypeVar("Result")
+
+
+def in_batches(
+    items: Iterable[Item],
+    read: Callable[[Item], Read],
+    compute: Callable[[list[Read]], list[Result]],
+    batch_size: int,
+    readers: int,
+    parallel: int = 1,
+) -> Iterator[tuple[Item, Result]]:
+    """Each item with its result, in order.
+
+    Threads suffice, as decoding, resizing and networks let go of Python's lock. Items are asked for as far ahead as
+    keeps the threads at work: two batches for each that is computed, and one more.
+
+    Args:
+        items: any number of them, also without an end.
+        read: what is done to each by itself.
+        compute: what is done to a batch that is read, giving a result for each.
+        batch_size: items of a batch; the last has what is left.
+        readers: threads that read.
+        parallel: batches that are computed at the same time.
+    """
+    left = iter(items)
+    ahead: deque[tuple[list[Item], Future[list[Result]]]] = deque()
+    reading = ThreadPoolExecutor(readers, "reading")
+    computing = ThreadPoolExecutor(parallel, "computing")
+
+    def batch(parts: list[Future[Read]]) -> list[Result]:
+        return compute([part.result() for part in parts])
+
+    try:
+        while chunk := list(islice(left, batch_size)):
+            parts = [reading.submit(read, item) for item in chunk]
+            ahead.append((chunk, computing.submit(batch, parts)))
+            while ahead and (len(ahead) > 2 * parallel or ahead[0][1].done()):
+                done, results = ahead.popleft()
+                yield from zip(done, results.result(), strict=True)
+        for done, results in ahead:
+            yield from zip(done, results.result(), strict=True)
+    finally:  # also where nobody asks for the rest
+        reading.shutdown(wait=False, cancel_futures=True)
+        computing.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,229 @@
+"""The runs that a server answers by: loaded, watched, and changed for new ones without a request being lost."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from torch import Tensor
+
+from resnets.data.reading import available_processors
+from resnets.inference.predictor import Prediction, Predictor, Result
+from resnets.runs.run import find_run
+from resnets.serving.batching import Batcher
+from resnets.serving.limits import Limits
+from resnets.serving.log import event
+from resnets.serving.metrics import Metrics
+from resnets.serving.pictures import UNDECODABLE, open_checked
+
+Read = list[Tensor] | str
+Signature = tuple[tuple[str, int, int, int], ...]
+
+DIGITS = 12
+"""Of a version, hexadecimal."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A run that answers.
+
+    Attributes:
+        name: by which clients ask for it.
+        version: the first digits of a SHA-256 over the run's card and weights, the same on every machine.
+        predictor: the run's.
+        batcher: from files of pictures to rows of the task's answers, or what is wrong with a picture.
+        signature: of the files that were loaded.
+        loaded: when.
+    """
+
+    name: str
+    version: str
+    predictor: Predictor
+    batcher: Batcher[bytes, Read, Result]
+    signature: Signature
+    loaded: datetime
+
+    async def predictions(self, pictures: Sequence[tuple[str, bytes]], top: int | None) -> list[Prediction]:
+        """The answer for each picture with its name.
+
+        Raises:
+            QueueFullError: if they do not all fit into the queue.
+        """
+        rows = await self.batcher.results([content for _, content in pictures])
+        return [self.predictor.prediction(name, row, top) for (name, _), row in zip(pictures, rows, strict=True)]
+
+    def facts(self) -> dict[str, Any]:
+        """What a client may know of it, which is nothing of the machine it is on or was trained on."""
+        card = self.predictor.card
+        return {
+            "name": self.name,
+            "version": self.version,
+            "task": card.task,
+            "network": card.model,
+            "classes": list(card.classes),
+            "size": list(card.preprocessing.size),
+            "channels": card.preprocessing.channels,
+            "crop": card.preprocessing.crop,
+            "calibrated": "temperature" in card.settings,
+            "metrics": dict(card.metrics),
+            "loaded": self.loaded.isoformat(timespec="seconds"),
+        }
+
+
+class Models:
+    """All runs of one server, the first answering where no other is asked for.
+
+    Args:
+        runs: folders, or names of runs in the package, by the name for clients.
+        load: gives a predictor for one.
+        limits: of pictures and of the queue.
+        metrics: that are kept up.
+
+    Raises:
+        FileNotFoundError, ValueError, ImportError: as `load` does.
+    """
+
+    def __init__(
+        self, runs: Mapping[str, str], load: Callable[[str], Predictor], limits: Limits, metrics: Metrics
+    ) -> None:
+        self._runs, self._load, self._limits, self._metrics = dict(runs), load, limits, metrics
+        self._models = {name: self._open(name) for name in runs}
+        self._closing: set[asyncio.Task[None]] = set()
+        for model in self._models.values():
+            self._tell(model)
+
+    def __iter__(self) -> Iterator[Model]:
+        return iter(self._models.values())
+
+    def find(self, name: str | None) -> Model:
+        """The model of a name, or the first.
+
+        Raises:
+            KeyError: if there is no such model.
+        """
+        return next(iter(self)) if name is None else self._models[name]
+
+    async def watch(self, seconds: float) -> None:
+        """Look every so often whether a run has changed, and answer by what it has become.
+
+        A folder that changes is loaded once it has stayed the same from one look to the next; while it cannot be
+        loaded, the old network goes on answering.
+        """
+        seen: dict[str, Signature] = {}
+        tried: dict[str, Signature] = {}
+        while True:
+            await asyncio.sleep(seconds)
+            for name, model in list(self._models.items()):
+                signature = await asyncio.to_thread(signature_of, self._runs[name])
+                changed, settled = signature != model.signature, signature == seen.get(name)
+                if changed and settled and signature != tried.get(name):
+                    tried[name] = signature
+                    await self._reload(name)
+                seen[name] = signature
+
+    async def _reload(self, name: str) -> None:
+        old = self._models[name]
+        try:
+            fresh = await asyncio.to_thread(self._open, name)
+        except Exception as error:  # whatever is wrong with the new files, the old network is still good
+            self._metrics.reloads.labels(name, "failed").inc()
+            event("reload failed", logging.ERROR, model=name, version=old.version, reason=str(error))
+            return
+        self._models[name] = fresh
+        self._metrics.reloads.labels(name, "loaded").inc()
+        self._metrics.versions.remove(name, old.version)
+        self._tell(fresh)
+        event("reloaded", model=name, version=fresh.version, before=old.version)
+        closing = asyncio.create_task(old.batcher.close())
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
+
+    async def close(self) -> None:
+        """Finish what was taken on."""
+        await asyncio.gather(*self._closing, *(model.batcher.close() for model in self))
+
+    def _open(self, name: str) -> Model:
+        signature = signature_of(self._runs[name])
+        version = version_of(self._runs[name])
+        predictor = self._load(self._runs[name])
+        height, width = predictor.card.preprocessing.size
+        for count in (1, predictor.batch_size):  # what is made at first use
+            predictor.compute([predictor.read(Image.new("RGB", (width, height)))] * count)
+        if signature_of(self._runs[name]) != signature:
+            raise ValueError(f"{self._runs[name]} changed while it was loaded")
+        batcher: Batcher[bytes, Read, Result] = Batcher(
+            partial(read_checked, predictor, self._limits.megapixels),
+            predictor.compute,
+            predictor.batch_size,
+            self._limits.queue,
+            available_processors(),
+            predictor.engine.parallel,
+            partial(self._observe, name),
+        )
+        return Model(name, version, predictor, batcher, signature, datetime.now(UTC))
+
+    def _tell(self, model: Model) -> None:
+        self._metrics.versions.labels(model.name, model.version).set(1)
+        self._metrics.queue.labels(model.name).set_function(lambda: model.batcher.taken)
+
+    def _observe(self, name: str, size: int, seconds: float) -> None:
+        self._metrics.batches.labels(name).observe(size)
+        self._metrics.computing.labels(name).observe(seconds)
+
+
+def read_checked(predictor: Predictor, megapixels: float, content: bytes) -> Read:
+    """A stranger's picture as the engine takes it, or what is wrong with it in words that tell nothing of us."""
+    try:
+        image = open_checked(content, megapixels)
+    except ValueError as error:
+        return str(error)
+    read = predictor.read(image)
+    return UNDECODABLE if isinstance(read, str) else read
+
+
+def name_runs(runs: Sequence[str]) -> dict[str, str]:
+    """Runs by the names that clients use: of NAME=FOLDER that name, otherwise the folder's own.
+
+    Raises:
+        ValueError: if two have the same name.
+    """
+    named: dict[str, str] = {}
+    for run in runs:
+        name, _, folder = run.rpartition("=") if not Path(run).exists() else ("", "", run)
+        name = name or Path(folder).resolve().name
+        if name in named:
+            raise ValueError(f"two runs are called {name}; name one by NAME=FOLDER, such as other={folder}")
+        named[name] = folder
+    return named
+
+
+def files_of(run: str) -> list[Path]:
+    """The files that make a run's answers: the card, and the weights or what an export has."""
+    return sorted(path for path in find_run(run).folder.glob("model.*") if path.suffix != ".tmp" and path.is_file())
+
+
+def signature_of(run: str) -> Signature:
+    """What changes when a run's files do, without reading them; empty where there are none."""
+    try:
+        stats = [(path.name, path.stat()) for path in files_of(run)]
+    except OSError:  # one went away in between
+        return ()
+    return tuple((name, stat.st_mtime_ns, stat.st_size, stat.st_ino) for name, stat in stats)
+
+
+def version_of(run: str) -> str:
+    """The first digits of a SHA-256 over the names and contents of a run's files."""
+    digest = hashlib.sha256()
+    for path in files_of(run):
+        digest.update(path.name.encode())
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:DIGITS]

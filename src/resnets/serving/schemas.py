@@ -1,0 +1,108 @@
+"""What clients send and get as JSON."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Given(BaseModel):
+    """One picture: `base64`, the bytes of its file, or `url`, where the server's operator has allowed its host."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Annotated[str | None, Field(max_length=200, description="to find its answer by; its number if left out")] = (
+        None
+    )
+    base64: str | None = None
+    url: Annotated[str | None, Field(max_length=4096)] = None
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Given:
+        if (self.base64 is None) == (self.url is None):
+            raise ValueError("a picture needs either base64 or url")
+        return self
+
+
+class Asked(BaseModel):
+    """The body of a request in JSON."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    pictures: Annotated[list[Given], Field(min_length=1)]
+
+
+class Answer(BaseModel):
+    """The answer for one picture: classes, or numbers, or an error where it could not be read."""
+
+    name: str
+    classes: Annotated[list[str], Field(description="from the most probable down")] = []
+    probabilities: Annotated[list[float], Field(description="of those classes, 0 to 1")] = []
+    values: Annotated[dict[str, float] | None, Field(description="numbers by name")] = None
+    error: Annotated[str | None, Field(description="why the picture could not be read")] = None
+
+
+class Answers(BaseModel):
+    """The answers for all pictures of a request, in its order."""
+
+    model: str
+    version: Annotated[str, Field(description="of card and weights: another network has another")]
+    predictions: list[Answer]
+
+
+class Model(BaseModel):
+    """A run that answers."""
+
+    name: str
+    version: str
+    task: str
+    network: str
+    classes: list[str]
+    size: Annotated[list[int], Field(description="height and width of the network's input, pixels")]
+    channels: int
+    crop: Annotated[float, Field(description="share of the resized picture's side that the network sees")]
+    calibrated: Annotated[bool, Field(description="whether a temperature was fitted on validation pictures")]
+    metrics: dict[str, float]
+    loaded: str
+
+
+class Bounds(BaseModel):
+    """What a request may hold."""
+
+    body_mb: float
+    megapixels: float
+    pictures: int
+
+
+class Models(BaseModel):
+    """All runs, the first answering where no other is asked for."""
+
+    models: list[Model]
+    limits: Bounds
+    explains: Annotated[bool, Field(description="whether there is /v1/explain")]
+
+
+class Block(BaseModel):
+    """What a residual block adds for a picture."""
+
+    block: str
+    ratio: Annotated[float, Field(description="the norm of F(x) by that of what it is added to")]
+    change: Annotated[float | None, Field(description="of what is explained when the block is left out")] = None
+
+
+class Explained(BaseModel):
+    """Why a picture is answered as it is."""
+
+    model: str
+    version: str
+    explained: Annotated[str, Field(description="the class or number")]
+    heat: Annotated[str, Field(description="data address of a transparent PNG over what the network sees")]
+    blocks: list[Block]
+
+
+class Problem(BaseModel):
+    """Why a request is not answered."""
+
+    error: str
+    request_id: str

@@ -1,0 +1,65 @@
+"""Answers on disk: whole lines, resumed, in order."""
+
+from __future__ import annotations
+
+import json
+import tracemalloc
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from resnets.cli.main import main
+from resnets.cli.predict import answered, find_pictures
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    for number in range(12):
+        folder = tmp_path / "pictures" / f"{number % 3}"
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((40, 30, 3), 20 * number, np.uint8)).save(folder / f"{number:02}.png")
+    return tmp_path / "pictures"
+
+
+def names(file):
+    return [json.loads(line)["name"] for line in file.read_text().splitlines()]
+
+
+def test_an_interrupted_file_is_gone_on_with(pictures, tmp_path, capsys):
+    output = tmp_path / "out" / "answers.jsonl"
+    command = ["predict", "resnet20-cifar10", str(pictures), "--output", str(output)]
+    assert main(command) == 0
+    whole = output.read_bytes()
+    assert names(output) == [str(path) for path in find_pictures(str(pictures))]
+    lines = whole.splitlines(keepends=True)
+    output.write_bytes(b"".join(lines[:5]) + lines[5][:10])  # as a power cut leaves it
+    assert main([*command, "--skip-existing"]) == 0
+    assert output.read_bytes() == whole
+    assert main([*command, "--skip-existing"]) == 0
+    assert output.read_bytes() == whole
+    assert main(command) == 1
+    assert "--skip-existing" in capsys.readouterr().err
+
+
+def test_a_file_that_is_no_output_is_left_as_it_is(tmp_path):
+    file = tmp_path / "letter.txt"
+    file.write_text("Dear Sir,\nI write")
+    with pytest.raises(ValueError, match="is no output of `resnets predict`"):
+        answered(file)
+    assert file.read_text() == "Dear Sir,\nI write"
+
+
+def test_memory_does_not_grow_with_the_number_of_pictures():
+    """What Python holds while answers are asked for one by one."""
+    from resnets.inference.predictor import load
+
+    predictor = load("resnet20-cifar10")
+    picture = np.zeros((32, 32, 3), np.uint8)
+    peaks = []
+    for count in (300, 1500):
+        tracemalloc.start()
+        assert sum(1 for _ in predictor.predict((picture for _ in range(count)), top=1, batch_size=8)) == count
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.5 * peaks[0] + 100_000

@@ -1,0 +1,71 @@
+"""Several views and several networks, their answers averaged."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torchvision.transforms import v2
+
+from resnets.inference.ensemble import Ensemble
+from resnets.inference.evaluation import evaluate
+from resnets.inference.predictor import load
+from resnets.inference.views import multi_scale, ten_crop
+from resnets.types import Preprocessing
+
+PREPROCESSING = Preprocessing((28, 28), 3, (0.5,) * 3, (0.2,) * 3, crop=0.875)
+
+
+def noise(height: int, width: int) -> torch.Tensor:
+    return torch.randint(256, (3, height, width), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+def test_ten_crops_are_torchvisions() -> None:
+    picture = noise(60, 91)
+    expected = v2.Compose([v2.Resize(32, antialias=True), v2.CenterCrop((32, 48)), v2.TenCrop(28)])(picture)
+    (found,) = ten_crop(picture, PREPROCESSING)
+    assert torch.equal(found, torch.stack(expected))
+
+
+def test_scales_keep_the_whole_picture() -> None:
+    views = multi_scale(noise(50, 100), PREPROCESSING)
+    assert [tuple(view.shape) for view in views] == [
+        (2, 3, side, 2 * side) for side in (28, 32, 48, 60, 80)
+    ]  # 224, 256, 384, 480, 640 of 224
+    assert all(torch.equal(view[1], view[0].flip(2)) for view in views)
+
+
+@pytest.mark.parametrize("views", ["ten-crop", "multi-scale"])
+def test_answers_to_views_are_averaged(run, views: str) -> None:
+    predictor = load(run.folder, views=views)
+    pictures = [noise(8, 8)[0].numpy(), noise(11, 9)[0].numpy()]
+    rows = [row for _, row in predictor.rows(pictures)]
+    for picture, row in zip(pictures, rows, strict=True):
+        groups = predictor._read((0, picture))
+        each = [load(run.folder).task.answers(predictor.outputs(group)) for group in groups]
+        torch.testing.assert_close(row, torch.cat(each).mean(0))
+        assert row.sum().item() == pytest.approx(1, abs=1e-5)
+
+
+def test_an_ensemble_answers_by_the_mean(run) -> None:
+    one, other = load(run.folder), load(run.folder, views="multi-scale")
+    pictures = [noise(8, 8)[0].numpy(), b"no picture", noise(9, 9)[1].numpy()]
+    found = list(Ensemble([one, other]).predict(pictures, batch_size=2))
+    assert [answer.error is None for answer in found] == [True, False, True]
+    rows = [[row for _, row in each.rows(pictures)] for each in (one, other)]
+    for index in (0, 2):
+        expected = (rows[0][index] + rows[1][index]) / 2
+        assert found[index].probabilities == pytest.approx(expected.sort(descending=True).values.tolist())
+    with pytest.raises(ValueError, match="answers cannot be averaged"):
+        Ensemble([one, load("resnet20-cifar10")])
+
+
+def test_an_ensemble_of_one_network_is_worth_what_the_network_is(run) -> None:
+    alone, together = evaluate(run.folder), evaluate([run.folder, run.folder])
+    assert together.metrics == pytest.approx(alone.metrics, abs=1e-4)
+
+
+def test_views_that_cannot_be_are_said(run) -> None:
+    with pytest.raises(ValueError, match="views must be one of single, ten-crop, multi-scale"):
+        load(run.folder, views="twelve")
+    with pytest.raises(ValueError, match="the engine eager alone takes"):
+        load(run.folder, views="multi-scale", engine="openvino")

@@ -1,0 +1,179 @@
+"""Detectors against torchvision's own, and their declarations."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from torchvision.models.detection import (
+    fasterrcnn_resnet50_fpn,
+    fcos_resnet50_fpn,
+    maskrcnn_resnet50_fpn,
+    retinanet_resnet50_fpn,
+)
+
+from resnets.networks.catalogue import architecture, build, declaration_from_dict
+
+OWN = {
+    "fasterrcnn": (fasterrcnn_resnet50_fpn, "box_score_thresh"),
+    "maskrcnn": (maskrcnn_resnet50_fpn, "box_score_thresh"),
+    "retinanet": (retinanet_resnet50_fpn, "score_thresh"),
+    "fcos": (fcos_resnet50_fpn, "score_thresh"),
+}
+SMALL = {"depths": (1, 1, 1, 1), "widths": (8, 16, 32, 64)}
+
+
+def small(name: str, **changes: object):
+    declaration = architecture(name)
+    backbone = replace(declaration.backbone, **SMALL)
+    pyramid = {"pyramid": 32} if declaration.pyramid else {}
+    return replace(declaration, backbone=backbone, num_classes=3, **pyramid, **changes)
+
+
+@pytest.mark.parametrize("method", OWN)
+def test_outputs_are_those_of_torchvision_with_its_weights(method):
+    make, threshold = OWN[method]
+    torch.manual_seed(0)
+    theirs = make(
+        weights=None,
+        weights_backbone=None,
+        num_classes=4,
+        min_size=96,
+        max_size=128,
+        image_mean=[0.0] * 3,
+        image_std=[1.0] * 3,
+        **{threshold: 0.0},
+    ).eval()
+    ours = build(replace(architecture(f"{method}_resnet50_fpn"), num_classes=3, score_threshold=0.0)).eval()
+    assert ours.state_dict().keys() == theirs.state_dict().keys()
+    ours.load_state_dict(theirs.state_dict())
+    images = torch.rand(2, 3, 96, 128)
+    with torch.no_grad():
+        expected, rows = theirs(list(images)), ours(images)
+    for one, found in zip(expected, rows, strict=True):
+        count = min(len(one["boxes"]), 100)
+        assert count > 10
+        assert torch.equal(found[:count, :4], one["boxes"][:count])
+        assert torch.equal(found[:count, 4], one["scores"][:count])
+        assert torch.equal(found[:count, 5], one["labels"][:count].float() - 1)
+        assert not found[count:].any()
+        if method == "maskrcnn":  # theirs are pasted into the picture
+            assert found.shape == (100, 6 + 28 * 28)
+            assert found[:count, 6:].amin() >= 0
+            assert found[:count, 6:].amax() <= 1
+
+
+@pytest.mark.parametrize("method", ["retinanet", "fcos"])
+def test_losses_are_those_of_torchvision(method):
+    torch.manual_seed(0)
+    theirs = OWN[method][0](
+        weights=None,
+        weights_backbone=None,
+        num_classes=4,
+        min_size=96,
+        max_size=128,
+        image_mean=[0.0] * 3,
+        image_std=[1.0] * 3,
+    )
+    ours = build(replace(architecture(f"{method}_resnet50_fpn"), num_classes=3))
+    ours.load_state_dict(theirs.state_dict())
+    images, boxes = torch.rand(2, 3, 96, 128), torch.tensor([[4.0, 8.0, 60.0, 70.0], [50.0, 20.0, 90.0, 90.0]])
+    found = ours(images, [{"boxes": boxes, "labels": torch.tensor([0, 2])}] * 2)
+    expected = theirs(list(images), [{"boxes": boxes, "labels": torch.tensor([1, 3])}] * 2)
+    assert found.keys() == expected.keys()
+    for name, loss in found.items():
+        torch.testing.assert_close(loss, expected[name])
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "fasterrcnn_resnet18_fpn",
+        "fasterrcnn_resnet18",
+        "maskrcnn_preresnet18_fpn",
+        "retinanet_resnet18_fpn",
+        "fcos_resnet18_fpn",
+        "yolo_resnet18",
+        "locate_resnet18",
+    ],
+)
+def test_a_declaration_goes_through_json_and_gives_the_same_network(name):
+    declaration = small(name)
+    assert declaration_from_dict(json.loads(json.dumps(declaration.to_dict()))) == declaration
+    network = build(declaration).eval()
+    assert [stage.name for stage in network.stages] == ["stem", "layer1", "layer2", "layer3", "layer4"]
+    assert len(network.levels()) == 5
+    assert all(network.get_submodule(layer) for layer in network.class_layers)
+    with torch.no_grad():
+        rows = network(torch.rand(2, 3, 64, 96))
+    assert rows.shape[:2] == (2, declaration.max_detections)
+    assert rows.shape[2] == (6 + 784 if "mask" in name else 6)
+
+
+@pytest.mark.parametrize(
+    "name", ["fasterrcnn_resnet18_fpn", "retinanet_resnet18_fpn", "fcos_resnet18_fpn", "yolo_resnet18"]
+)
+def test_an_empty_picture_and_one_with_a_thousand_objects(name):
+    torch.manual_seed(0)
+    network = build(small(name))
+    nothing = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)}
+    corners = torch.rand(1000, 2) * 80
+    many = {"boxes": torch.cat((corners, corners + 1 + torch.rand(1000, 2) * 15), 1), "labels": torch.arange(1000) % 3}
+    losses = network(torch.rand(2, 3, 128, 128), [nothing, many])
+    assert all(torch.isfinite(loss) for loss in losses.values())
+    sum(losses.values()).backward()
+    nothing_at_all = network(torch.rand(2, 3, 128, 128), [nothing, nothing])
+    assert all(torch.isfinite(loss) for loss in nothing_at_all.values())
+
+
+def test_any_backbone_of_the_catalogue_will_do():
+    declaration = architecture("fasterrcnn_vgg11_bn_fpn")
+    backbone = replace(declaration.backbone, widths=(8, 8, 16, 16, 16))
+    network = build(replace(declaration, backbone=backbone, num_classes=2, pyramid=16))
+    assert network.backbone.strides == (4, 8, 16, 32, 64)
+    assert not any("classifier" in name for name in network.state_dict())  # nothing that is never used
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        boxes = [{"boxes": torch.tensor([[2.0, 2.0, 40.0, 50.0]]), "labels": torch.tensor([1])}] * 2
+        losses = network(torch.rand(2, 3, 64, 64), boxes)
+    sum(losses.values()).backward()
+    assert all(parameter.grad is not None for parameter in network.parameters())
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("retinanet_resnet18", "did you mean retinanet_resnet18_fpn"),
+        ("yolo_resnet19", "there is no network named 'resnet19'"),
+        ("ssd_resnet18", "there is no network named"),
+    ],
+)
+def test_names_that_are_none(name, message):
+    with pytest.raises(ValueError, match=message):
+        architecture(name)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"anchor_size": 4.0}, "yolo has no anchor_size; leave it out"),
+        ({"proposals": 64}, "yolo has no proposals"),
+        ({"pyramid": 0}, "perhaps with fasterrcnn, not 0 with yolo"),
+        ({"nms_threshold": 1.5}, "from 0 to 1"),
+        ({"max_detections": 0}, "must be above 0"),
+    ],
+)
+def test_options_that_would_do_nothing(changes, message):
+    with pytest.raises(ValueError, match=message):
+        replace(architecture("yolo_resnet18"), **changes)
+
+
+def test_fcos_needs_whole_groups():
+    with pytest.raises(ValueError, match="a multiple of that, not 48"):
+        replace(architecture("fcos_resnet18_fpn"), pyramid=48)
+
+
+def test_a_network_without_the_strides_is_refused():
+    with pytest.raises(ValueError, match="needs stages of strides 8 to 32; the network has stem 1, layer1 1"):
+        build(architecture("yolo_resnet20"))

@@ -1,0 +1,99 @@
+"""Several runs, and runs that change while they answer."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+
+from resnets.runs.run import Run, find_run
+from resnets.serving.models import name_runs, version_of
+
+RUN = "resnet20-cifar10"
+
+
+@pytest.fixture
+def copied(tmp_path):
+    folder = tmp_path / "mine"
+    shutil.copytree(find_run(RUN).folder, folder)
+    return Run(folder)
+
+
+def wait_for(condition):
+    until = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+def test_a_request_names_its_run(serve, copied, photograph):
+    client = serve(RUN, str(copied.folder)).client
+    assert [model["name"] for model in client.get("/v1/models").json()["models"]] == [RUN, "mine"]
+    for query, name in (("", RUN), ("?model=mine", "mine")):
+        assert client.post(f"/v1/predict{query}", files={"a": photograph()}).json()["model"] == name
+
+
+def test_runs_have_names_of_their_own(tmp_path):
+    odd = tmp_path / "a=b"
+    odd.mkdir()
+    assert name_runs([RUN, "x=runs/pets", str(odd)]) == {RUN: RUN, "x": "runs/pets", "a=b": str(odd)}
+    with pytest.raises(ValueError, match="two runs are called pets; name one by NAME=FOLDER"):
+        name_runs(["runs/pets", "old/pets"])
+
+
+def test_a_version_is_that_of_the_files(copied, tmp_path):
+    before = version_of(str(copied.folder))
+    assert before == version_of(RUN)
+    (copied.folder / "report.html").write_text("a report is not what answers")
+    assert version_of(str(copied.folder)) == before
+    copied.write_card(replace(copied.card(), settings={"temperature": 2.0}))
+    assert version_of(str(copied.folder)) != before
+
+
+def test_a_run_that_changes_is_loaded_anew(serve, copied, photograph):
+    service = serve(str(copied.folder), look_every=0.05)
+
+    def ask():
+        return service.client.post("/v1/predict?top=10", files={"a": photograph()}).json()
+
+    first = ask()
+    network = copied.network()
+    with torch.no_grad():
+        network.fc.bias.copy_(torch.arange(10) * 100.0)
+    copied.write_network(network)
+    wait_for(lambda: ask()["version"] != first["version"])
+    second = ask()
+    assert second["version"] == version_of(str(copied.folder))
+    assert second["predictions"][0]["classes"][0] == "truck"  # the last class, by its bias
+    assert first["predictions"][0]["classes"][0] != "truck"
+    text = service.metrics.text().decode()
+    assert 'resnets_reloads_total{model="mine",outcome="loaded"} 1.0' in text
+    assert first["version"] not in text
+
+
+def test_a_run_that_breaks_goes_on_answering_as_before(serve, copied, photograph):
+    service = serve(str(copied.folder), look_every=0.05)
+
+    def failed() -> bool:
+        return 'resnets_reloads_total{model="mine",outcome="failed"} 1.0' in service.metrics.text().decode()
+
+    def ask():
+        return service.client.post("/v1/predict", files={"a": photograph()}).json()
+
+    first, whole = ask(), copied.weights_path.read_bytes()
+    copied.weights_path.write_bytes(whole[:1000])
+    wait_for(failed)
+    time.sleep(0.3)
+    assert failed()  # tried once
+    assert ask() == first
+    copied.weights_path.write_bytes(whole)
+    wait_for(lambda: 'outcome="loaded"} 1.0' in service.metrics.text().decode())
+    assert ask() == first
+
+
+def test_a_run_that_cannot_be_loaded_is_an_error_at_the_start(serve, tmp_path):
+    with pytest.raises(FileNotFoundError, match="is not a run"):
+        serve(str(tmp_path))
