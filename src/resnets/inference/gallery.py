@@ -141,8 +141,8 @@ def build_gallery(
         rate: the share of strangers that may be taken for somebody.
         strangers: pictures of classes that are neither in the gallery nor trained on, to fit the threshold on; by
             default each class of the gallery is a stranger to the others.
-        views: "single", or of `inference.views` those whose embeddings are averaged, in `identify` too; "mirrored" where
-            a mirror image shows the same.
+        views: "single", or of `inference.views` those whose embeddings are averaged, in `identify` too; "mirrored"
+            where a mirror image shows the same.
         max_unreadable: the share of unreadable pictures that may be left out, each with a warning.
         device: where to compute; by default a GPU if there is one.
 
