@@ -44,7 +44,7 @@ def evaluate(
         engine: eager, compiled, onnxruntime, openvino or auto; by default PyTorch as in training, or what an export is
             for.
         precision: float32, bfloat16, int8 (of exports) or auto; by default float32, or what an export is in.
-        views: single, or ten-crop or multi-scale, the mean of the answers to several views of a picture.
+        views: single, or mirrored, ten-crop or multi-scale, the mean of the answers to several views of a picture.
         json: print one JSON object.
     """
     runs = split_runs(run)
