@@ -65,7 +65,7 @@ def test_an_ensemble_of_one_network_is_worth_what_the_network_is(run) -> None:
 
 
 def test_views_that_cannot_be_are_said(run) -> None:
-    with pytest.raises(ValueError, match="views must be one of single, ten-crop, multi-scale"):
+    with pytest.raises(ValueError, match="views must be one of single, mirrored, ten-crop, multi-scale"):
         load(run.folder, views="twelve")
     with pytest.raises(ValueError, match="the engine eager alone takes"):
         load(run.folder, views="multi-scale", engine="openvino")
