@@ -10,8 +10,9 @@ demo: .venv/installed
 	$(BIN)/resnets predict runs/digits examples/digits --top 2
 	@echo "The report, for a browser: runs/digits/report.html"
 
+# One process a processor, one thread each: small networks gain nothing from more.
 test: .venv/dev
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist loadfile
 
 check: .venv/dev
 	$(BIN)/ruff check

@@ -81,13 +81,13 @@ def compare(asked: Any, folder: Path) -> None:
     console.print(table)
     accuracy = "" if judge.accuracy is None else f"the judge names {judge.accuracy:.2%} of real test digits rightly; "
     console.print(f"{accuracy}trained in {card.provenance['seconds']:,.0f} s", highlight=False)
+    if asked.json is not None:
+        content = {"figures": rows, "training_seconds": card.provenance["seconds"], "judge_accuracy": judge.accuracy}
+        asked.json.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     if asked.folder is not None:
         request = Request(count=count, steps=BEST.steps, solver=BEST.solver, guidance=BEST.guidance, seed=1)
         made = make(run.folder, request, folder=folder / "pictures", judge=judge_run)
         console.print(f"pictures, grid and report in {made.folder}", highlight=False)
-    if asked.json is not None:
-        content = {"figures": rows, "training_seconds": card.provenance["seconds"], "judge_accuracy": judge.accuracy}
-        asked.json.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ def test_every_argument_has_a_help(capsys, command):
     assert arguments
     for argument in arguments:
         assert len(argument.help) > 10, argument
-        assert argument.positional or f"--{argument.name.replace('_', '-')}" in out
+        assert argument.positional or f"--{argument.name.rstrip('_').replace('_', '-')}" in out
 
 
 def test_every_field_of_a_recipe_is_a_flag(capsys):

@@ -150,6 +150,10 @@ def test_pictures_are_named_and_strangers_are_not(recogniser, digits, tmp_path, 
 
 
 def test_what_does_not_fit_is_refused(recogniser, run, digits, tmp_path):
+    for name in recogniser.card().classes[:2]:
+        (tmp_path / "two" / name).mkdir(parents=True)
+        for path in sorted((digits / name).iterdir())[:3]:
+            (tmp_path / "two" / name / path.name).write_bytes(path.read_bytes())
     with pytest.raises(ValueError, match="needs a run of --task recognition"):
         build_gallery(run.folder, digits)
     with pytest.raises(ValueError, match="share above 0"):
@@ -159,6 +163,12 @@ def test_what_does_not_fit_is_refused(recogniser, run, digits, tmp_path):
     with pytest.warns(UserWarning, match="trained on 8 of the names"):
         gallery = build_gallery(recogniser.folder, digits)
     assert gallery.threshold.strangers == len(gallery.names)
+    with pytest.warns(UserWarning, match="such as"):
+        mirrored = build_gallery(recogniser.folder, tmp_path / "two", views="mirrored")
+    asked = sorted((tmp_path / "two").rglob("*.png"))
+    for answer, path in zip(identify(mirrored, asked), asked, strict=True):
+        assert answer.nearest[0].similarity == pytest.approx(1, abs=1e-5)  # itself, seen alike
+        assert answer.nearest[0].picture.endswith(path.name)
     other = Gallery(**{**vars(gallery), "weights": "0" * 64})
     with pytest.raises(ValueError, match="not those that the index was made with"):
         next(identify(other, [next(digits.rglob("*.png"))]))

@@ -40,7 +40,7 @@ def test_answers_to_views_are_averaged(run, views: str) -> None:
     pictures = [noise(8, 8)[0].numpy(), noise(11, 9)[0].numpy()]
     rows = [row for _, row in predictor.rows(pictures)]
     for picture, row in zip(pictures, rows, strict=True):
-        groups = predictor._read((0, picture))
+        groups = predictor.read(picture)
         each = [load(run.folder).task.answers(predictor.outputs(group)) for group in groups]
         torch.testing.assert_close(row, torch.cat(each).mean(0))
         assert row.sum().item() == pytest.approx(1, abs=1e-5)
@@ -65,7 +65,7 @@ def test_an_ensemble_of_one_network_is_worth_what_the_network_is(run) -> None:
 
 
 def test_views_that_cannot_be_are_said(run) -> None:
-    with pytest.raises(ValueError, match="views must be one of single, ten-crop, multi-scale"):
+    with pytest.raises(ValueError, match="views must be one of single, mirrored, ten-crop, multi-scale"):
         load(run.folder, views="twelve")
     with pytest.raises(ValueError, match="the engine eager alone takes"):
         load(run.folder, views="multi-scale", engine="openvino")

@@ -117,9 +117,9 @@ def test_the_scale_of_the_embedding_is_not_learnt() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"depths": (1, 0)}, "depths must be whole numbers"),
-        ({"widths": (8,)}, "depths has 2 stages and widths 1"),
-        ({"dropout": 1.0}, "dropout is a rate"),
+        ({"depths": (1, 0)}, "depths must be a tuple of whole numbers"),
+        ({"widths": (8,)}, "one number for each stage alike"),
+        ({"dropout": 1.0}, "dropout must be a rate"),
         ({"num_classes": -1}, "num_classes must be a whole number"),
     ],
 )

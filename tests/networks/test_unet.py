@@ -100,13 +100,13 @@ def test_sides_that_cannot_be_halved_are_refused(network):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"depths": (1, 1)}, "one number for each level"),
+        ({"depths": (1, 1)}, "one number for each stage alike"),
         ({"widths": (32, 64, 0)}, "whole numbers above 0"),
         ({"widths": (32, 64, 126)}, "multiples of 4"),
         ({"attention": (4,)}, "levels from 1 to 3"),
         ({"head_channels": 48}, "no multiple of head_channels"),
         ({"dropout": 1.0}, "below 1"),
-        ({"in_channels": 0}, "above 0"),
+        ({"in_channels": 0}, "at least 1, not 0"),
     ],
 )
 def test_a_declaration_that_cannot_be_is_refused(changes, message):

@@ -27,11 +27,11 @@ def test_every_form_of_a_request_has_the_predictors_answer(client, photograph):
     asked = [{"name": f"{n}.jpg", "base64": base64.b64encode(p).decode()} for n, p in enumerate(pictures)]
     as_json = client.post("/v1/predict?top=3", json={"pictures": asked})
     assert form.status_code == as_json.status_code == 200
-    assert form.json() == as_json.json()
-    for number, (answer, prediction) in enumerate(zip(form.json()["predictions"], expected, strict=True)):
-        assert answer["name"] == f"{number}.jpg"
-        assert answer["classes"] == list(prediction.classes[:3])
-        assert answer["probabilities"] == pytest.approx(prediction.probabilities[:3], abs=1e-5)
+    for answers in (form.json()["predictions"], as_json.json()["predictions"]):
+        for number, (answer, prediction) in enumerate(zip(answers, expected, strict=True)):
+            assert answer["name"] == f"{number}.jpg"
+            assert answer["classes"] == list(prediction.classes[:3])
+            assert answer["probabilities"] == pytest.approx(prediction.probabilities[:3], abs=1e-5)
     alone = client.post("/v1/predict?top=3", content=pictures[0], headers={"content-type": "image/jpeg"})
     assert alone.json()["predictions"][0]["classes"] == list(expected[0].classes[:3])
 

@@ -25,7 +25,8 @@ def test_what_waits_while_a_batch_is_computed_is_the_next_batch():
         alone = asyncio.create_task(batcher.results([0]))
         await asyncio.to_thread(first.wait, 20)
         others = [asyncio.create_task(batcher.results([2 * number, 2 * number + 1])) for number in range(1, 4)]
-        await asyncio.sleep(0.2)
+        while len(batcher._ready) < 6:
+            await asyncio.sleep(0.01)
         go_on.set()
         found = await asyncio.gather(alone, *others)
         await batcher.close()
@@ -89,7 +90,7 @@ def test_a_full_queue_takes_nothing_and_says_when_to_ask_again():
         await batcher.close()
         return full.value.retry_after
 
-    assert asyncio.run(ask()) == pytest.approx(3, rel=0.5)
+    assert asyncio.run(ask()) > 2.5  # 60 items of 0.05 s, or more on a busy machine
 
 
 def test_an_error_is_that_of_its_caller_alone():

@@ -174,7 +174,6 @@ def test_from_folders_to_embeddings(recogniser, capsys, monkeypatch):
     card = run.card()
     assert card.task == "recognition"
     assert card.architecture["num_classes"] == 32
-    assert card.recipe["ratio"] == [0.9, 1.11]
     assert card.preprocessing.size == (24, 24)
     test = open_dataset(data, task="recognition").splits["test"]
     assert not set(test.targets.tolist()) & set(card.settings["trained_on"])
@@ -194,6 +193,21 @@ def test_from_folders_to_embeddings(recogniser, capsys, monkeypatch):
     assert "resnets identify" in capsys.readouterr().err
     assert main(["predict", str(run.folder), str(data / "p0" / "0.png"), "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)["embedding"]) == 32
+
+
+def test_mirrored_embeddings_are_means_of_two(recogniser):
+    run, data = recogniser
+    picture = Image.open(data / "p0" / "0.png")
+    once, twice = load(run.folder), load(run.folder, views="mirrored")
+    both = np.array([once(picture).embedding, once(picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)).embedding])
+    mean = both.mean(0)
+    np.testing.assert_allclose(twice(picture).embedding, mean / np.linalg.norm(mean), atol=1e-5)
+    np.testing.assert_allclose(
+        twice(picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)).embedding, twice(picture).embedding, atol=1e-5
+    )
+    evaluation = evaluate(run.folder, views="mirrored")
+    assert evaluation.metrics["auc"] > 0.9
+    torch.testing.assert_close(evaluation.embeddings.norm(dim=1), torch.ones(len(evaluation.targets)))
 
 
 def test_other_classes_are_judged_whole(recogniser, tmp_path):

@@ -46,7 +46,7 @@ def evaluate(
         engine: eager, compiled, onnxruntime, openvino or auto; by default PyTorch as in training, or what an export is
             for.
         precision: float32, bfloat16, int8 (of exports) or auto; by default float32, or what an export is in.
-        views: single, or ten-crop or multi-scale, the mean of the answers to several views of a picture.
+        views: single, or mirrored, ten-crop or multi-scale, the mean of the answers to several views of a picture.
         flips: of masks, look at mirror images, too.
         scales: of masks, look at pictures in these sizes, such as [0.75,1,1.25], and take the mean.
         json: print one JSON object.
@@ -74,7 +74,7 @@ def evaluate(
     formats = task_class(find_run(runs[0]).card().task).formats
     table = Table(box=SIMPLE_HEAD)
     for label, _ in formats.values():
-        table.add_column(label[:1].upper() + label[1:], justify="right")
+        table.add_column(label if label[1:2].isupper() else label[:1].upper() + label[1:], justify="right")
     table.add_row(*(form.format(metrics[name]) for name, (_, form) in formats.items()))
     console.print(table)
     headings, rows = evaluation.details()

@@ -18,6 +18,7 @@ def index(
     to: Path | None = None,
     false_accepts: float = 0.01,
     strangers: str | None = None,
+    views: str = "single",
     max_unreadable: float = 0.01,
     overwrite: bool = False,
     device: str | None = None,
@@ -33,6 +34,8 @@ def index(
         false_accepts: share of strangers that may be taken for somebody in the index; the threshold is fitted for it.
         strangers: pictures of classes that are neither in the index nor trained on, to fit the threshold on; by default
             each name of the index is a stranger to the others.
+        views: single, or mirrored, ten-crop or multi-scale, the mean of several views' embeddings, in identify too;
+            mirrored makes faces surer.
         max_unreadable: the share of unreadable pictures that may be left out.
         overwrite: replace the index if it is there.
         device: cpu, cuda...; by default a GPU if there is one.
@@ -41,7 +44,13 @@ def index(
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always", UserWarning)
         gallery = build_gallery(
-            run, pictures, rate=false_accepts, strangers=strangers, max_unreadable=max_unreadable, device=device
+            run,
+            pictures,
+            rate=false_accepts,
+            strangers=strangers,
+            views=views,
+            max_unreadable=max_unreadable,
+            device=device,
         )
     for warning in told:
         console.print(str(warning.message), style="yellow", highlight=False)

@@ -24,11 +24,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from resnets.data.audit import readable
-from resnets.data.dataset import Dataset, open_dataset
-from resnets.data.loading import Loader
-from resnets.inference.evaluation import EVALUATION_BATCH, outputs_of
+from resnets.data.dataset import Dataset, UnreadablePictureError, open_dataset
 from resnets.inference.predictor import Picture, Predictor
 from resnets.report.scores import wilson_interval
 from resnets.runs.run import find_run, write_whole
@@ -75,6 +74,7 @@ class Gallery:
         pictures: their own names.
         embeddings: (N, D) float32 of length 1.
         threshold: from which on a picture is named.
+        views: of `Predictor`, by which each embedding is a mean of several.
     """
 
     run: str
@@ -83,6 +83,7 @@ class Gallery:
     pictures: tuple[str, ...]
     embeddings: Tensor
     threshold: Threshold
+    views: str = "single"
 
     def search(self, embeddings: Tensor, count: int) -> tuple[Tensor, Tensor]:
         """Similarities and positions (N, count) of the pictures that are most alike, the most first.
@@ -128,6 +129,7 @@ def build_gallery(
     *,
     rate: float = 0.01,
     strangers: str | Path | None = None,
+    views: str = "single",
     max_unreadable: float = 0.01,
     device: str | torch.device | None = None,
 ) -> Gallery:
@@ -139,6 +141,8 @@ def build_gallery(
         rate: the share of strangers that may be taken for somebody.
         strangers: pictures of classes that are neither in the gallery nor trained on, to fit the threshold on; by
             default each class of the gallery is a stranger to the others.
+        views: "single", or of `inference.views` those whose embeddings are averaged, in `identify` too; "mirrored"
+            where a mirror image shows the same.
         max_unreadable: the share of unreadable pictures that may be left out, each with a warning.
         device: where to compute; by default a GPU if there is one.
 
@@ -149,7 +153,7 @@ def build_gallery(
     if not 0 < rate < 1:
         raise ValueError(f"a rate of false accepts is a share above 0 and below 1, not {rate}")
     _library()
-    predictor = recogniser(run, device)
+    predictor = recogniser(run, device, views)
     pictures = _pictures(source, max_unreadable)
     embeddings = embed(predictor, pictures)
     names = tuple(pictures.classes[number] for number in pictures.targets.tolist())
@@ -179,26 +183,35 @@ def build_gallery(
         pictures=tuple(pictures.names),
         embeddings=embeddings,
         threshold=Threshold(value, rate, len(similarities), accepted, fitted_on),
+        views=views,
     )
 
 
-def recogniser(run: str | Path, device: str | torch.device | None = None) -> Predictor:
+def recogniser(run: str | Path, device: str | torch.device | None = None, views: str = "single") -> Predictor:
     """A run's network, if it gives embeddings.
 
     Raises:
         ValueError: if it does not.
     """
-    predictor = Predictor(run, device)
+    predictor = Predictor(run, device, views=views)
     if not predictor.task.embeds:
         raise ValueError(f"{run} was trained for {predictor.card.task}; an index needs a run of --task recognition")
     return predictor
 
 
 def embed(predictor: Predictor, pictures: Dataset) -> Tensor:
-    """The embeddings (N, D) of length 1 of a data set's pictures, in its order, on the CPU."""
-    preprocessing = predictor.card.preprocessing
-    loader = Loader(pictures, preprocessing, EVALUATION_BATCH, shuffle=False)
-    return predictor.task.answers(outputs_of(predictor.network, loader, preprocessing, predictor.device))
+    """The embeddings (N, D) of length 1 of a data set's pictures, in its order, on the CPU.
+
+    Raises:
+        UnreadablePictureError: at a picture that cannot be decoded.
+    """
+    opened = (pictures.open(index) for index in range(len(pictures)))
+    rows = []
+    for name, (_, row) in zip(pictures.names, predictor.rows(opened), strict=True):
+        if isinstance(row, str):
+            raise UnreadablePictureError(name, row)
+        rows.append(row)
+    return F.normalize(torch.stack(rows))
 
 
 def to_other_classes(embeddings: Tensor, targets: Tensor) -> Tensor:
@@ -271,6 +284,7 @@ def read_gallery(folder: str | Path) -> Gallery:
             pictures=tuple(map(str, described["pictures"])),
             embeddings=embeddings.float(),
             threshold=Threshold(**described["threshold"]),
+            views=str(described["views"]),
         )
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"{folder} is not a whole index: {error}; make it anew") from None
@@ -310,7 +324,7 @@ def identify(
         raise ValueError(f"top must be at least 1, not {top}")
     _library()
     where = find_run(run or gallery.run)
-    predictor = recogniser(where.folder, device)
+    predictor = recogniser(where.folder, device, gallery.views)
     if _digest(where.weights_path) != gallery.weights:
         raise ValueError(
             f"the weights of {where.folder} are not those that the index was made with, so its embeddings mean nothing "

@@ -20,6 +20,12 @@ SCALES = (1.0, 8 / 7, 12 / 7, 15 / 7, 20 / 7)
 """The shorter sides of multi-scale testing, as shares of the input's: 224, 256, 384, 480 and 640 of 224."""
 
 
+def mirrored(picture: Tensor, preprocessing: Preprocessing) -> list[Tensor]:
+    """What the network sees otherwise, and its mirror image."""
+    seen = view(picture, preprocessing)
+    return [torch.stack([seen, seen.flip(2)])]
+
+
 def ten_crop(picture: Tensor, preprocessing: Preprocessing) -> list[Tensor]:
     """The four corners and the centre of the resized picture, and their mirror images."""
     resized = replace(preprocessing, size=covering(picture.shape[-2:], preprocessing), crop=1.0)
@@ -40,6 +46,7 @@ def multi_scale(picture: Tensor, preprocessing: Preprocessing) -> list[Tensor]:
 
 
 VIEWS: dict[str, Callable[[Tensor, Preprocessing], list[Tensor]]] = {
+    "mirrored": mirrored,
     "ten-crop": ten_crop,
     "multi-scale": multi_scale,
 }

@@ -155,8 +155,9 @@ def create_app(
         top: Annotated[int, Query(ge=1, description="classes to name, the most probable first")] = 5,
     ) -> Response:
         """The answers for one or several pictures. One that cannot be read gets an error; the others are answered."""
-        chosen = find(model, request)
+        find(model, request)  # before the pictures are waited for...
         async with intake.pictures(request) as pictures:
+            chosen = find(model, request)  # ...and again, as the run may have changed meanwhile
             request.state.fields["pictures"] = len(pictures)
             try:
                 async with asyncio.timeout(limits.seconds):

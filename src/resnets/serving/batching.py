@@ -105,13 +105,6 @@ class Batcher(Generic[Item, Read, Result]):
     def _advance(self) -> None:
         """Begin whatever can be begun."""
         loop = asyncio.get_running_loop()
-        while self._unread and self._reading < self._readers and self._reading + len(self._ready) < self._ahead:
-            asked = self._unread.popleft()
-            if asked.result.done():  # taken back
-                continue
-            self._reading += 1
-            read = loop.run_in_executor(self._read_threads, self._read, asked.item)
-            read.add_done_callback(partial(self._was_read, asked))
         while self._ready and self._computing < self._parallel:
             batch = [self._ready.popleft() for _ in range(min(len(self._ready), self._batch_size))]
             batch = [(asked, read) for asked, read in batch if not asked.result.done()]
@@ -119,6 +112,13 @@ class Batcher(Generic[Item, Read, Result]):
                 self._computing += 1
                 computed = loop.run_in_executor(self._compute_threads, self._timed, [read for _, read in batch])
                 computed.add_done_callback(partial(self._was_computed, [asked for asked, _ in batch]))
+        while self._unread and self._reading < self._readers and self._reading + len(self._ready) < self._ahead:
+            asked = self._unread.popleft()
+            if asked.result.done():  # taken back
+                continue
+            self._reading += 1
+            read = loop.run_in_executor(self._read_threads, self._read, asked.item)
+            read.add_done_callback(partial(self._was_read, asked))
 
     def _timed(self, batch: list[Read]) -> tuple[list[Result], float]:
         began = time.perf_counter()

@@ -112,7 +112,10 @@ class Intake:
         except (FormParserError, ValueError):
             raise RefusedError(400, "the form cannot be read: it is not what its boundary says") from None
         files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
-        return [(_name(file.filename, number), await file.read()) for number, file in enumerate(files)]
+        try:
+            return [(_name(file.filename, number), await file.read()) for number, file in enumerate(files)]
+        finally:
+            await form.close()
 
     async def _json(self, body: bytes, hold: Callable[[int], None]) -> Pictures:
         try:

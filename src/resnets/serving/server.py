@@ -71,12 +71,28 @@ def serve_runs(
             timeout_graceful_shutdown=round(2 * limits.seconds),
         )
         address = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
-        ready(address, models)
-        event("listening", address=address, models={model.name: model.version for model in models})
+
+        def announce() -> None:
+            ready(address, models)
+            event("listening", address=address, models={model.name: model.version for model in models})
+
         for stop in (signal.SIGINT, signal.SIGTERM):  # which uvicorn passes on when it has ended as it should
             signal.signal(stop, lambda *_: None)
-        uvicorn.Server(config).run(sockets=[listener])
+        AnnouncingServer(config, announce).run(sockets=[listener])
         event("stopped")
+
+
+class AnnouncingServer(uvicorn.Server):
+    """Says when it listens."""
+
+    def __init__(self, config: uvicorn.Config, announce: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._announce = announce
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, and say so."""
+        await super().startup(sockets)
+        self._announce()
 
 
 def bind(host: str, port: int) -> socket.socket:

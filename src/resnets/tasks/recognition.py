@@ -220,9 +220,13 @@ class Recognition(Task):
         """Embeddings (N, D) of length 1, whose products are cosines."""
         return F.normalize(outputs.float())
 
+    def outputs_for(self, answers: Tensor) -> Tensor:
+        """The embeddings themselves, or means of them, whose lengths do not matter."""
+        return answers
+
     def prediction(self, answer: Tensor, top: int | None) -> dict[str, Any]:
-        """The embedding; all of it, whatever `top` is."""
-        return {"embedding": tuple(answer.tolist())}
+        """The embedding, of length 1 even if it is a mean of several; all of it, whatever `top` is."""
+        return {"embedding": tuple(F.normalize(answer, dim=0).tolist())}
 
     def evaluation(self, split: str, outputs: Tensor, targets: Tensor, names: Sequence[str]) -> Evaluation:
         """Judge the outputs (N, D) for a whole split.

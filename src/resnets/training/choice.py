@@ -28,7 +28,8 @@ GENERATOR, TINY_GENERATOR = "flow_unet_small", "flow_unet_tiny"
 
 ENOUGH_STEPS_OF_GENERATION = 4_000
 """The same for networks that make pictures."""
-STEPS_OF_RECOGNITION = 80
+
+STEPS_OF_RECOGNITION = 60
 """Optimiser steps that a small set of classes to tell apart is given at least."""
 
 DECODER = "unet"
@@ -121,7 +122,7 @@ def choose_recipe(
             epochs=max(FEWEST_EPOCHS, min(MOST_EPOCHS, -(-steps * batch // len(targets)))),
         )
     if task == "recognition":
-        return recipe_of_recognition(preprocessing, targets)
+        return recipe_of_recognition(targets)
     if task == "generation":
         choice = Choice(load_recipe("generation"), {"recipe": "generation, because pictures are to be made"})
         epochs = -(-ENOUGH_STEPS_OF_GENERATION * min(choice.recipe.batch_size, len(targets)) // len(targets))
@@ -159,8 +160,8 @@ def choose_recipe(
     return suited_to_classes(choice, targets, classes_kept) if fine_tuned and classes else choice
 
 
-def recipe_of_recognition(preprocessing: Preprocessing, targets: Tensor) -> Choice:
-    """`recognition`, with no more classes in a batch than there are, epochs for 80 steps, crops of the input's shape.
+def recipe_of_recognition(targets: Tensor) -> Choice:
+    """`recognition`, with no more classes in a batch than there are, and epochs enough for 60 steps.
 
     There are few steps, because a network soon knows a few classes by heart, and no others any better.
     """
@@ -171,10 +172,7 @@ def recipe_of_recognition(preprocessing: Preprocessing, targets: Tensor) -> Choi
         reason = f"{recipe.per_class} pictures of each of {classes} classes, with a rate in proportion"
         choice = choice.but(reason, batch_size=room, lr=recipe.lr * room / recipe.batch_size)
     epochs = max(recipe.epochs, -(-STEPS_OF_RECOGNITION * choice.recipe.batch_size // len(targets)))
-    choice = choice.but(f"enough for {STEPS_OF_RECOGNITION} steps", epochs=epochs)
-    height, width = preprocessing.size
-    low, high = (round(share * width / height, 3) for share in recipe.ratio)
-    return choice.but("the input's own shape, so that nothing is squeezed", ratio=(low, high))
+    return choice.but(f"enough for {STEPS_OF_RECOGNITION} steps", epochs=epochs)
 
 
 def sized(choice: Choice, pictures: int, small: bool, fine_tuned: bool) -> Choice:

@@ -135,9 +135,9 @@ def create_job(
     """
     recipe = recipe_of(card)
     if recipe.balance and card.task not in ("classification", "recognition", "segmentation"):
-        raise ValueError(f"balance evens out single classes, and {card.task} has none; leave it out")
+        raise ValueError(f"balance and per_class even out single classes, and {card.task} has none; leave them out")
     if recipe.per_class and card.task not in ("classification", "recognition"):
-        raise ValueError(f"per_class evens out the classes of pictures, and {card.task} has none; leave it out")
+        raise ValueError(f"per_class evens out classes of pictures, and {card.task} has none; leave it out")
     class_weights = None
     if recipe.balance == "loss":
         train = data.splits["train"]

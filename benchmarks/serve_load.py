@@ -1,0 +1,195 @@
+"""A server under load, beside the predictor alone on the same machine.
+
+resnet18 at 224 with random weights and JPEG files of 500 x 375 that are made here. The server runs in a process of its
+own, as `resnets serve` starts it; the load comes from another. Measured are
+
+    predictor    `Predictor.predict` over the bytes of the files
+    full load    as many requests at a time as keep the server busy, one picture each
+    70 % load    requests at random moments, 70 % of what full load gave: the median and the 99th percentile
+    overload     more requests at a time than the queue takes: nothing but answers and 503
+
+    python benchmarks/serve_load.py --json serve.json
+    python benchmarks/serve_load.py --minutes 30      # 70 % load for so long, and the server's memory meanwhile
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from itertools import cycle, islice
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+
+import torch
+from common import parser
+from inference import IMAGENET, below, make_pictures
+
+from resnets.inference.machine import keep_freed_memory
+from resnets.inference.predictor import load
+from resnets.runs.card import Card
+from resnets.runs.run import Run
+from resnets.weights.models import create_model
+
+QUEUE = 128
+
+
+class Client:
+    """Connections that are kept open and requests that are written beforehand, so that the load itself costs little."""
+
+    def __init__(self, port: int, pictures: list[bytes]) -> None:
+        self.port = port
+        head = "POST /v1/predict?top=1 HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\nContent-Length: {}\r\n\r\n"
+        self.requests = cycle([head.format(len(picture)).encode() + picture for picture in pictures])
+        self.idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+
+    async def ask(self) -> tuple[int, float]:
+        """The status of one request and the seconds until its answer."""
+        began = time.perf_counter()
+        reader, writer = self.idle.pop() if self.idle else await asyncio.open_connection("127.0.0.1", self.port)
+        writer.write(next(self.requests))
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = re.search(rb"content-length: (\d+)", head)
+        await reader.readexactly(int(length[1]) if length else 0)
+        if b"connection: close" in head:
+            writer.close()
+        else:
+            self.idle.append((reader, writer))
+        return int(head[9:12]), time.perf_counter() - began
+
+    async def closed_loop(self, at_a_time: int, seconds: float) -> tuple[float, Counter[int]]:
+        """Answers a second, and how often each status came, with so many requests always on their way."""
+        until, statuses = time.perf_counter() + seconds, Counter[int]()
+
+        async def one() -> None:
+            while time.perf_counter() < until:
+                status, _ = await self.ask()
+                statuses[status] += 1
+
+        began = time.perf_counter()
+        await asyncio.gather(*(one() for _ in range(at_a_time)))
+        return statuses[200] / (time.perf_counter() - began), statuses
+
+    async def open_loop(self, rate: float, seconds: float) -> tuple[list[float], Counter[int]]:
+        """The seconds of each answer and the statuses, at random moments with a mean rate, whatever the answers do."""
+        moments, statuses, times = random.Random(0), Counter[int](), []
+        asking: set[asyncio.Task[None]] = set()
+
+        async def one() -> None:
+            status, took = await self.ask()
+            statuses[status] += 1
+            times.append(took)
+
+        due = time.perf_counter()
+        until = due + seconds
+        while due < until:
+            await asyncio.sleep(max(due - time.perf_counter(), 0))
+            task = asyncio.create_task(one())
+            asking.add(task)
+            task.add_done_callback(asking.discard)
+            due += moments.expovariate(rate)
+        await asyncio.gather(*asking)
+        return times, statuses
+
+
+def resident_mb(process: int) -> float:
+    """Memory of a process, MB."""
+    pages = int(Path(f"/proc/{process}/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def predictor_alone(run: Path, options: dict[str, str], pictures: list[bytes], seconds: float) -> float:
+    predictor = load(run, "cpu", **options)
+    list(predictor.predict(pictures[:32], top=1))
+    until, count, began = time.perf_counter() + seconds, 0, time.perf_counter()
+    while time.perf_counter() < until:
+        count += sum(1 for _ in predictor.predict(islice(cycle(pictures), 256), top=1))
+    return count / (time.perf_counter() - began)
+
+
+def start_server(run: Path, options: dict[str, str]) -> tuple[subprocess.Popen[str], int]:
+    flags = [item for name, value in options.items() for item in (f"--{name}", value)]
+    command = [sys.executable, "-m", "resnets.cli.main", "serve", str(run), "--port", "0", "--rate", "0", *flags]
+    command += ["--queue", str(QUEUE), "--device", "cpu"]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    assert server.stdout is not None
+    text = ""
+    while not (address := re.search(r"http://127.0.0.1:\s*(\d+)", text)):
+        line = server.stdout.readline()
+        if not line:
+            raise OSError("the server did not start")
+        text += line
+    return server, int(address[1])
+
+
+async def measure(port: int, process: int, pictures: list[bytes], seconds: float, minutes: float) -> dict[str, float]:
+    client = Client(port, pictures)
+    await client.closed_loop(16, min(seconds, 5))
+    full, statuses = await client.closed_loop(48, seconds)
+    figures = {"full_load": full, "errors_at_full_load": statuses.total() - statuses[200]}
+    times, statuses = await client.open_loop(0.7 * full, seconds)
+    times.sort()
+    figures |= {"median_ms": 1e3 * median(times), "p99_ms": 1e3 * times[int(0.99 * len(times))]}
+    figures |= {"p99_by_median": times[int(0.99 * len(times))] / median(times)}
+    figures |= {"errors_at_70": statuses.total() - statuses[200]}
+    _, statuses = await client.closed_loop(3 * QUEUE, seconds)
+    others = statuses.total() - statuses[200] - statuses[503]
+    figures |= {"overload_200": statuses[200], "overload_503": statuses[503], "overload_others": others}
+    if minutes:
+        rows = []
+        for minute in range(round(minutes)):
+            _, statuses = await client.open_loop(0.7 * full, 60)
+            rows.append(resident_mb(process))
+            print(f"minute {minute + 1}: {rows[-1]:,.0f} MB, {dict(statuses)}", flush=True)
+        figures |= {"memory_first_mb": rows[0], "memory_last_mb": rows[-1]}
+    return figures
+
+
+def main() -> None:
+    """Measure, print, write the JSON."""
+    flags = parser(__doc__)
+    flags.add_argument("--minutes", type=float, default=0.0, help="of 70 %% load at the end, watching the memory")
+    flags.add_argument("--engine", default="eager")
+    flags.add_argument("--precision", default="auto")
+    asked = flags.parse_args()
+    options = {"engine": asked.engine, "precision": asked.precision}
+    seconds = 3.0 if asked.quick else 20.0
+    keep_freed_memory()
+    with TemporaryDirectory() as temporary:
+        make_pictures(Path(temporary) / "pictures", 32 if asked.quick else 200)
+        pictures = [path.read_bytes() for path in below(Path(temporary) / "pictures")]
+        torch.manual_seed(0)
+        network, run = create_model("resnet18").eval(), Run(Path(temporary) / "resnet18")
+        run.write_network(network)
+        classes = tuple(f"class {number}" for number in range(1000))
+        run.write_card(Card("resnet18", "classification", network.architecture.to_dict(), classes, IMAGENET))
+        alone = [predictor_alone(run.folder, options, pictures, seconds)]
+        server, port = start_server(run.folder, options)
+        try:
+            figures = asyncio.run(measure(port, server.pid, pictures, seconds, asked.minutes))
+        finally:
+            server.send_signal(signal.SIGTERM)
+            server.wait(60)
+        alone.append(predictor_alone(run.folder, options, pictures, seconds))
+    ratios = {
+        "full_load_by_predictor": figures["full_load"] / (sum(alone) / 2),
+        "p99_by_median": figures["p99_by_median"],
+    }
+    figures = {"predictor_before": alone[0], "predictor_after": alone[1], **figures}
+    for name, value in (figures | ratios).items():
+        print(f"{name}: {value:,.2f}")
+    if asked.json is not None:
+        content = {"title": "resnet18 served", "figures": figures, "ratios": ratios}
+        asked.json.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
