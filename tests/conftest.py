@@ -20,6 +20,9 @@ def shared_data() -> Path:
 
 @pytest.fixture(autouse=True)
 def no_watch_over_workers():
-    """Undo what a loader with worker processes leaves behind: a handler of the signal that a child process has ended."""
+    """Undo what a loader with worker processes leaves behind: a handler of the signal that a child has ended.
+
+    Called while this process waits for a child of another kind, such as a compiler, it has ended the process.
+    """
     yield
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
