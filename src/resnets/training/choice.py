@@ -32,6 +32,12 @@ ENOUGH_STEPS_OF_GENERATION = 4_000
 STEPS_OF_RECOGNITION = 60
 """Optimiser steps that a small set of classes to tell apart is given at least."""
 
+FEW_CLASSES = 100
+"""Fewer classes to recognise are learnt through a projection."""
+
+PROJECTION = 128
+"""Its numbers."""
+
 MOST_EPOCHS = 200
 PHOTOGRAPHS_OF_A_LARGE_SET = 100_000
 FEW_OF_A_CLASS = 20
@@ -104,7 +110,7 @@ def choose_recipe(
             epochs=max(choice.recipe.epochs, -(-ENOUGH_STEPS_OF_DETECTION * choice.recipe.batch_size // len(targets))),
         )
     if task == "recognition":
-        return recipe_of_recognition(targets)
+        return recipe_of_recognition(targets, fine_tuned)
     if task == "generation":
         choice = Choice(load_recipe("generation"), {"recipe": "generation, because pictures are to be made"})
         epochs = -(-ENOUGH_STEPS_OF_GENERATION * min(choice.recipe.batch_size, len(targets)) // len(targets))
@@ -142,10 +148,10 @@ def choose_recipe(
     return suited_to_classes(choice, targets, classes_kept) if fine_tuned and classes else choice
 
 
-def recipe_of_recognition(targets: Tensor) -> Choice:
+def recipe_of_recognition(targets: Tensor, fine_tuned: bool) -> Choice:
     """`recognition`, with no more classes in a batch than there are, and epochs enough for 60 steps.
 
-    There are few steps, because a network soon knows a few classes by heart, and no others any better.
+    From random weights, embeddings of fewer than 100 classes are trained through a projection of 128 numbers. There are few steps, because a network soon knows a few classes by heart, and no others any better.
     """
     choice = Choice(load_recipe("recognition"), {"recipe": "recognition, because pictures are to be recognised"})
     recipe, classes = choice.recipe, len(targets.unique())
@@ -154,7 +160,11 @@ def recipe_of_recognition(targets: Tensor) -> Choice:
         reason = f"{recipe.per_class} pictures of each of {classes} classes, with a rate in proportion"
         choice = choice.but(reason, batch_size=room, lr=recipe.lr * room / recipe.batch_size)
     epochs = max(recipe.epochs, -(-STEPS_OF_RECOGNITION * choice.recipe.batch_size // len(targets)))
-    return choice.but(f"enough for {STEPS_OF_RECOGNITION} steps", epochs=epochs)
+    choice = choice.but(f"enough for {STEPS_OF_RECOGNITION} steps", epochs=epochs)
+    if classes < FEW_CLASSES and not fine_tuned:
+        reason = f"what tells {classes} classes apart is not enough for others, so it is not all of the embedding"
+        choice = choice.but(reason, projection=PROJECTION)
+    return choice
 
 
 def sized(choice: Choice, pictures: int, small: bool, fine_tuned: bool) -> Choice:
