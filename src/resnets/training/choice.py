@@ -151,7 +151,8 @@ def choose_recipe(
 def recipe_of_recognition(targets: Tensor, fine_tuned: bool) -> Choice:
     """`recognition`, with no more classes in a batch than there are, and epochs enough for 60 steps.
 
-    From random weights, embeddings of fewer than 100 classes are trained through a projection of 128 numbers. There are few steps, because a network soon knows a few classes by heart, and no others any better.
+    There are few steps, because a network soon knows a few classes by heart, and no others any better. From random
+    weights, fewer than 100 classes are learnt through a projection of 128 numbers.
     """
     choice = Choice(load_recipe("recognition"), {"recipe": "recognition, because pictures are to be recognised"})
     recipe, classes = choice.recipe, len(targets.unique())
