@@ -35,7 +35,7 @@ from resnets.inference.gallery import build_gallery, identify
 from resnets.runs.run import Run
 from resnets.tasks.recognition import Recognition
 
-NETWORK = {"model": "iresnet18", "widths": (16, 32, 64, 128), "dropout": 0.4, "embedding": 128}
+NETWORK = {"model": "iresnet18", "widths": (16, 32, 64, 128), "dropout": 0.4}
 VIEWS = "mirrored"
 UNSEEN = 6
 KNOWN = 3

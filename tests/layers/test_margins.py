@@ -74,3 +74,9 @@ def test_what_is_trained_holds_the_network_as_it_is():
     assert trained.module is network
     assert trained(torch.randn(3, 4)).shape == (3, 5)
     assert {name for name, _ in trained.named_parameters()} == {"module.weight", "module.bias", "centres.weight"}
+    projected = MarginNetwork(network, 16, 5, projection=3)
+    images = torch.randn(8, 4)
+    seen = F.linear(network(images), projected.projection[0].weight, projected.projection[0].bias)
+    seen = (seen - seen.mean(0)) / (seen.var(0, correction=0) + 1e-5).sqrt()
+    expected = F.cosine_similarity(seen[:, None], projected.centres.weight[None], dim=2)
+    torch.testing.assert_close(projected(images), expected, atol=1e-5, rtol=1e-4)

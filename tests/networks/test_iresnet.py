@@ -114,6 +114,16 @@ def test_the_scale_of_the_embedding_is_not_learnt() -> None:
     torch.testing.assert_close(embedding.std(0, correction=0), torch.ones(6), atol=1e-3, rtol=0)
 
 
+def test_without_a_classifier_it_gives_its_normalised_map() -> None:
+    network = small(num_classes=0).eval()
+    images = torch.randn(2, 3, 28, 28)
+    with torch.no_grad():
+        expected = network.bn2(network.features(images)["layer2"]).flatten(1)
+        torch.testing.assert_close(network(images), expected)
+    assert network(images).shape[1] == network.architecture.hidden
+    assert not any(name.startswith(("fc", "features")) for name in network.state_dict())
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

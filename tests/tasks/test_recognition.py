@@ -195,6 +195,20 @@ def test_from_folders_to_embeddings(recogniser, capsys, monkeypatch):
     assert len(json.loads(capsys.readouterr().out)["embedding"]) == 32
 
 
+@pytest.mark.parametrize(("model", "length"), [("resnet8", 64), ("iresnet18", 16 * 49)])
+def test_few_classes_are_learnt_through_a_projection_that_is_not_kept(recogniser, tmp_path, model, length):
+    _, data = recogniser
+    shape = {"depths": (1, 1), "widths": (8, 16)} if model == "iresnet18" else {}
+    options = {"task": "recognition", "flip": False, "batch_size": 16, "epochs": 2, "console": QUIET}
+    run = train(data, run=tmp_path / "run", model=model, **options, **shape)
+    card = run.card()
+    assert (card.recipe["projection"], card.architecture["num_classes"]) == (128, 0)
+    assert "8 classes" in card.recipe["reasons"]["projection"]
+    assert len(load(run.folder)(data / "p0" / "0.png").embedding) == length
+    assert not any("projection" in name or "centres" in name for name in run.network().state_dict())
+    assert evaluate(run.folder).metrics == pytest.approx(dict(card.metrics), abs=1e-3)
+
+
 def test_mirrored_embeddings_are_means_of_two(recogniser):
     run, data = recogniser
     picture = Image.open(data / "p0" / "0.png")
@@ -252,6 +266,7 @@ def test_a_stopped_training_goes_on_to_the_same_centres(recogniser, tmp_path):
         ({"label_smoothing": 0.1}, "no use for label_smoothing"),
         ({"balance": "loss", "per_class": 0}, "no use for class_weights"),
         ({"margin": "softmax", "margin_size": 0.2}, "softmax has no margin_size"),
+        ({"projection": 16, "embedding": 16}, "with a projection"),
         ({"per_class": 3}, "multiple of it"),
         ({"batch_size": 64}, "there are 8 classes to train on"),
         ({"task": "classification", "margin": "arcface", "per_class": 0}, "classification has no use for margin"),

@@ -42,17 +42,28 @@ class MarginNetwork(nn.Module):
 
     Attributes:
         module: the network to train.
+        projection: what is between embeddings and centres, and not kept either: nothing, or a linear layer with a
+            normalisation, which forgets of an embedding what does not tell these classes apart (arXiv:2002.05709,
+            section 4.2).
         centres: of its classes.
+
+    Args:
+        network: to train.
+        embedding: D.
+        classes: K.
+        projection: numbers that the projection gives, 0 for none.
     """
 
-    def __init__(self, network: nn.Module, embedding: int, classes: int) -> None:
+    def __init__(self, network: nn.Module, embedding: int, classes: int, projection: int = 0) -> None:
         super().__init__()
         self.module = network
-        self.centres = Centres(embedding, classes)
+        parts = (nn.Linear(embedding, projection), nn.BatchNorm1d(projection, affine=False)) if projection else ()
+        self.projection = nn.Sequential(*parts)
+        self.centres = Centres(projection or embedding, classes)
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (N, C, H, W) to cosines (N, K)."""
-        return self.centres(self.module(images))
+        return self.centres(self.projection(self.module(images)))
 
 
 def with_margin(cosines: Tensor, targets: Tensor, margin: Margin, size: float) -> Tensor:

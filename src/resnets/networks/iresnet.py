@@ -113,9 +113,10 @@ class Features(nn.BatchNorm1d):
     """
 
     def __init__(self, embedding: int, network: IResNet) -> None:
-        super().__init__(embedding)
-        del self.weight
-        self.register_buffer("weight", torch.ones(embedding))
+        super().__init__(embedding, affine=embedding > 0, track_running_stats=embedding > 0)
+        if embedding:
+            del self.weight
+            self.register_buffer("weight", torch.ones(embedding))
         self._network = (network,)  # in a tuple, lest it become a part of this part of it
 
     def forward(self, x: Tensor, stages: Iterable[str] | None = None) -> dict[str, Tensor]:  # type: ignore[override]

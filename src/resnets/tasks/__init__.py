@@ -144,6 +144,7 @@ def create_task(
     margin_size: float = 0.0,
     logit_scale: float = 0.0,
     embedding: int = 0,
+    projection: int = 0,
     logit_normal: float = 0.0,
     class_dropout: float = 0.0,
     loss: str = "",
@@ -159,6 +160,7 @@ def create_task(
         huber: of a loss over numbers.
         margin, margin_size, logit_scale: of a loss over the cosines of embeddings.
         embedding: numbers of an embedding.
+        projection: numbers of what is between embeddings and their centres.
         logit_normal, class_dropout: of learning to make pictures.
         loss: of pixels, which one.
 
@@ -174,6 +176,7 @@ def create_task(
         "margin_size": margin_size,
         "logit_scale": logit_scale,
         "embedding": embedding,
+        "projection": projection,
         "logit_normal": logit_normal,
         "class_dropout": class_dropout,
         "loss": loss,

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -151,6 +151,8 @@ class Recognition(Task):
         margin_size: 0 for that of the margin's paper, 0.5 and 0.35.
         logit_scale: by what cosines are multiplied; 0 for 64, as both papers have it.
         embedding: D; 0 for 512.
+        projection: numbers of a layer between embeddings and centres, in training alone; 0 for none. The network has no
+            classifier then, and D is as long as what it gives.
     """
 
     name = "recognition"
@@ -162,7 +164,7 @@ class Recognition(Task):
     }
     score = "rank1"
     aim: ClassVar[tuple[str, int]] = ("auc", 1)
-    options: ClassVar[tuple[str, ...]] = ("margin", "margin_size", "logit_scale", "embedding")
+    options: ClassVar[tuple[str, ...]] = ("margin", "margin_size", "logit_scale", "embedding", "projection")
     embeds: ClassVar[bool] = True
 
     def __init__(
@@ -174,6 +176,7 @@ class Recognition(Task):
         margin_size: float = 0.0,
         logit_scale: float = 0.0,
         embedding: int = 0,
+        projection: int = 0,
     ) -> None:
         self.classes = tuple(classes)
         self.trained_on = torch.tensor(settings["trained_on"])
@@ -181,6 +184,7 @@ class Recognition(Task):
         self.margin_size = margin_size or MARGINS[self.margin]
         self.logit_scale = logit_scale or SCALE
         self.embedding = embedding or EMBEDDING
+        self.projection = projection
 
     @staticmethod
     def settings_of(targets: Tensor) -> dict[str, Any]:
@@ -196,7 +200,10 @@ class Recognition(Task):
 
     def for_training(self, network: nn.Module) -> nn.Module:
         """The network with a centre for each class trained on: it gives cosines (N, K)."""
-        return MarginNetwork(network, self.embedding, len(self.trained_on))
+        embedding, declared = self.embedding, cast(Any, network)
+        if self.projection:
+            embedding = getattr(declared.architecture, "hidden", declared.stages[-1].channels)
+        return MarginNetwork(network, embedding, len(self.trained_on), self.projection)
 
     def fit(self, outputs: Tensor, targets: Tensor) -> dict[str, Any]:
         """Nothing is to be chosen: a threshold is fitted where pictures are compared, to those that are there."""

@@ -40,6 +40,12 @@ ENOUGH_STEPS_OF_SEGMENTATION = 5_000
 
 FEWEST_EPOCHS = 30
 
+FEW_CLASSES = 100
+"""Fewer classes to recognise are learnt through a projection."""
+
+PROJECTION = 128
+"""Its numbers."""
+
 MOST_EPOCHS = 200
 PHOTOGRAPHS_OF_A_LARGE_SET = 100_000
 FEW_OF_A_CLASS = 20
@@ -122,7 +128,7 @@ def choose_recipe(
             epochs=max(FEWEST_EPOCHS, min(MOST_EPOCHS, -(-steps * batch // len(targets)))),
         )
     if task == "recognition":
-        return recipe_of_recognition(targets)
+        return recipe_of_recognition(targets, fine_tuned)
     if task == "generation":
         choice = Choice(load_recipe("generation"), {"recipe": "generation, because pictures are to be made"})
         epochs = -(-ENOUGH_STEPS_OF_GENERATION * min(choice.recipe.batch_size, len(targets)) // len(targets))
@@ -160,10 +166,11 @@ def choose_recipe(
     return suited_to_classes(choice, targets, classes_kept) if fine_tuned and classes else choice
 
 
-def recipe_of_recognition(targets: Tensor) -> Choice:
+def recipe_of_recognition(targets: Tensor, fine_tuned: bool) -> Choice:
     """`recognition`, with no more classes in a batch than there are, and epochs enough for 60 steps.
 
-    There are few steps, because a network soon knows a few classes by heart, and no others any better.
+    There are few steps, because a network soon knows a few classes by heart, and no others any better. From random
+    weights, fewer than 100 classes are learnt through a projection of 128 numbers.
     """
     choice = Choice(load_recipe("recognition"), {"recipe": "recognition, because pictures are to be recognised"})
     recipe, classes = choice.recipe, len(targets.unique())
@@ -172,7 +179,11 @@ def recipe_of_recognition(targets: Tensor) -> Choice:
         reason = f"{recipe.per_class} pictures of each of {classes} classes, with a rate in proportion"
         choice = choice.but(reason, batch_size=room, lr=recipe.lr * room / recipe.batch_size)
     epochs = max(recipe.epochs, -(-STEPS_OF_RECOGNITION * choice.recipe.batch_size // len(targets)))
-    return choice.but(f"enough for {STEPS_OF_RECOGNITION} steps", epochs=epochs)
+    choice = choice.but(f"enough for {STEPS_OF_RECOGNITION} steps", epochs=epochs)
+    if classes < FEW_CLASSES and not fine_tuned:
+        reason = f"what tells {classes} classes apart is not enough for others, so it is not all of the embedding"
+        choice = choice.but(reason, projection=PROJECTION)
+    return choice
 
 
 def sized(choice: Choice, pictures: int, small: bool, fine_tuned: bool) -> Choice:

@@ -154,6 +154,7 @@ def create_job(
         margin_size=recipe.margin_size,
         logit_scale=recipe.logit_scale,
         embedding=recipe.embedding,
+        projection=recipe.projection,
         logit_normal=recipe.logit_normal,
         class_dropout=recipe.class_dropout,
         loss=recipe.loss,

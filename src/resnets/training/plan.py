@@ -114,7 +114,7 @@ def plan(
         choice = Choice(load_recipe(recipe))
     chosen = changed(choice.recipe, changes)
     if task_class(data.task).embeds:
-        declaration = replace(declaration, num_classes=chosen.embedding or EMBEDDING)
+        declaration = replace(declaration, num_classes=0 if chosen.projection else chosen.embedding or EMBEDDING)
     reasons = {name: reason for name, reason in reasons.items() if name not in changes}
     if chosen.patience and "val" not in data.splits:
         raise ValueError(
@@ -228,7 +228,7 @@ def changed(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
     """The recipe with other values for some fields.
 
     What contradicts a new value gives way unless it is given too: `steps` to `epochs`, `find_lr` to `lr`, `nesterov` to
-    another optimiser; `head_first`, `find_lr` and `freeze` to `head_only`.
+    another optimiser; `projection` to `embedding`; `head_first`, `find_lr` and `freeze` to `head_only`.
 
     Raises:
         ValueError: if a name is no field of a recipe, or a value does not fit.
@@ -241,6 +241,8 @@ def changed(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
     if values.get("head_only"):
         for name in ("head_first", "find_lr", "freeze"):
             values.setdefault(name, type(getattr(recipe, name))())
+    if values.get("embedding"):
+        values.setdefault("projection", 0)
     if values.get("optimizer", "sgd") != "sgd":
         values.setdefault("nesterov", False)
     return Recipe.from_dict(asdict(recipe) | values, origin="the recipe")

@@ -53,6 +53,9 @@ class Recipe(Augmentation):
         margin_size: the margin, of "arcface" an angle in radians; 0 for that of its paper, 0.5 and 0.35.
         logit_scale: by what cosines are multiplied to become logits; 0 for the papers' 64.
         embedding: numbers that the network gives for a picture to recognise; 0 for 512.
+        projection: of recognition, numbers of a linear layer through which training alone sees the embedding, which is
+            then all that the network has before its own classifier; it helps where the classes are few
+            (arXiv:2002.05709, section 4.2). 0 for none.
         logit_normal: in generation, draw times by a logit-normal distribution, so wide, about the middle between noise
             and picture, where most is to be learnt; 1 is a start (arXiv:2403.03206, section 3.1), 0 for equally many
             times everywhere.
@@ -108,6 +111,7 @@ class Recipe(Augmentation):
     margin_size: float = 0.0
     logit_scale: float = 0.0
     embedding: int = 0
+    projection: int = 0
     logit_normal: float = 0.0
     class_dropout: float = 0.0
     ema: float = 0.0
@@ -149,7 +153,7 @@ class Recipe(Augmentation):
             "unfreeze_every",
             "seed",
         )
-        for name in (*not_negative, "margin_size", "logit_scale", "embedding", "per_class"):
+        for name in (*not_negative, "margin_size", "logit_scale", "embedding", "projection", "per_class"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, it is {getattr(self, name)}")
         for name in ("momentum", "label_smoothing", "class_dropout", "ema", "warmup"):
@@ -182,6 +186,8 @@ class Recipe(Augmentation):
                 f"per_class={self.per_class} needs a batch_size that is a multiple of it, not {self.batch_size}, and "
                 "evens out the classes itself: leave balance out"
             )
+        if self.projection and self.embedding:
+            raise ValueError("with a projection the embedding is as long as what it is made from; leave embedding out")
         if self.margin == "softmax" and self.margin_size:
             raise ValueError("margin softmax has no margin_size; leave it out, or use arcface or cosface")
         if self.recompute_bn and (self.freeze or self.freeze_norm):
