@@ -16,8 +16,9 @@ from resnets.data.dataset import open_dataset
 from resnets.inference.predictor import Predictor
 from resnets.insight.attributions import METHODS
 from resnets.insight.data_page import doubts, groups_of
-from resnets.insight.explanation import explain_pictures
+from resnets.insight.explanation import Map, explain_pictures
 from resnets.insight.neighbours import Sample
+from resnets.insight.picture_page import to_draw
 from resnets.insight.survey import survey, vote
 from resnets.runs.card import Card
 from resnets.runs.run import Run
@@ -197,6 +198,14 @@ def test_a_task_that_says_nothing_of_explanations(run):
     predictor.task = object()
     with pytest.raises(ValueError, match="a run for classification cannot be explained by a command"):
         next(explain_pictures(predictor, ["x.png"]))
+
+
+def test_what_scatters_is_drawn_as_means():
+    values = torch.randn(64, 96, generator=torch.Generator().manual_seed(0))
+    drawn = to_draw(Map("integrated-gradients", values))
+    assert drawn.shape == (64, 96)
+    torch.testing.assert_close(drawn[10, 20], values[9:12, 19:22].mean())
+    assert torch.equal(to_draw(Map("occlusion", values)), values)
 
 
 def test_neighbours_vote_and_the_nearest_decides_a_tie():

@@ -10,9 +10,11 @@ from statistics import mean
 from markupsafe import Markup
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from torch import Tensor
+from torch.nn import functional as F
 
 from resnets.insight.attributions import METHODS
-from resnets.insight.explanation import BlockShare, Explanation
+from resnets.insight.explanation import BlockShare, Explanation, Map
 from resnets.report import figures
 from resnets.report.page import Number, Section, percent, render, write_page
 from resnets.report.pictures import embed, overlay
@@ -24,12 +26,15 @@ MEANINGS = dict(
             "Where a stage's map speaks for the answer, channels weighed by mean gradients; as coarse as the map.",
             "The same, but places whose gradient is positive weigh more: finds several objects of a class.",
             "The same, but each place has the weight of its own gradient: finer where the stage is an early one.",
-            "Each pixel's part of the difference to a picture of the mean colour; the parts sum to it.",
+            "Each pixel's part of the difference to a picture of the mean colour; the parts sum to it. Drawn are means "
+            "over a thirty-second of a side, for single pixels scatter.",
             "How much the answer falls when a square of the mean colour hides the pixel.",
         ),
         strict=True,
     )
 )
+
+_SQUARES = 32  # along a side, over which scattered values are averaged to be seen
 
 
 def write_picture_page(
@@ -99,7 +104,7 @@ def _section(number: int, one: Explanation, plain: bool) -> Section:
     maps = [
         {
             "method": each.method,
-            "picture": embed(overlay(one.picture, each.values)),
+            "picture": embed(overlay(one.picture, to_draw(each))),
             "faithfulness": each.faithfulness,
             "gap": each.gap,
             "total": each.values.double().sum().item(),
@@ -116,6 +121,15 @@ def _section(number: int, one: Explanation, plain: bool) -> Section:
         plain=plain,
     )
     return Section(f"picture{number + 1}", Path(one.name).name, body)
+
+
+def to_draw(drawn: Map) -> Tensor:
+    """The values of a map, (H, W); those of integrated gradients as their means over small squares."""
+    size = min(drawn.values.shape) // _SQUARES
+    if drawn.method != "integrated-gradients" or size < 2:
+        return drawn.values
+    side = size + 1 - size % 2  # odd, so that a square has a middle
+    return F.avg_pool2d(drawn.values[None], side, 1, side // 2, count_include_pad=False)[0]
 
 
 def _what(one: Explanation) -> str:

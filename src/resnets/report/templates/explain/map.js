@@ -75,10 +75,9 @@ if (map) {
     if (number !== null) {
       picture(thumb, number, 0, 0, 132);
       const [, , , mark, name, truth, answer] = points[number];
-      const right = mark & 1 ? "wrong answer" : "";
       for (const [style, line] of [
         ["says", truth], [mark & 1 ? "says orange" : "quiet", `answer ${answer}`],
-        ["says orange", mark & 2 ? "likely label error" : ""], ["quiet", mark & 4 ? "not in training" : "in training"], ["name", name]]) {
+        ["says orange", mark & 2 ? "likely label error" : ""], ["quiet", mark & 4 ? "outside the training split" : "training split"], ["name", name]]) {
         if (!line) continue;
         const span = document.createElement("span");
         span.className = style;
