@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -124,6 +127,18 @@ def test_a_broken_picture_is_named_by_every_process(pets: Path, limit: int) -> N
     loader = Loader(train, SMALL, 8, shuffle=False, workers=1, memory_limit=limit)
     with pytest.raises(UnreadablePictureError, match=f"{train.names[3]} cannot be read"):
         list(loader.epoch(0))
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_worker_processes_leave_no_handler_behind_and_a_dead_one_is_named(train: Dataset) -> None:
+    handler = signal.getsignal(signal.SIGCHLD)
+    batches = Loader(train, SMALL, 2, shuffle=False, workers=1, memory_limit=0).epoch(0)
+    next(batches)
+    assert signal.getsignal(signal.SIGCHLD) == handler
+    (worker,) = multiprocessing.active_children()
+    os.kill(worker.pid, signal.SIGKILL)
+    with pytest.raises(ChildProcessError, match="one of the 1 processes that decode pictures was ended"):
+        list(batches)
 
 
 def test_large_photographs_are_kept_no_larger_than_their_views_need(shared_data: Path) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import signal
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -24,6 +28,9 @@ MEMORY_LIMIT = 2 << 30
 
 _SMALLEST_SHARD = 2  # of training: batch norm has no variance of a single picture
 _SAMPLED = 16  # pictures decoded to estimate the memory of all
+
+
+_Step = tuple[Tensor, Tensor] | UnreadablePictureError
 
 
 @dataclass(frozen=True)
@@ -206,16 +213,31 @@ class Loader:
 
     def _decoded(self, epoch: int, steps: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
         """Decoded by worker processes, a step each at a time."""
-        for step in DataLoader(
+        loader = DataLoader(
             self._views,
             sampler=[(epoch, indices) for indices in steps],
             batch_size=None,
             num_workers=min(self.workers, len(steps)),
             pin_memory=torch.cuda.is_available(),
-        ):
+        )
+        with _handler_of_ended_children_kept():
+            decoded = iter(loader)
+        while (step := self._next(decoded)) is not None:
             if isinstance(step, UnreadablePictureError):
                 raise step
             yield step
+
+    def _next(self, decoded: Iterator[_Step]) -> _Step | None:
+        """What the worker processes give next; None at the end."""
+        try:
+            return next(decoded, None)
+        except RuntimeError as error:
+            if "exited unexpectedly" not in str(error):
+                raise
+            raise ChildProcessError(
+                f"one of the {self.workers} processes that decode pictures was ended from outside, most likely because "
+                "the memory ran out; ask for fewer of them (workers) or for smaller batches"
+            ) from error
 
     def _from_memory(self, epoch: int, steps: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
         kept = self._kept
@@ -251,6 +273,21 @@ class Loader:
         for _ in for_each(self.dataset, read):
             pass
         return views
+
+
+@contextmanager
+def _handler_of_ended_children_kept() -> Iterator[None]:
+    """Undo a change of what happens when a child process ends.
+
+    PyTorch's loader sets a handler and leaves it. Called when a child of another kind ends, such as a compiler, it has
+    crashed the process; and it is not needed, as the loader looks after its workers while it waits for them.
+    """
+    if sys.platform == "win32" or threading.current_thread() is not threading.main_thread():  # may set no handlers
+        yield
+        return
+    handler = signal.getsignal(signal.SIGCHLD)
+    yield
+    signal.signal(signal.SIGCHLD, handler)
 
 
 def _pin(tensor: Tensor) -> Tensor:
