@@ -56,18 +56,22 @@ def take_turns(contenders: Mapping[str, Callable[[], float]], rounds: int) -> di
     return speeds
 
 
-def report(title: str, unit: str, speeds: Mapping[str, list[float]], baseline: str, path: Path | None) -> None:
+def ratio(speeds: Mapping[str, list[float]], name: str, baseline: str) -> float:
+    """How many times as fast one contender is as another: the median of the rounds' ratios."""
+    return median(own / base for own, base in zip(speeds[name], speeds[baseline], strict=True))
+
+
+def report(
+    title: str, unit: str, speeds: Mapping[str, list[float]], baseline: str, path: Path | None, digits: int = 0
+) -> None:
     """Print median, least and most of each contender and its ratio to the baseline; write them if asked."""
-    ratios = {
-        name: median(own / base for own, base in zip(values, speeds[baseline], strict=True))
-        for name, values in speeds.items()
-    }
+    ratios = {name: ratio(speeds, name, baseline) for name in speeds}
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("")
     for heading in (f"{unit}, median", "least", "most", "ratio"):
         table.add_column(heading, justify="right")
     for name, values in speeds.items():
-        figures = (f"{figure:,.0f}" for figure in (median(values), min(values), max(values)))
+        figures = (f"{figure:,.{digits}f}" for figure in (median(values), min(values), max(values)))
         table.add_row(name, *figures, f"{ratios[name]:.2f}")
     console = Console()
     console.print(table)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any, Literal, get_args
 
 from torch import Tensor, device
@@ -100,6 +101,21 @@ class Batch:
     def says_where(self) -> bool:
         """Whether targets are places in the pictures as they are here, so that moving these would spoil them."""
         return bool(self.objects) or self.targets.ndim == 3
+
+    def parts(self, count: int) -> list[Batch]:
+        """The batch cut into so many parts, alike in size to within one picture, the larger ones first."""
+        size, larger = divmod(len(self), count)
+        ends = [size * number + min(number, larger) for number in range(count + 1)]
+        return [
+            replace(
+                self,
+                images=self.images[start:end],
+                targets=self.targets[start:end],
+                indices=self.indices[start:end],
+                objects=self.objects[start:end],
+            )
+            for start, end in pairwise(ends)
+        ]
 
     def to(self, device: device) -> Batch:
         """The batch on a device; a copy from pinned memory does not wait."""

@@ -2,31 +2,16 @@
 
 from __future__ import annotations
 
-import signal
-
 import pytest
 import torch
 from rich.console import Console
 
 from resnets.runs.run import Run
-from resnets.training import fit
 from resnets.training.interruption import InterruptedTraining
 from resnets.training.train import resume
 from resnets.weights.files import read_tensors
 
 QUIET = Console(quiet=True)
-
-
-def stop_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Send this process a SIGTERM in the middle of a step."""
-    whole = fit.train_step
-
-    def interrupted(job, batch, epoch, rate):
-        whole(job, batch, epoch, rate)
-        if job.state.step == step:
-            signal.raise_signal(signal.SIGTERM)
-
-    monkeypatch.setattr(fit, "train_step", interrupted)
 
 
 @pytest.mark.parametrize(
@@ -40,12 +25,11 @@ def stop_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     ],
     ids=["plain", "averaged and mixed", "adamw in bfloat16", "muon", "unfrozen by and by"],
 )
-def test_a_resumed_training_takes_the_same_steps(train_digits, monkeypatch, changes):
+def test_a_resumed_training_takes_the_same_steps(train_digits, stop_at, changes):
     whole = train_digits("whole", **changes)
-    with monkeypatch.context() as patch:
-        stop_at(9, patch)  # of 12, in the middle of the second epoch
-        with pytest.raises(InterruptedTraining, match=r"stopped at step 9 of 12; go on with `resnets train --resume"):
-            train_digits("stopped", **changes)
+    stopped = r"stopped at step 9 of 12; go on with `resnets train --resume"  # in the middle of the second epoch
+    with stop_at(9), pytest.raises(InterruptedTraining, match=stopped):
+        train_digits("stopped", **changes)
     stopped = resume(whole.folder.with_name("stopped"), console=QUIET)
     expected, found = read_tensors(whole.weights_path), read_tensors(stopped.weights_path)
     assert expected.keys() == found.keys()
@@ -71,11 +55,9 @@ def test_a_finished_run_is_left_as_it_is(train_digits):
     assert run.weights_path.read_bytes() == before
 
 
-def test_changed_data_is_refused(train_digits, tmp_path, monkeypatch):
-    with monkeypatch.context() as patch:
-        stop_at(2, patch)
-        with pytest.raises(InterruptedTraining):
-            train_digits("stopped")
+def test_changed_data_is_refused(train_digits, tmp_path, stop_at):
+    with stop_at(2), pytest.raises(InterruptedTraining):
+        train_digits("stopped")
     run = Run(tmp_path / "stopped")
     text = run.card_path.read_text()
     run.card_path.write_text(text.replace(run.card().data["fingerprint"], "0" * 64))

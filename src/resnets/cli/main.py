@@ -14,6 +14,7 @@ import inspect
 import logging
 import pkgutil
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
@@ -22,11 +23,12 @@ from typing import Any, get_args, get_type_hints
 
 import docstring_parser
 from jsonargparse import ActionYesNo, ArgumentParser
+from PIL import Image
 
 import resnets.cli
 from resnets.training.interruption import InterruptedTraining
 
-MENDABLE = (ValueError, OSError, ImportError, FloatingPointError)
+MENDABLE = (ValueError, OSError, ImportError, FloatingPointError, MemoryError)
 """Errors that a user can mend: shown as a sentence, without a trace."""
 
 
@@ -37,6 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
     commands: dict[str, Callable[..., None]] = {
         name: getattr(import_module(f"resnets.cli.{name}"), name) for name in names
     }
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # who reads pictures says what is left out
     parsed = create_parser(commands).parse_args(arguments)
     command = commands[parsed.command]
     try:
@@ -45,9 +48,16 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"resnets {parsed.command}: {stop or 'interrupted'}", file=sys.stderr)
         return 130
     except MENDABLE as error:
-        print(f"resnets {parsed.command}: {error}", file=sys.stderr)
+        print(f"resnets {parsed.command}: {sentence(error)}", file=sys.stderr)
         return 1
     return 0
+
+
+def sentence(error: Exception) -> str:
+    """What went wrong, and what its notes add; of a file that the system refuses, its name and why."""
+    refused = isinstance(error, OSError) and error.strerror is not None and error.filename is not None
+    what = f"{error.filename}: {error.strerror}" if refused else str(error)  # type: ignore[attr-defined]
+    return "; ".join((what, *getattr(error, "__notes__", ())))
 
 
 def create_parser(commands: dict[str, Callable[..., None]]) -> ArgumentParser:

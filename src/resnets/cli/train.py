@@ -11,6 +11,7 @@ from resnets.data.dataset import open_dataset
 from resnets.networks.catalogue import FAMILIES
 from resnets.training import train as training
 from resnets.training.folds import cross_validate
+from resnets.training.job import CHECKPOINT_EVERY
 from resnets.training.memory import Memory
 from resnets.training.plan import BY_DATA, initial_weights, plan
 from resnets.training.recipe import Recipe
@@ -38,6 +39,7 @@ def train(
     num_nodes: int = 1,
     strategy: str = "auto",
     workers: int | None = None,
+    checkpoint_every: float = CHECKPOINT_EVERY,
     logger: str | None = None,
     print_config: bool = False,
     **changes: Annotated[Any, Recipe, *FAMILIES, BY_DATA],
@@ -81,6 +83,7 @@ def train(
         num_nodes: machines, under torchrun or SLURM.
         strategy: ddp, fsdp, or another that Lightning Fabric knows.
         workers: processes that decode pictures; by default one a processor.
+        checkpoint_every: seconds after which a checkpoint is written within an epoch; after an epoch there always is.
         logger: tensorboard, or the full name of a Lightning logger class; metrics.csv is always written.
         print_config: print the card of what would run, and stop.
         changes: fields of the recipe and of the network that take other values.
@@ -91,6 +94,7 @@ def train(
         "num_nodes": num_nodes,
         "strategy": strategy,
         "workers": workers,
+        "checkpoint_every": checkpoint_every,
     }
     if resume is not None:
         if data is not None or changes:

@@ -97,12 +97,18 @@ class Dataset:
         """The picture as Pillow opens it, with its header read and its pixels not yet decoded.
 
         Raises:
-            UnreadablePictureError: it is no picture.
+            UnreadablePictureError: it is no picture, or has more pixels than `Image.MAX_IMAGE_PIXELS`, 89 million
+                unless that is changed: a few such files, decoded at a time, would fill the memory.
         """
         try:
-            return self._open_picture(int(self._positions[index]))
+            image = self._open_picture(int(self._positions[index]))
         except Exception as error:  # Pillow and file systems raise many kinds for a broken file
             raise UnreadablePictureError(self.names[index], _reason(error)) from error
+        if Image.MAX_IMAGE_PIXELS is not None and image.width * image.height > Image.MAX_IMAGE_PIXELS:
+            most = Image.MAX_IMAGE_PIXELS / 1e6
+            reason = f"it has {image.width} x {image.height} pixels; up to {most:.0f} million are read"
+            raise UnreadablePictureError(self.names[index], reason)
+        return image
 
     def picture(self, index: int, channels: int, shorter_side: int | None = None) -> Tensor:
         """The picture upright as (channels, H, W) uint8; see `decoding.decode`.

@@ -7,7 +7,7 @@ from functools import cache
 
 import numpy as np
 import torch
-from PIL import ExifTags, Image, ImageCms
+from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 from torch import Tensor
 
 # These plugins start another program, read no pixels, or exist on one system only.
@@ -21,6 +21,7 @@ _COMMON = (
     "TIFF",
     "PPM",
 )  # tried first: some others try a whole parse to say no
+_BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*")
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -41,8 +42,23 @@ def picture_suffixes() -> tuple[str, ...]:
 
 
 def open_picture(content: bytes) -> Image.Image:
-    """A picture from the bytes of its file; its header is read, its pixels are not yet decoded."""
-    return Image.open(io.BytesIO(content), formats=picture_formats())
+    """A picture from the bytes of its file; its header is read, its pixels are not yet decoded.
+
+    Raises:
+        ValueError: if it is empty, or no picture.
+        Exception: whatever else Pillow raises about a broken file.
+    """
+    if not content:
+        raise ValueError("the file is empty")
+    try:
+        return Image.open(io.BytesIO(content), formats=picture_formats())
+    except UnidentifiedImageError:
+        raise ValueError("the file is no picture, or of a kind that is not read") from None
+
+
+def begins_as_picture(content: bytes) -> bool:
+    """Whether the first bytes of a file are those of a picture of a common kind, whatever its name."""
+    return content.startswith(_BEGINNINGS)
 
 
 @cache

@@ -23,7 +23,7 @@ def cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor | None = None
     """The mean of -log p, each pixel counting as its class's weight; 0 where no pixel counts."""
     labels = targets.long()
     total = F.cross_entropy(logits, labels, weights, ignore_index=IGNORED, label_smoothing=smoothing, reduction="sum")
-    return total / _weight_of(labels, weights)
+    return total / _divisor(labels, weights)
 
 
 def focal(logits: Tensor, targets: Tensor, weights: Tensor | None = None, smoothing: float = 0.0) -> Tensor:
@@ -34,7 +34,7 @@ def focal(logits: Tensor, targets: Tensor, weights: Tensor | None = None, smooth
     losses = (1 - likely) ** FOCUS * losses
     if weights is not None:
         losses = losses * weights[labels.clamp(max=len(weights) - 1)]  # what is ignored has a loss of 0
-    return losses.sum() / _weight_of(labels, weights)
+    return losses.sum() / _divisor(labels, weights)
 
 
 def dice(logits: Tensor, targets: Tensor) -> Tensor:
@@ -81,10 +81,15 @@ def parts_of(name: str) -> tuple[str, ...]:
     return parts
 
 
-def _weight_of(labels: Tensor, weights: Tensor | None) -> Tensor:
-    """What the pixels that count weigh together; 1 where there is none."""
-    counted = labels[labels != IGNORED]
-    total = counted.new_tensor(len(counted), dtype=torch.float32) if weights is None else weights[counted].sum()
+def weight_of(labels: Tensor, weights: Tensor | None) -> Tensor:
+    """What the pixels that count weigh together, ()."""
+    counted = labels[labels != IGNORED].long()
+    return counted.new_tensor(len(counted), dtype=torch.float32) if weights is None else weights[counted].sum()
+
+
+def _divisor(labels: Tensor, weights: Tensor | None) -> Tensor:
+    """By what the sum of the pixels' losses becomes their mean; 1 where no pixel counts."""
+    total = weight_of(labels, weights)
     return total if total > 0 else torch.ones_like(total)
 
 

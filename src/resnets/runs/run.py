@@ -6,6 +6,7 @@
 | `model.json` | the card |
 | `metrics.csv` | a row an epoch |
 | `checkpoint.pt` | what resuming needs: weights, optimiser, averages, position |
+| `checkpoint-before.pt` | the one before, until the training ends |
 | `report.html` | the report |
 """
 
@@ -45,6 +46,15 @@ class Run:
     def checkpoint_path(self) -> Path:
         """What resuming needs."""
         return self.folder / "checkpoint.pt"
+
+    @property
+    def checkpoint_before_path(self) -> Path:
+        """What resuming needs where the last checkpoint is damaged."""
+        return self.folder / "checkpoint-before.pt"
+
+    def checkpoints(self) -> list[Path]:
+        """The checkpoints that are there, the newest first."""
+        return [path for path in (self.checkpoint_path, self.checkpoint_before_path) if path.is_file()]
 
     @property
     def metrics_path(self) -> Path:

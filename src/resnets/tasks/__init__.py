@@ -83,6 +83,13 @@ class Task:
         """The mean loss of a batch, (), from what the network gives in training."""
         raise NotImplementedError
 
+    def weight(self, batch: Batch) -> float | Tensor:
+        """What the mean of `loss` divides by, as far as it is one mean: the pictures, unless a task says otherwise.
+
+        The loss of a batch is the mean of its parts' losses, each counting as its weight.
+        """
+        return float(len(batch))
+
     def scored(self, outputs: Any, batch: Batch) -> Tensor:
         """The sum of the score over the pictures of a batch, (); not a number where training does not count it."""
         raise NotImplementedError

@@ -111,6 +111,12 @@ class Classification(Task):
         weights = None if self.class_weights is None else self.class_weights.to(outputs.device, outputs.dtype)
         return F.cross_entropy(outputs, batch.targets, weights, label_smoothing=self.label_smoothing)
 
+    def weight(self, batch: Batch) -> float | Tensor:
+        """The pictures, each counting as its class; of mixed classes, PyTorch's mean is over pictures."""
+        if self.class_weights is None or batch.targets.is_floating_point():
+            return super().weight(batch)
+        return self.class_weights.to(batch.targets.device)[batch.targets].sum()
+
     def scored(self, outputs: Tensor, batch: Batch) -> Tensor:
         """How many pictures are answered rightly, (); where classes are mixed, the largest share is the truth."""
         targets = batch.targets if batch.targets.ndim == 1 else batch.targets.argmax(1)

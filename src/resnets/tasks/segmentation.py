@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from resnets.data.overlap import split_counts
-from resnets.heads.pixel_losses import LOSSES, WEIGHTED, parts_of
+from resnets.heads.pixel_losses import LOSSES, WEIGHTED, parts_of, weight_of
 from resnets.tasks import Task
 from resnets.types import IGNORED, Batch
 
@@ -140,6 +140,11 @@ class Segmentation(Task):
         options: dict[str, Any] = {"weights": weights, "smoothing": self.label_smoothing}
         losses = [LOSSES[part](logits.float(), targets, **options if part in WEIGHTED else {}) for part in self.parts]
         return torch.stack(losses).sum()
+
+    def weight(self, batch: Batch) -> float | Tensor:
+        """The pixels that count, each as its class; Dice's and Lovasz's losses are no means, and parts have their own."""
+        weights = None if self.class_weights is None else self.class_weights.to(batch.targets.device)
+        return weight_of(batch.targets, weights)
 
     def scored(self, outputs: Any, batch: Batch) -> Tensor:
         """The share of the batch's pixels that are right, times the number of pictures, ()."""

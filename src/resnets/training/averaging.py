@@ -34,6 +34,24 @@ def recompute_statistics(network: nn.Module, inputs: Iterable[Tensor], fabric: F
     share_statistics(network, fabric)
 
 
+class Statistics:
+    """What a forward pass in training changes of a network: batch norm's running statistics, to be put back."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self._buffers = list(network.buffers())
+        self._kept = [buffer.clone() for buffer in self._buffers]
+
+    def keep(self) -> None:
+        """Remember them as they are."""
+        if self._buffers:
+            torch._foreach_copy_(self._kept, self._buffers)
+
+    def put_back(self) -> None:
+        """Make them what they were when they were kept."""
+        if self._buffers:
+            torch._foreach_copy_(self._buffers, self._kept)
+
+
 def share_statistics(network: nn.Module, fabric: Fabric) -> None:
     """Give batch norm's running statistics of all processes, each of which saw its own pictures, their mean.
 

@@ -26,6 +26,10 @@ from resnets.weights.files import read_tensors
 from resnets.weights.loading import load_tensors
 
 
+TOLD = 5
+"""Incidents that the report names."""
+
+
 def conclude(job: Job, console: Console) -> None:
     """Write the weights, the card and the report of a training whose steps are all taken.
 
@@ -38,6 +42,8 @@ def conclude(job: Job, console: Console) -> None:
         recompute_statistics(network, training_inputs(job), job.fabric)
     card = replace(job.card, provenance={**job.card.provenance, "seconds": round(job.state.trained_seconds, 1)})
     card = replace(card, settings={**card.settings, **fitted(job)})
+    if job.state.incidents:
+        card = replace(card, provenance={**card.provenance, "incidents": job.state.incidents})
     judged, evaluation = job.judged, None
     if judged is not None:
         task = create_task(card.task, card.classes, card.settings)
@@ -47,6 +53,7 @@ def conclude(job: Job, console: Console) -> None:
         return
     job.run.write_network(network)
     job.run.write_card(card)
+    job.run.checkpoint_before_path.unlink(missing_ok=True)
     if judged is not None:
         pictures, channels = judged.dataset, card.preprocessing.channels
         report = import_module(f"resnets.report.{card.task}")
@@ -127,6 +134,10 @@ def facts(card: Card, parameters: int) -> dict[str, str]:
             f"({card.settings['fitted_on']}): calibration error {card.metrics['ece_raw']:.2%} without, "
             f"{card.metrics['ece']:.2%} with"
         )
+    if incidents := provenance.get("incidents"):
+        lines["Incidents"] = "; ".join(f"step {one['step']:,}: {one['what']}" for one in incidents[:TOLD])
+        if len(incidents) > TOLD:
+            lines["Incidents"] += f"; and {len(incidents) - TOLD:,} more, named in model.json"
     if data["left_out"]:
         lines["Left out"] = f"{len(data['left_out']):,} unreadable pictures, named in model.json"
     return lines

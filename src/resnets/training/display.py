@@ -60,11 +60,12 @@ class TrainingDisplay:
         self.updated = now
         pictures, loss, score = state.totals.tolist()
         speed = pictures / max(state.seconds, 1e-9)
+        news = f"loss {loss / pictures:.3f}  {self.scored(score / pictures)}  " if pictures else ""
         self.progress.update(
             self.bar,
             completed=state.step,
             epoch=f"{-(-state.step // self.steps_per_epoch)}/{self.epochs}",
-            news=f"loss {loss / pictures:.3f}  {self.scored(score / pictures)}  {speed:,.0f} pictures/s",
+            news=f"{news}{speed:,.0f} pictures/s",
         )
 
     def scored(self, value: float) -> str:

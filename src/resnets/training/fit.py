@@ -4,8 +4,8 @@
         for each batch of the epoch:
             set the learning rate
             prepare the pictures: crop, flip, normalise, mix
-            outputs, loss, gradients
-            step, and average the weights
+            outputs, loss, gradients: in parts, where asked for or where the batch does not fit into memory
+            step, and average the weights; pass over the step where its loss is not finite
             stop here if asked to, with everything saved
         evaluate, write the epoch's row and the checkpoint
 
@@ -17,25 +17,24 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Protocol
 
 import torch
 
+from resnets.data.dataset import UnreadablePictureError
 from resnets.data.order import hashed
 from resnets.data.transforms import prepare
+from resnets.training.accumulation import fitting_gradients
 from resnets.training.averaging import share_statistics
 from resnets.training.freezing import freeze, frozen_stages
+from resnets.training.divergence import NotFiniteError, is_finite, out_of_hand, pass_over, roll_back
 from resnets.training.interruption import InterruptedTraining, interruptible
 from resnets.training.job import Job
 from resnets.training.optimisers import set_learning_rate
-from resnets.training.schedule import learning_rate
 from resnets.training.state import State
 from resnets.types import Batch
-
-SECONDS_BETWEEN_CHECKPOINTS = 600.0
-"""A checkpoint is written after each epoch, and after this time within one."""
 
 
 class Display(Protocol):
@@ -53,9 +52,11 @@ def fit(job: Job, display: Display, watch: Callable[[Job], None] | None = None) 
 
     Raises:
         InterruptedTraining: after a signal; the checkpoint is written.
-        FloatingPointError: the loss is no number any more.
+        FloatingPointError: the loss stays infinite or no number.
     """
     state = job.state
+    if job.recipe.nonfinite == "rollback" and not job.run.checkpoints():
+        job.save()
     with interruptible() as interruption:
         while state.step < job.total_steps and not gave_up(job):
             epoch, done = divmod(state.step, job.steps_per_epoch)
@@ -64,12 +65,15 @@ def fit(job: Job, display: Display, watch: Callable[[Job], None] | None = None) 
             for network in (job.bare_network, job.network_to_use):
                 freeze(network, frozen, job.recipe.freeze_norm)
             started = saved = time.perf_counter()
-            for batch in islice(job.train.epoch(epoch, done), job.total_steps - state.step):
-                train_step(job, batch, epoch, learning_rate(job.recipe, state.step / job.total_steps))
+            for batch in islice(batches(job, epoch, done), job.total_steps - state.step):
+                try:
+                    train_step(job, batch, epoch, job.rate(state.step))
+                except NotFiniteError as error:
+                    pass_over(job, batch, error)
                 now = time.perf_counter()
                 state.seconds, started = state.seconds + now - started, now
                 display.step(state)
-                if any_process(job, now - saved > SECONDS_BETWEEN_CHECKPOINTS or interruption.requested):
+                if any_process(job, now - saved > job.checkpoint_every or interruption.requested):
                     job.save()
                     saved = now
                     if any_process(job, interruption.requested):
@@ -77,9 +81,22 @@ def fit(job: Job, display: Display, watch: Callable[[Job], None] | None = None) 
                             f"stopped at step {state.step:,} of {job.total_steps:,}; go on with "
                             f"`resnets train --resume {job.run.folder}`"
                         )
-            display.epoch(end_epoch(job, epoch))
-            if watch is not None:
-                watch(job)
+                if out_of_hand(job):
+                    roll_back(job)
+                    break
+            else:
+                display.epoch(end_epoch(job, epoch))
+                if watch is not None:
+                    watch(job)
+
+
+def batches(job: Job, epoch: int, first: int) -> Iterator[Batch]:
+    """The batches of an epoch from a step on; where one cannot be read, the steps up to there are saved."""
+    try:
+        yield from job.train.epoch(epoch, first)
+    except (OSError, UnreadablePictureError):
+        job.save()
+        raise
 
 
 def any_process(job: Job, wish: bool) -> bool:
@@ -92,7 +109,11 @@ def any_process(job: Job, wish: bool) -> bool:
 
 
 def train_step(job: Job, batch: Batch, epoch: int, rate: float) -> None:
-    """One step of the optimiser on one batch of uint8 pictures."""
+    """One step of the optimiser on one batch of uint8 pictures.
+
+    Raises:
+        NotFiniteError: if the loss or its gradient is not finite; the network is what it was.
+    """
     recipe, step = job.recipe, job.state.step
     set_learning_rate(job.optimiser, rate)
     torch.manual_seed(hashed(recipe.seed, f"step {step} of process {job.fabric.global_rank}"))  # dropout, drop-path
@@ -105,21 +126,25 @@ def train_step(job: Job, batch: Batch, epoch: int, rate: float) -> None:
         num_classes=len(job.card.classes),
         channels_last=True,
     )
-    outputs = job.network(*job.task.inputs(batch))
-    loss = job.task.loss(outputs, batch)
-    job.fabric.backward(loss)
+    job.statistics.keep()
+    loss, score = fitting_gradients(job, batch)
+    if any_process(job, not is_finite(job, loss)):
+        job.statistics.put_back()
+        job.optimiser.zero_grad()
+        raise NotFiniteError(loss.item())
     if recipe.clip_norm:
         job.fabric.clip_gradients(job.network, job.optimiser, max_norm=recipe.clip_norm, error_if_nonfinite=False)
     job.optimiser.step()
     job.optimiser.zero_grad()
     if job.average is not None:
         job.average.update_parameters(job.bare_network)
-    job.state.count(loss, job.task.scored(outputs, batch), len(batch))
+    job.state.count(loss, score, len(batch))
 
 
 def end_epoch(job: Job, epoch: int) -> dict[str, float]:
     """Evaluate where it is due, write the epoch's row and the checkpoint, and give the row."""
     state, recipe = job.state, job.recipe
+    job.restore_folder()
     job.fabric.all_reduce(state.totals, reduce_op="sum")  # in place
     pictures, loss, score = state.totals.tolist()
     if not math.isfinite(loss):
@@ -127,12 +152,12 @@ def end_epoch(job: Job, epoch: int) -> dict[str, float]:
             f"the loss is {loss} in epoch {epoch + 1}: the training has diverged; lower --lr (now {recipe.lr}), "
             "lengthen --warmup, or set --clip-norm 1"
         )
-    scores = {} if math.isnan(score) else {f"train_{job.task.score}": score / pictures}
+    scores = {} if math.isnan(score) or not pictures else {f"train_{job.task.score}": score / pictures}
     row = {
         "epoch": epoch + 1,
         "step": state.step,
-        "lr": learning_rate(recipe, (state.step - 1) / job.total_steps),
-        "train_loss": loss / pictures,
+        "lr": job.rate(state.step - 1),
+        "train_loss": loss / pictures if pictures else math.nan,
         **scores,
         "images_per_second": pictures / state.seconds,
         "seconds": state.trained_seconds + state.seconds,

@@ -9,6 +9,12 @@ from dataclasses import dataclass
 from types import FrameType
 
 
+SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)
+)
+"""Ctrl-C, what asks a program to end, and what SLURM sends on request before the time is up (sbatch --signal=USR1@60)."""
+
+
 class InterruptedTraining(Exception):  # noqa: N818 - it is no error: the run goes on where it stands
     """A training was asked to stop, and has saved where it stands."""
 
@@ -22,7 +28,7 @@ class Interruption:
 
 @contextmanager
 def interruptible() -> Iterator[Interruption]:
-    """Turn the first SIGINT or SIGTERM into a request; a second SIGINT stops at once.
+    """Turn the first of `SIGNALS` into a request; a second SIGINT stops at once.
 
     Signals can be caught in the main thread alone; elsewhere this does nothing.
     """
@@ -33,7 +39,7 @@ def interruptible() -> Iterator[Interruption]:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
     try:
-        before = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = {number: signal.signal(number, request) for number in SIGNALS}
     except ValueError:  # not the main thread
         before = {}
     try:

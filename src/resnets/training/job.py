@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
@@ -22,17 +23,22 @@ from resnets.networks.network import Network
 from resnets.runs.card import Card
 from resnets.runs.run import Run
 from resnets.tasks import Task, create_task
-from resnets.training.averaging import exponential_average
+from resnets.training.averaging import Statistics, exponential_average
+from resnets.training.checkpoints import read_checkpoint, write_checkpoint
 from resnets.training.engine import create_logger
 from resnets.training.freezing import freeze, frozen_stages, rate_scales
 from resnets.training.memory import compute_again
 from resnets.training.optimisers import create_optimiser
 from resnets.training.plan import recipe_of
 from resnets.training.recipe import Recipe
+from resnets.training.schedule import learning_rate
 from resnets.training.state import State
 from resnets.types import IGNORED
 from resnets.weights.loading import Account, load_weights
 from resnets.weights.sources import Weights
+
+CHECKPOINT_EVERY = 600.0
+"""A checkpoint is written after each epoch, and after so many seconds within one."""
 
 
 @dataclass
@@ -48,6 +54,8 @@ class Job:
             none; None where there is neither.
         logger: who is told each epoch's row beside `metrics.csv`, in the first process.
         account: of the weights that it begins from, or None.
+        tell: takes a line for whoever watches the training.
+        checkpoint_every: seconds after which a checkpoint is written within an epoch.
     """
 
     fabric: Fabric
@@ -64,8 +72,11 @@ class Job:
     logger: Logger | None = None
     account: Account | None = None
     state: State = field(default_factory=State)
+    tell: Callable[[str], object] = lambda _: None
+    checkpoint_every: float = CHECKPOINT_EVERY
 
     def __post_init__(self) -> None:
+        self.statistics = Statistics(self.bare_network)
         self.steps_per_epoch = len(self.train)
         self.total_steps = self.recipe.total_steps(self.steps_per_epoch)
 
@@ -82,6 +93,21 @@ class Job:
         """The network that is evaluated and kept: the average, where there is one."""
         return self.bare_network if self.average is None else cast(Network, self.average.module)
 
+    @property
+    def accumulate(self) -> int:
+        """Parts in which a batch is computed."""
+        return max(self.recipe.accumulate, self.state.accumulate)
+
+    def report(self, what: str, **details: Any) -> None:
+        """Tell of something that went wrong and was survived, now and on the card."""
+        epoch = self.state.step // self.steps_per_epoch + 1
+        self.state.incidents.append({"epoch": epoch, "step": self.state.step + 1, "what": what, **details})
+        self.tell(f"epoch {epoch}, step {self.state.step + 1:,}: {what}")
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step."""
+        return learning_rate(self.recipe, step / self.total_steps) / 2**self.state.rollbacks
+
     def set_rate(self, rate: float) -> None:
         """Train at another rate than was planned, and write it on the card."""
         self.recipe = replace(self.recipe, lr=rate)
@@ -90,17 +116,25 @@ class Job:
             self.run.write_card(self.card)
 
     def save(self) -> None:
-        """Write the checkpoint whole, then put it in the place of the last one."""
-        temporary = self.run.checkpoint_path.with_suffix(".tmp")
-        self.fabric.save(temporary, self._parts())
-        self.fabric.barrier()
-        if self.fabric.is_global_zero:
-            temporary.replace(self.run.checkpoint_path)
+        """Write a checkpoint.
+
+        Raises:
+            OSError: if it cannot be written; the last one is as it was.
+        """
+        self.restore_folder()
+        write_checkpoint(self.fabric, self.run, self._parts())
+
+    def restore_folder(self) -> None:
+        """Make the run's folder anew if somebody has removed it; the best weights so far are lost with it."""
+        if self.fabric.is_global_zero and not self.run.card_path.is_file():
+            self.run.write_card(self.card)
+            self.state.best, self.state.epochs_since_best = State.best, 0
+            self.report(f"{self.run.folder} was removed; it is made anew")
 
     def load(self) -> None:
-        """Stand where the run's last checkpoint was written; only tensors and plain values are read."""
+        """Stand where the run's last checkpoint was written, or the one before where that is damaged."""
         parts = self._parts()
-        self.fabric.load(self.run.checkpoint_path, parts, weights_only=True)
+        read_checkpoint(self.fabric, self.run, parts, self.tell)
         self.state.load_state_dict(parts["state"])
 
     def evaluate(self) -> dict[str, float]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from copy import deepcopy
 from itertools import chain, count, islice
 from typing import Any
 
+from resnets.training.divergence import NotFiniteError
 from resnets.training.fit import train_step
 from resnets.training.head import logits_layer
 from resnets.training.job import Job
@@ -54,17 +54,20 @@ def find_rate(job: Job) -> float:
 
 
 def range_test(job: Job) -> list[float]:
-    """The loss of each step, up to the first that is no number or hopeless."""
+    """The loss of each step, up to the first that is not finite or hopeless."""
     job.network.train()
     losses: list[float] = []
     batches = chain.from_iterable(job.train.epoch(epoch) for epoch in count())
     for step, batch in enumerate(islice(batches, STEPS)):
-        job.state = State()
-        train_step(job, batch, 0, rate_of(step))
+        job.state = State(accumulate=job.state.accumulate)
+        try:
+            train_step(job, batch, 0, rate_of(step))
+        except NotFiniteError:
+            return losses
         job.fabric.all_reduce(job.state.totals, reduce_op="sum")  # in place
         pictures, loss, _ = job.state.totals.tolist()
         losses.append(loss / pictures)
-        if not math.isfinite(losses[-1]) or smoothed(losses)[-1] > HOPELESS * min(smoothed(losses)):
+        if smoothed(losses)[-1] > HOPELESS * min(smoothed(losses)):
             return losses[:-1]
     return losses
 

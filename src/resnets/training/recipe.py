@@ -18,6 +18,7 @@ Optimizer = Literal["sgd", "adamw", "muon"]
 Schedule = Literal["step", "cosine", "linear"]
 HeadOnly = Literal["", "sgd", "logistic"]
 Balance = Literal["", "sampling", "loss"]
+NonFinite = Literal["skip", "rollback", "stop"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +29,10 @@ class Recipe(Augmentation):
         epochs: passes over the training pictures.
         steps: optimiser steps; where not 0, it takes the place of `epochs`, and the last epoch may be cut short.
         batch_size: pictures a step, over all processes together.
+        accumulate: parts, one after another, in which each process computes its share of a step's batch, to save
+            memory. Their gradients are added up, so that the step is that of the whole batch; only batch norm differs:
+            it takes its statistics from a part, and averages them as often as there are parts. Doubled by itself where
+            a batch does not fit into memory.
         optimizer: "sgd" with momentum, "adamw", or "muon" (orthogonalised momentum for convolutions, SGD for the rest).
         lr: the highest learning rate; of "muon", the angle by which a step turns a convolution's weight, in radians,
             and a tenth of the rate of all other parameters.
@@ -42,6 +47,12 @@ class Recipe(Augmentation):
         milestones: shares of the training after which "step" lowers the rate.
         gamma: the factor of "step".
         clip_norm: largest norm of the gradient; 0 for no limit.
+        nonfinite: what is done about a step whose loss or gradient is infinite or no number. "skip" leaves the network
+            as it was and goes on with the next step; "rollback" does so, too, and after `nonfinite_limit` such steps in
+            a row goes back to the last checkpoint, at half the rate from there on, up to three times; "stop" stops at
+            the first. Each step is named with its pictures.
+        nonfinite_limit: such steps in a row after which the training stops or is rolled back; an epoch of them is
+            enough, too.
         label_smoothing: share of each target that is spread over all classes.
         asymmetric: of pictures with any number of classes, the asymmetric loss (arXiv:2009.14119), which counts the
             many classes that a picture does not have less than the few that it has.
@@ -91,6 +102,7 @@ class Recipe(Augmentation):
     epochs: int = 20
     steps: int = 0
     batch_size: int = 128
+    accumulate: int = 1
     optimizer: Optimizer = "sgd"
     lr: float = 0.1
     find_lr: bool = False
@@ -103,6 +115,8 @@ class Recipe(Augmentation):
     milestones: tuple[float, ...] = (0.5, 0.75)
     gamma: float = 0.1
     clip_norm: float = 0.0
+    nonfinite: NonFinite = "skip"
+    nonfinite_limit: int = 10
     label_smoothing: float = 0.0
     asymmetric: bool = False
     huber: float = 0.0
@@ -137,12 +151,18 @@ class Recipe(Augmentation):
             "head_only": HeadOnly,
             "balance": Balance,
             "margin": Margin,
+            "nonfinite": NonFinite,
         }.items():
             if getattr(self, name) not in get_args(kind):
                 raise ValueError(f"{name} must be one of {', '.join(get_args(kind))}, not {getattr(self, name)!r}")
-        for name in ("epochs", "batch_size", "evaluate_every"):
+        for name in ("epochs", "batch_size", "accumulate", "nonfinite_limit", "evaluate_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if self.accumulate > self.batch_size:
+            raise ValueError(
+                f"accumulate cuts a batch into {self.accumulate} parts, and batch_size is {self.batch_size}; choose at "
+                "most as many parts as pictures"
+            )
         not_negative = (
             "steps",
             "weight_decay",
@@ -178,8 +198,9 @@ class Recipe(Augmentation):
                 "find_lr",
                 "balance",
                 "per_class",
+                "accumulate",
             )
-            if without_effect := [name for name in others if getattr(self, name)]:
+            if without_effect := [name for name in others if getattr(self, name) != getattr(Recipe, name)]:
                 raise ValueError(f"{', '.join(without_effect)} would do nothing with head_only; leave it out")
         if self.per_class and (self.balance or self.batch_size % self.per_class):
             raise ValueError(

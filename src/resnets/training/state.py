@@ -23,6 +23,10 @@ class State:
         trained_seconds: spent on all steps before the present epoch.
         best: of the best validation so far, the task's aim (the more the better) and the loss, negated.
         epochs_since_best: evaluations since then, in epochs.
+        accumulate: parts in which a batch has to be computed to fit into memory, as far as that is known.
+        skipped: steps in a row, up to now, whose loss or gradient was not finite.
+        rollbacks: how often the training went back to a checkpoint, at half the rate each time.
+        incidents: what went wrong and was survived, each with its epoch and step.
     """
 
     step: int = 0
@@ -32,12 +36,22 @@ class State:
     trained_seconds: float = 0.0
     best: tuple[float, float] = (-math.inf, -math.inf)
     epochs_since_best: int = 0
+    accumulate: int = 1
+    skipped: int = 0
+    rollbacks: int = 0
+    incidents: list[dict[str, Any]] = field(default_factory=list)
 
     def count(self, loss: Tensor, score: Tensor, pictures: int) -> None:
         """Add a step's pictures, their mean loss and their scores' sum; nothing waits for the device."""
         sums = torch.stack((torch.full_like(loss, pictures), loss.detach() * pictures, score.detach()))
         self.totals = self.totals.to(sums.device) + sums.double()
         self.step += 1
+        self.skipped = 0
+
+    def skip(self) -> None:
+        """Pass over a step, of which nothing is counted."""
+        self.step += 1
+        self.skipped += 1
 
     def end_epoch(self, row: dict[str, float]) -> None:
         """Keep the epoch's row and begin the next one's sums."""
@@ -51,6 +65,6 @@ class State:
         return dict(vars(self))
 
     def load_state_dict(self, values: Mapping[str, Any]) -> None:
-        """Stand where `state_dict` was taken."""
-        for name in vars(self):
+        """Stand where `state_dict` was taken; what an older version did not know stays as it is."""
+        for name in vars(self).keys() & values.keys():
             setattr(self, name, values[name])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
@@ -17,15 +19,19 @@ from resnets.data.dataset import Data, open_dataset, reopen
 from resnets.data.splitting import Fold
 from resnets.runs.card import Card
 from resnets.runs.run import Run
+from resnets.training.checkpoints import kept_for_later
 from resnets.training.conclusion import conclude
 from resnets.training.display import TrainingDisplay, print_plan
 from resnets.training.engine import create_engine, engine_facts, logger_class
 from resnets.training.fit import fit
 from resnets.training.head import fit_head, fit_head_first
-from resnets.training.job import Job, create_job
+from resnets.training.job import CHECKPOINT_EVERY, Job, create_job
 from resnets.training.memory import Memory
 from resnets.training.plan import check_request, initial_weights, plan
 from resnets.training.rate_finder import find_rate
+
+RUNS = Path("runs")
+"""Where a run's folder is made that nobody has named."""
 
 
 def train(
@@ -49,6 +55,7 @@ def train(
     num_nodes: int = 1,
     strategy: str = "auto",
     workers: int | None = None,
+    checkpoint_every: float = CHECKPOINT_EVERY,
     logger: str | None = None,
     console: Console | None = None,
     watch: Callable[[Job], None] | None = None,
@@ -78,6 +85,7 @@ def train(
             training in a fraction of the memory, and about a third slower.
         accelerator, devices, num_nodes, strategy: as Lightning Fabric takes them.
         workers: processes that decode pictures; by default one a processor.
+        checkpoint_every: seconds after which a checkpoint is written within an epoch; after an epoch there always is.
         logger: tensorboard, or the full name of a Lightning logger class; `metrics.csv` is always written.
         console: where to print; by default the terminal.
         watch: is called after each epoch with the training as it stands, and must leave it so.
@@ -97,6 +105,7 @@ def train(
         logger_class(logger)
     if run is not None:
         check_free(Path(run), overwrite)
+    check_writable(RUNS if run is None else Path(run))
     fabric = create_engine(precision, accelerator, devices, num_nodes, strategy)
     fabric.launch()
     console = console_of(fabric, console)
@@ -115,7 +124,7 @@ def train(
     )
     card = replace(card, provenance={**card.provenance, **engine_facts(fabric), "memory": memory, "logger": logger})
     folder = fabric.broadcast(claim_folder(run, card, overwrite) if fabric.is_global_zero else Path())
-    return execute(create_job(fabric, Run(folder), card, data, workers, initial), console, watch)
+    return execute(create_job(fabric, Run(folder), card, data, workers, initial), console, watch, checkpoint_every)
 
 
 def resume(
@@ -126,6 +135,7 @@ def resume(
     num_nodes: int = 1,
     strategy: str = "auto",
     workers: int | None = None,
+    checkpoint_every: float = CHECKPOINT_EVERY,
     console: Console | None = None,
     watch: Callable[[Job], None] | None = None,
 ) -> Run:
@@ -149,27 +159,35 @@ def resume(
             f"the pictures of {known['source']} have changed since {stopped.folder} was started (fingerprint "
             f"{data.fingerprint[:12]}, was {known['fingerprint'][:12]}); restore them, or train anew"
         )
-    begun = stopped.checkpoint_path.is_file()
+    begun = bool(stopped.checkpoints())
     initial = None if begun else initial_weights(card.provenance["weights"], card.model)
     job = create_job(fabric, stopped, card, without_unreadable(data, 1.0, console), workers, initial)
+    job.tell = teller(console)
     if begun:
         job.load()
-    return execute(job, console, watch)
+    return execute(job, console, watch, checkpoint_every)
 
 
-def execute(job: Job, console: Console, watch: Callable[[Job], None] | None = None) -> Run:
+def execute(
+    job: Job,
+    console: Console,
+    watch: Callable[[Job], None] | None = None,
+    checkpoint_every: float = CHECKPOINT_EVERY,
+) -> Run:
     """Train to the end, and write what is kept of it."""
+    job.tell, job.checkpoint_every = teller(console), checkpoint_every
     print_plan(console, job)
     if job.recipe.find_lr and job.state.step == 0:
         job.set_rate(find_rate(job))
         console.print(f"learning rate {job.recipe.lr:g}, by a range test", highlight=False)
     if job.recipe.head_first and job.state.step == 0:
         fit_head_first(job)
-    with TrainingDisplay(console, job.task, job.total_steps, job.steps_per_epoch, job.state.step) as display:
-        (fit_head if job.recipe.head_only else fit)(job, display, watch)
-    if job.logger is not None:
-        job.logger.finalize("success")
-    conclude(job, console)
+    with kept_for_later(job.run):
+        with TrainingDisplay(console, job.task, job.total_steps, job.steps_per_epoch, job.state.step) as display:
+            (fit_head if job.recipe.head_only else fit)(job, display, watch)
+        if job.logger is not None:
+            job.logger.finalize("success")
+        conclude(job, console)
     return job.run
 
 
@@ -191,7 +209,7 @@ def claim_folder(wanted: str | Path | None, card: Card, overwrite: bool) -> Path
     Raises:
         FileExistsError: as `check_free` does.
     """
-    folder = Path("runs") / f"{card.data['name']}-{card.model}" if wanted is None else Path(wanted)
+    folder = RUNS / f"{card.data['name']}-{card.model}" if wanted is None else Path(wanted)
     if wanted is None and not overwrite:
         numbered = (folder.with_name(f"{folder.name}-{number}") for number in count(2))
         folder = next(free for free in chain([folder], numbered) if not free.exists())
@@ -204,8 +222,8 @@ def claim_folder(wanted: str | Path | None, card: Card, overwrite: bool) -> Path
 
 def check_free(folder: Path, overwrite: bool) -> None:
     """Raise FileExistsError if a folder holds something, unless it is a run that is to be overwritten."""
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return
+    if not folder.exists() or (folder.is_dir() and all(file.suffix == ".tmp" for file in folder.iterdir())):
+        return  # a part of a card is all that is left of a training that was killed at once
     if not Run(folder).card_path.is_file():
         raise FileExistsError(f"{folder} is there already and is no run; choose another --run")
     if not overwrite:
@@ -213,6 +231,18 @@ def check_free(folder: Path, overwrite: bool) -> None:
             f"{folder} is there already: go on with --resume {folder}, replace it with --overwrite, or choose "
             "another --run"
         )
+
+
+def check_writable(folder: Path) -> None:
+    """Raise PermissionError if a folder may not be made or written to."""
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise PermissionError(f"{there} cannot be written to; choose another folder with --run")
+
+
+def teller(console: Console) -> Callable[[str], None]:
+    """Prints a line about something that went wrong and was survived."""
+    return partial(console.print, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
 def console_of(fabric: Fabric, console: Console | None) -> Console:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from resnets.data.decoding import open_picture
+from resnets.data.decoding import begins_as_picture, open_picture
 from resnets.data.listing import Listing, is_picture, read_layout
 
 ACCEPTS = "a folder of class folders, with or without train, val and test folders above them"
@@ -23,10 +23,31 @@ def recognises(source: str) -> bool:
 def open(source: str) -> Listing:
     """List all pictures under a folder, at any depth below their class folder; links are followed."""
     root = Path(source).resolve()
-    found = sorted((path, size) for path, size in walk(root, "", frozenset()) if is_picture(path))
+    everything = sorted(walk(root, "", frozenset()))
+    found = [(path, size) for path, size in everything if is_picture(path)]
     names, splits, labels = read_layout([path for path, _ in found], source)
     files = tuple(path for path, _ in found)
-    return Listing(root.name, names, labels, splits, [size for _, size in found], Files(str(root), files))
+    misnamed = [path for path, _ in everything if not is_picture(path) and is_misnamed(root, path)]
+    return Listing(
+        root.name,
+        names,
+        labels,
+        splits,
+        [size for _, size in found],
+        Files(str(root), files),
+        left_out=tuple((path, "it is a picture, but its name does not end as a picture's") for path in misnamed),
+    )
+
+
+def is_misnamed(root: Path, path: str) -> bool:
+    """Whether a file that is no picture by its name is one by its first bytes; what is hidden is meant to be."""
+    if any(part.startswith(".") or part == "__MACOSX" for part in path.split("/")):
+        return False
+    try:
+        with (root / path).open("rb") as file:
+            return begins_as_picture(file.read(16))
+    except OSError:
+        return False
 
 
 @dataclass(frozen=True)
