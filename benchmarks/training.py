@@ -262,7 +262,9 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         of_small = take_turns(
             {
-                "plain loop, float32": in_own_process(train_cifar.plain_loop, str(asked.cifar), 10 * steps, asked.workers),
+                "plain loop, float32": in_own_process(
+                    train_cifar.plain_loop, str(asked.cifar), 10 * steps, asked.workers
+                ),
                 "resnets": in_own_process(train_cifar.our_loop, str(asked.cifar), 10 * steps, folder),
             },
             rounds,

@@ -18,6 +18,7 @@ from resnets.training.recipe import Recipe
 COMMANDS = (
     "benchmark",
     "check",
+    "compare",
     "evaluate",
     "explain",
     "export",
@@ -29,6 +30,7 @@ COMMANDS = (
     "profile",
     "prune",
     "publish",
+    "runs",
     "serve",
     "study",
     "train",

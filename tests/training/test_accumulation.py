@@ -104,7 +104,15 @@ def test_pixels_count_alike_in_parts_of_unlike_masks():
 
 def test_parts_are_as_small_as_asked_for_and_none_is_a_picture_alone(job):
     made = job(batch_size=64, accumulate=8)
-    assert [accumulation.count_of_parts(made, pictures) for pictures in (64, 60, 17, 9, 8, 3, 2)] == [8, 8, 3, 2, 1, 1, 1]
+    assert [accumulation.count_of_parts(made, pictures) for pictures in (64, 60, 17, 9, 8, 3, 2)] == [
+        8,
+        8,
+        3,
+        2,
+        1,
+        1,
+        1,
+    ]
     assert [len(part) for part in step_batch(made, 30).parts(4)] == [8, 8, 7, 7]
     assert [accumulation.count_of_parts(job(batch_size=4, accumulate=4), n) for n in (4, 3)] == [4, 3]
 
@@ -139,14 +147,15 @@ def test_a_batch_that_does_not_fit_is_computed_in_parts(train_digits, monkeypatc
 
     def scarce(job, batch):
         if job.state.step >= 1 and accumulation.part_of_a_batch(job) > 64:
-            job.bare_network.conv1.weight.grad = torch.ones(())
+            job.bare_network.conv1.weight.grad = torch.ones(16, 1, 3, 3)
             raise error
         steps.append((job.state.step, accumulation.count_of_parts(job, len(batch))))
         return whole(job, batch)
 
     monkeypatch.setattr(accumulation, "gradients", scarce)
     console = Console(file=StringIO(), width=200)
-    run = train_digits(norm="group", console=console)
+    options = {"norm": "group", "optimizer": "sgd", "lr": 0.05, "momentum": 0.9}
+    run = train_digits(console=console, **options)
     assert steps[:4] == [(0, 1), (1, 4), (2, 4), (3, 4)]
     assert len(steps) == 12
     (first, second) = run.card().provenance["incidents"]
@@ -155,7 +164,7 @@ def test_a_batch_that_does_not_fit_is_computed_in_parts(train_digits, monkeypatc
     assert console.file.getvalue().count("do not fit into memory") == 2
     assert "do not fit into memory" in run.report_path.read_text()
     monkeypatch.undo()
-    enough = train_digits("enough", norm="group")
+    enough = train_digits("enough", **options)
     expected, found = read_tensors(enough.weights_path), read_tensors(run.weights_path)
     for name in expected:
         torch.testing.assert_close(found[name], expected[name], rtol=1e-3, atol=1e-4, msg=name)

@@ -57,7 +57,9 @@ def test_a_step_that_is_not_finite_is_named_and_leaves_no_trace(train_digits, sp
     data = open_dataset("digits").splits["train"]
     names = [data.names[i] for i in permutation(0, 1, len(data))[256:512].tolist()]
     assert (incident["epoch"], incident["step"], incident["pictures"]) == (2, 8, names)
-    line = f"epoch 2, step 8: the {'gradient is not finite' if gradient else 'loss is nan'}; the step is left out, with "
+    line = (
+        f"epoch 2, step 8: the {'gradient is not finite' if gradient else 'loss is nan'}; the step is left out, with "
+    )
     assert line + ", ".join(names[:5]) + " and 251 more" in console.file.getvalue()
     assert all(torch.isfinite(tensor).all() for tensor in read_tensors(run.weights_path).values())
     history = run.history()
@@ -109,7 +111,9 @@ def test_it_is_rolled_back_at_half_the_rate(train_digits, spoilt, stop_at, monke
     options = {"nonfinite": "rollback", "nonfinite_limit": 2, "schedule": "cosine", "warmup": 0.0, "lr": 0.1}
     monkeypatch.setattr(accumulation, "gradients", until_slow)
     run = train_digits("rolled", **options)
-    assert [row["lr"] for row in run.history()] == pytest.approx([0.05 * (1 + 0.25882), 0.25 * 0.05 * (1 - 0.96593)], rel=1e-3)
+    assert [row["lr"] for row in run.history()] == pytest.approx(
+        [0.05 * (1 + 0.25882), 0.25 * 0.05 * (1 - 0.96593)], rel=1e-3
+    )
     told = [incident["what"] for incident in run.card().provenance["incidents"]]
     assert [("left out" in what, "half the rate" in what) for what in told] == 2 * [*2 * [(True, False)], (False, True)]
     with stop_at(11), pytest.raises(InterruptedTraining):

@@ -74,7 +74,11 @@ def gigantic(_: bytes) -> bytes:
 PICTURES: dict[str, tuple[str, Callable[[bytes], bytes], str]] = {
     "zero bytes": ("bad.jpg", lambda _: b"", "the file is empty"),
     "truncated": ("bad.jpg", lambda whole: whole[: len(whole) // 2], "image file is truncated"),
-    "no picture": ("bad.jpg", lambda _: b"<html>404 not found</html>", "the file is no picture, or of a kind that is not"),
+    "no picture": (
+        "bad.jpg",
+        lambda _: b"<html>404 not found</html>",
+        "the file is no picture, or of a kind",
+    ),
     "a hundred megapixels": ("bad.png", gigantic, "it has 10000 x 10000 pixels; up to 89 million are read"),
     "named as no picture": ("bad.jpg_large", lambda whole: whole, "its name does not end as a picture's"),
 }
@@ -119,8 +123,8 @@ def test_a_full_disk_leaves_the_checkpoint_before(command, tmp_path, monkeypatch
     status, _, err = command(*flags)
     assert status == 1
     assert err == [
-        "resnets train: the checkpoint cannot be written to run: No space left on device; the last one is kept; the run "
-        "is kept: go on with `resnets train --resume run`"
+        "resnets train: the checkpoint cannot be written to run: No space left on device; the last one is kept; "
+        "the run is kept: go on with `resnets train --resume run`"
     ]
     assert not list((tmp_path / "run").glob("*.tmp"))
     assert torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)["state"]["step"] == 12
@@ -159,7 +163,7 @@ def test_without_any_whole_checkpoint_it_is_said(train_digits, stop_at):
         train_digits()
     run = Run(train_digits("other", epochs=1).folder.with_name("run"))
     run.checkpoint_path.write_bytes(b"torn")
-    with pytest.raises(ValueError, match="no checkpoint of .*run can be read; begin anew with --overwrite"):
+    with pytest.raises(ValueError, match=r"no checkpoint of .*run can be read; begin anew with --overwrite"):
         resume(run.folder, console=QUIET)
 
 
@@ -240,9 +244,7 @@ def test_a_checkpoint_that_may_not_be_written_ends_it(command, tmp_path, monkeyp
     monkeypatch.setattr(checkpoints, "flush", refused)
     status, _, err = command("digits", "--epochs", "1", *SMALL)
     assert status == 1
-    assert err == [
-        "resnets train: the checkpoint cannot be written to run: Permission denied; there is none yet"
-    ]
+    assert err == ["resnets train: the checkpoint cannot be written to run: Permission denied; there is none yet"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1], ids=lambda number: number.name)
@@ -258,5 +260,5 @@ def test_a_signal_saves_and_ends_it(command, tmp_path, stop_at, number):
 def test_too_much_that_cannot_be_read_is_refused(digits):
     for index in range(5):
         (digits / "odd" / f"bad{index}.png").write_bytes(b"")
-    with pytest.raises(ValueError, match="cannot be read, more than the share of 0.01 that is allowed"):
+    with pytest.raises(ValueError, match=r"cannot be read, more than the share of 0\.01 that is allowed"):
         train(digits, run=digits.with_name("run"), console=QUIET)

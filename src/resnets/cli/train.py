@@ -39,6 +39,7 @@ def train(
     num_nodes: int = 1,
     strategy: str = "auto",
     workers: int | None = None,
+    cache: str | None = None,
     checkpoint_every: float = CHECKPOINT_EVERY,
     logger: str | None = None,
     print_config: bool = False,
@@ -83,6 +84,8 @@ def train(
         num_nodes: machines, under torchrun or SLURM.
         strategy: ddp, fsdp, or another that Lightning Fabric knows.
         workers: processes that decode pictures; by default one a processor.
+        cache: a folder in which decoded pictures are kept for this and later trainings, where they do not fit into
+            memory; or "memory" to keep them there, however many.
         checkpoint_every: seconds after which a checkpoint is written within an epoch; after an epoch there always is.
         logger: tensorboard, or the full name of a Lightning logger class; metrics.csv is always written.
         print_config: print the card of what would run, and stop.
@@ -94,6 +97,7 @@ def train(
         "num_nodes": num_nodes,
         "strategy": strategy,
         "workers": workers,
+        "cache": cache,
         "checkpoint_every": checkpoint_every,
     }
     if resume is not None:

@@ -5,26 +5,34 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
+from resnets.data.cache import Pictures, key_of, open_cache, write_cache
 from resnets.data.dataset import Dataset, UnreadablePictureError
 from resnets.data.order import balanced, grouped, permutation, shards
-from resnets.data.reading import available_processors, for_each
+from resnets.data.reading import available_processors, for_each, physical_memory
 from resnets.data.transforms import Augmentation
 from resnets.data.views import joined, painted, random_view, training_scene, training_windows
 from resnets.types import Batch, Objects, Preprocessing
 
 MEMORY_LIMIT = 2 << 30
 """Bytes of decoded pictures that a loader keeps in memory by default."""
+
+MEMORY = "memory"
+"""The cache that keeps decoded pictures in memory, however many; any other is a folder."""
+
+ALL_MEMORY = sys.maxsize
+"""Bytes: as many as there are."""
 
 _SMALLEST_SHARD = 2  # of training: batch norm has no variance of a single picture
 _SAMPLED = 16  # pictures decoded to estimate the memory of all
@@ -104,6 +112,17 @@ class Views(TorchDataset[tuple[Tensor, Tensor] | UnreadablePictureError]):
             for index in indices.tolist()
         )
 
+    def key(self, fingerprint: str) -> str:
+        """The name in a cache of what is kept of the pictures: their fixed views, or they themselves."""
+        kept = self.preprocessing if self.fixed else (self.preprocessing.channels, max(self.preprocessing.size))
+        return key_of(
+            fingerprint, self.dataset.split, list(self.dataset.names), self.dataset.has_masks, self.fixed, kept
+        )
+
+    def kept(self, index: int) -> Tensor:
+        """What is kept of a picture: its view where that is fixed, else the picture."""
+        return self.view(self.picture, 0, index) if self.fixed else self.picture(index)
+
     def nbytes(self) -> int:
         """Memory of all pictures: of their views where these are fixed, else an estimate from a few."""
         if self.fixed:
@@ -117,7 +136,8 @@ class Loader:
     """Batches of one split, as often as asked for.
 
     If all decoded pictures fit into `memory_limit` they are read once, when the first batch is asked for, and
-    kept; otherwise worker processes decode them in every epoch. Both give the same batches. Pictures are
+    kept; with a folder as `cache` they are written there, once for all trainings, and read from there; otherwise worker
+    processes decode them in every epoch. All give the same batches. Pictures are
     brought to the network's input size here: by the evaluation's `view`, or by `random_view` where
     `augmentation` cuts random parts before resizing. All else of `augmentation` is `transforms.prepare`'s
     part.
@@ -137,6 +157,8 @@ class Loader:
         rank, world_size: this process and how many there are; see `order.shards` for who gets what.
         workers: processes (or threads, from memory) that decode; by default one a processor.
         memory_limit: bytes.
+        cache: a folder, or "memory" to keep everything there whatever the limit is.
+        fingerprint: of the data set, by which its pictures are found in a folder; see `Data.fingerprint`.
     """
 
     def __init__(
@@ -154,6 +176,8 @@ class Loader:
         world_size: int = 1,
         workers: int | None = None,
         memory_limit: int = MEMORY_LIMIT,
+        cache: str | Path | None = None,
+        fingerprint: str = "",
     ) -> None:
         self.dataset = dataset
         self.shuffle = shuffle
@@ -164,7 +188,9 @@ class Loader:
         self.rank = rank
         self.world_size = world_size
         self.workers = available_processors() if workers is None else workers
-        self.memory_limit = memory_limit
+        self.memory_limit = ALL_MEMORY if cache == MEMORY else memory_limit
+        self.cache = None if cache is None or cache == MEMORY else Path(cache)
+        self.fingerprint = fingerprint
         self._views = Views(
             dataset, preprocessing, augmentation or Augmentation(), seed, balanced and dataset.has_masks
         )
@@ -187,8 +213,20 @@ class Loader:
 
     @cached_property
     def in_memory(self) -> bool:
-        """Whether all pictures are kept decoded."""
-        return self._views.nbytes() <= self.memory_limit
+        """Whether all pictures are kept decoded, in memory or in a folder that is mapped into it.
+
+        Raises:
+            ValueError: if they are to be kept in memory and are larger than that.
+        """
+        if self.cache is not None:
+            return True
+        needed = self._views.nbytes()
+        if self.memory_limit == ALL_MEMORY and needed > physical_memory():
+            raise ValueError(
+                f"the decoded pictures of {self.dataset.split} take about {needed / 1e9:,.0f} GB, more memory than "
+                "there is; give a folder as --cache"
+            )
+        return needed <= self.memory_limit
 
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from a step on; the same ones every time they are asked for.
@@ -210,6 +248,21 @@ class Loader:
                 continue
             objects = self._views.objects(epoch, indices)
             yield Batch(images, _pin(self.dataset.targets[indices % count]), _pin(indices), objects)
+
+    def fill_cache(self, folder: Path) -> Pictures:
+        """What the folder keeps of the pictures, which is written now if it is not there or not whole.
+
+        Raises:
+            OSError: if there is no room, or it cannot be written.
+        """
+        key, count, channels = self._views.key(self.fingerprint), len(self.dataset), self._views.channels
+        found = open_cache(folder, key, count, channels)
+        if found is None:
+            write_cache(folder, key, for_each(self.dataset, self._views.kept), self._views.nbytes())
+            found = open_cache(folder, key, count, channels)
+        if found is None:
+            raise OSError(f"what was written to {folder} is not there; give another folder as --cache")
+        return found
 
     def _decoded(self, epoch: int, steps: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
         """Decoded by worker processes, a step each at a time."""
@@ -258,8 +311,11 @@ class Loader:
                 yield _pin(torch.stack([future.result() for future in ahead.pop(0)])), indices
 
     @cached_property
-    def _kept(self) -> Tensor | list[Tensor]:
+    def _kept(self) -> Tensor | Sequence[Tensor] | Pictures:
         """All views in one tensor where they are fixed; otherwise all pictures, each of its own size."""
+        if self.cache is not None:
+            pictures = self.fill_cache(self.cache)
+            return pictures.together() if self._views.fixed else pictures
         if not self._views.fixed:
             return list(for_each(self.dataset, self._views.picture))
         views = torch.empty(
@@ -268,7 +324,7 @@ class Loader:
         )
 
         def read(index: int) -> None:
-            views[index] = self._views.view(self._views.picture, 0, index)
+            views[index] = self._views.kept(index)
 
         for _ in for_each(self.dataset, read):
             pass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -37,6 +38,14 @@ def for_each(dataset: Dataset, function: Callable[[int], T], workers: int | None
 def available_processors() -> int:
     """Processors that this process may use, which containers and job schedulers limit."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def physical_memory() -> int:
+    """Bytes of memory of this machine; where it does not say, more than any has."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # Windows has no sysconf, and others may not know the names
+        return sys.maxsize
 
 
 def _mean_pixels(dataset: Dataset, samples: int = 16) -> float:

@@ -142,7 +142,10 @@ class Segmentation(Task):
         return torch.stack(losses).sum()
 
     def weight(self, batch: Batch) -> float | Tensor:
-        """The pixels that count, each as its class; Dice's and Lovasz's losses are no means, and parts have their own."""
+        """The pixels that count, each as its class.
+
+        Dice's and Lovasz's losses are no means over pixels: of a batch in parts they are the mean of the parts' own.
+        """
         weights = None if self.class_weights is None else self.class_weights.to(batch.targets.device)
         return weight_of(batch.targets, weights)
 

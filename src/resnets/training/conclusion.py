@@ -25,7 +25,6 @@ from resnets.training.job import Job
 from resnets.weights.files import read_tensors
 from resnets.weights.loading import load_tensors
 
-
 TOLD = 5
 """Incidents that the report names."""
 

@@ -28,8 +28,8 @@ from resnets.data.order import hashed
 from resnets.data.transforms import prepare
 from resnets.training.accumulation import fitting_gradients
 from resnets.training.averaging import share_statistics
-from resnets.training.freezing import freeze, frozen_stages
 from resnets.training.divergence import NotFiniteError, is_finite, out_of_hand, pass_over, roll_back
+from resnets.training.freezing import freeze, frozen_stages
 from resnets.training.interruption import InterruptedTraining, interruptible
 from resnets.training.job import Job
 from resnets.training.optimisers import set_learning_rate

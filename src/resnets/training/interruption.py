@@ -8,11 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
-
-SIGNALS = tuple(
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)
-)
-"""Ctrl-C, what asks a program to end, and what SLURM sends on request before the time is up (sbatch --signal=USR1@60)."""
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
+"""Ctrl-C; what asks a program to end; what SLURM sends before the time is up, asked by `sbatch --signal=USR1@60`."""
 
 
 class InterruptedTraining(Exception):  # noqa: N818 - it is no error: the run goes on where it stands

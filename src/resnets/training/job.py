@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -160,9 +161,17 @@ class Job:
 
 
 def create_job(
-    fabric: Fabric, run: Run, card: Card, data: Data, workers: int | None, weights: Weights | None = None
+    fabric: Fabric,
+    run: Run,
+    card: Card,
+    data: Data,
+    workers: int | None,
+    weights: Weights | None = None,
+    cache: str | Path | None = None,
 ) -> Job:
     """The training that a card declares, at its first step, from the weights given or random ones.
+
+    `workers` and `cache` are those of `data.loading.Loader`.
 
     Raises:
         ValueError: if the weights to begin from do not fit.
@@ -239,9 +248,15 @@ def create_job(
             rank=fabric.global_rank,
             world_size=fabric.world_size,
             workers=workers,
+            cache=cache,
+            fingerprint=data.fingerprint,
         )
         for split, dataset in data.splits.items()
     }
+    with fabric.rank_zero_first(local=True):
+        for loader in loaders.values():
+            if loader.cache is not None:
+                loader.fill_cache(loader.cache)
     return Job(
         fabric=fabric,
         run=run,

@@ -55,6 +55,7 @@ def train(
     num_nodes: int = 1,
     strategy: str = "auto",
     workers: int | None = None,
+    cache: str | Path | None = None,
     checkpoint_every: float = CHECKPOINT_EVERY,
     logger: str | None = None,
     console: Console | None = None,
@@ -85,6 +86,8 @@ def train(
             training in a fraction of the memory, and about a third slower.
         accelerator, devices, num_nodes, strategy: as Lightning Fabric takes them.
         workers: processes that decode pictures; by default one a processor.
+        cache: a folder in which decoded pictures are kept for this and later trainings, where they do not fit into
+            memory; or "memory" to keep them there, however many.
         checkpoint_every: seconds after which a checkpoint is written within an epoch; after an epoch there always is.
         logger: tensorboard, or the full name of a Lightning logger class; `metrics.csv` is always written.
         console: where to print; by default the terminal.
@@ -124,7 +127,9 @@ def train(
     )
     card = replace(card, provenance={**card.provenance, **engine_facts(fabric), "memory": memory, "logger": logger})
     folder = fabric.broadcast(claim_folder(run, card, overwrite) if fabric.is_global_zero else Path())
-    return execute(create_job(fabric, Run(folder), card, data, workers, initial), console, watch, checkpoint_every)
+    return execute(
+        create_job(fabric, Run(folder), card, data, workers, initial, cache), console, watch, checkpoint_every
+    )
 
 
 def resume(
@@ -135,6 +140,7 @@ def resume(
     num_nodes: int = 1,
     strategy: str = "auto",
     workers: int | None = None,
+    cache: str | Path | None = None,
     checkpoint_every: float = CHECKPOINT_EVERY,
     console: Console | None = None,
     watch: Callable[[Job], None] | None = None,
@@ -161,7 +167,7 @@ def resume(
         )
     begun = bool(stopped.checkpoints())
     initial = None if begun else initial_weights(card.provenance["weights"], card.model)
-    job = create_job(fabric, stopped, card, without_unreadable(data, 1.0, console), workers, initial)
+    job = create_job(fabric, stopped, card, without_unreadable(data, 1.0, console), workers, initial, cache)
     job.tell = teller(console)
     if begun:
         job.load()

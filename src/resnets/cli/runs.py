@@ -1,0 +1,63 @@
+"""`resnets runs`: what has been trained."""
+
+from __future__ import annotations
+
+import sys
+from json import dumps
+from pathlib import Path
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.filesize import decimal
+from rich.table import Table
+from rich.text import Text
+
+from resnets.runs.listing import Summary, find_runs, summarise
+
+COLOURS = {"finished": "green", "interrupted": "yellow", "export": "cyan"}
+
+
+def runs(folder: Path = Path("runs"), /, json: bool = False) -> None:
+    """List the runs in a folder, the newest first; of an interrupted one the metric is that of its last epoch.
+
+    Args:
+        folder: in which they are, at any depth; by default "runs".
+        json: print a JSON list instead of a table.
+
+    Raises:
+        FileNotFoundError: if there is no such folder, or no run in it.
+    """
+    found: list[Summary] = []
+    broken: list[str] = []
+    for run in find_runs(folder):
+        try:
+            found.append(summarise(run))
+        except (ValueError, OSError) as error:
+            broken.append(str(error))
+    if not found and not broken:
+        raise FileNotFoundError(f"there is no run in {folder}")
+    found.sort(key=lambda summary: summary.card.provenance.get("started", ""), reverse=True)
+    for reason in broken:
+        print(f"left out: {reason}", file=sys.stderr)
+    if json:
+        print(dumps([summary.to_dict() for summary in found], indent=2))
+        return
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
+    for heading in ("Run", "Model", "Task", "Metric"):
+        table.add_column(heading, overflow="fold")
+    table.add_column("Epochs", justify="right", no_wrap=True)
+    table.add_column("State", no_wrap=True)
+    table.add_column("Begun", no_wrap=True)
+    table.add_column("Size", justify="right", no_wrap=True)
+    for summary in found:
+        table.add_row(
+            Text(str(summary.run.folder)),
+            summary.card.model,
+            summary.card.task,
+            summary.score,
+            f"{summary.epochs}/{summary.planned}" if summary.planned else str(summary.epochs),
+            Text(summary.state, COLOURS[summary.state]),
+            str(summary.card.provenance.get("started", ""))[:16].replace("T", " "),
+            decimal(summary.size),
+        )
+    Console(highlight=False).print(table)

@@ -1,0 +1,92 @@
+"""`resnets runs` and `resnets compare` on the runs of the package's results."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from resnets.cli.main import main
+from resnets.runs.run import Run
+
+RESULTS = Path(__file__).parents[2] / "results"
+
+
+@pytest.fixture
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The two runs on CIFAR-10, one that was interrupted, and a folder whose card is torn."""
+    monkeypatch.setenv("COLUMNS", "160")
+    shutil.copytree(RESULTS, tmp_path / "runs")
+    stopped = Run(tmp_path / "runs" / "stopped")
+    card = Run(RESULTS / "resnet20-cifar10-quick").card()
+    provenance = {name: value for name, value in card.provenance.items() if name != "seconds"}
+    stopped.write_card(replace(card, metrics={}, provenance={**provenance, "started": "2001-01-01T00:00:00+00:00"}))
+    stopped.write_history(Run(RESULTS / "resnet20-cifar10-quick").history()[:7])
+    (tmp_path / "runs" / "torn").mkdir()
+    (tmp_path / "runs" / "torn" / "model.json").write_text('{"format": 1, ')
+    return tmp_path / "runs"
+
+
+def test_runs_are_listed_newest_first(runs, capsys):
+    assert main(["runs", str(runs)]) == 0
+    out, err = capsys.readouterr()
+    rows = [line for line in out.splitlines() if "resnet20" in line]
+    assert ["stopped" in row for row in rows] == [False, False, True]
+    assert re.search(
+        r"stopped +resnet20 +classification +accuracy \d\d\.\d\d% +7/20 +interrupted +2001-01-01 00:00", out
+    )
+    assert sum("finished" in row for row in rows) == 2
+    assert "torn" in err
+    assert main(["runs", str(runs), "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert {Path(row["run"]).name: row["state"] for row in listed} == {
+        "resnet20-cifar10-paper": "finished",
+        "resnet20-cifar10-quick": "finished",
+        "stopped": "interrupted",
+    }
+    paper = next(row for row in listed if row["run"].endswith("paper"))
+    assert paper["value"] == Run(RESULTS / "resnet20-cifar10-paper").card().metrics["accuracy"]
+
+
+def test_a_folder_without_runs_is_said(tmp_path, capsys):
+    assert main(["runs", str(tmp_path)]) == 1
+    assert main(["runs", str(tmp_path / "nowhere")]) == 1
+    assert capsys.readouterr().err.splitlines() == [
+        f"resnets runs: there is no run in {tmp_path}",
+        f"resnets runs: there is no folder {tmp_path / 'nowhere'} of runs; `resnets train` makes one",
+    ]
+
+
+def test_runs_side_by_side(runs, capsys, tmp_path):
+    page = tmp_path / "compare.html"
+    names = ("resnet20-cifar10-paper", "resnet20-cifar10-quick")
+    assert main(["compare", *(str(runs / name) for name in names), "--report", str(page)]) == 0
+    out = capsys.readouterr().out
+    cards = [Run(runs / name).card() for name in names]
+    for card in cards:
+        assert f"{card.metrics['accuracy']:.2%}" in out
+    assert re.search(r"recipe\.optimizer +sgd +muon", out)
+    assert "recipe.flip" not in out  # alike
+    html = page.read_text()
+    assert "recipe.optimizer" in html
+    assert html.count("<svg") >= 2  # loss and accuracy
+    best = max(card.metrics["accuracy"] for card in cards)
+    assert f"<strong>{best:.2%}</strong>" in html
+    assert "http" not in re.sub(r'xmlns(:\w+)?="[^"]*"', "", html)
+
+
+def test_figures_of_other_pictures_are_not_compared(runs, capsys):
+    run = Run(runs / "resnet20-cifar10-quick")
+    card = run.card()
+    run.write_card(replace(card, data={**card.data, "fingerprint": "other"}))
+    assert main(["compare", str(runs / "resnet20-cifar10-paper"), str(run.folder)]) == 0
+    assert "judged on different pictures" in capsys.readouterr().out
+
+
+def test_one_run_is_not_compared(runs, capsys):
+    assert main(["compare", str(runs / "stopped")]) == 1
+    assert "name two runs or more" in capsys.readouterr().err
