@@ -17,12 +17,12 @@ from __future__ import annotations
 
 import json
 import os
-import resource
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
-from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
@@ -33,6 +33,7 @@ import torch
 import torchvision
 import train_cifar
 from common import in_own_process, parser, ratio, report, take_turns
+from plain_step import measured, plain_step
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
@@ -55,8 +56,6 @@ from resnets.training.plan import plan
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
-Step = Callable[[Tensor, Tensor], None]
-
 
 def speed(step: Callable[[], None], steps: int, batch: int) -> Callable[[], float]:
     """Measures pictures per second over some steps, after one that is not counted."""
@@ -75,19 +74,6 @@ def endless(loader: DataLoader) -> Iterator[tuple[Tensor, Tensor]]:
     """Its batches, epoch after epoch."""
     while True:
         yield from loader
-
-
-def plain_step(network: nn.Module) -> Step:
-    """A step in float32 by SGD."""
-    optimiser = torch.optim.SGD(network.parameters(), 0.1, momentum=0.9, weight_decay=1e-4)
-
-    def step(images: Tensor, targets: Tensor) -> None:
-        loss = F.cross_entropy(network(images), targets)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-
-    return step
 
 
 def plain_loop(source: str, model: str, size: int, batch: int, steps: int, workers: int) -> Callable[[], float]:
@@ -205,23 +191,15 @@ def our_loop(source: str, model: str, size: int, batch: int, steps: int, folder:
 
 def plain_memory(model: str, size: int, batch: int, steps: int) -> tuple[float, float]:
     """GiB at most and seconds a step of the plain loop, on pictures that are there already."""
-    step = plain_step(torchvision.models.get_model(model).train())
-    return measured(partial(step, torch.randn(batch, 3, size, size), torch.randint(1000, (batch,))), steps)
+    script = Path(__file__).with_name("plain_step.py")
+    asked = (sys.executable, str(script), model, str(size), str(batch), str(steps))
+    gib, seconds = json.loads(subprocess.run(asked, check=True, capture_output=True, text=True).stdout)
+    return gib, seconds
 
 
 def our_memory(source: str, model: str, size: int, batch: int, steps: int, folder: str) -> tuple[float, float]:
     """GiB at most and seconds a step of this project's loop with `--memory low`."""
     return measured(our_step(our_job(source, model, size, batch, folder, "low")), steps)
-
-
-def measured(step: Callable[[], None], steps: int) -> tuple[float, float]:
-    """GiB at most of this process so far, and seconds a step after the first."""
-    seconds = []
-    for _ in range(steps + 1):
-        began = time.perf_counter()
-        step()
-        seconds.append(time.perf_counter() - began)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, median(seconds[1:])  # KiB, on Linux
 
 
 def alone(function: Callable[..., tuple[float, float]], *arguments: object) -> tuple[float, float]:
@@ -272,7 +250,7 @@ def main() -> None:
     report("Training resnet20 on CIFAR-10", "pictures/s", of_small, "plain loop, float32", None)
     with TemporaryDirectory() as folder:
         memory = {
-            "plain loop, float32": alone(plain_memory, asked.deep, *sizes),
+            "plain loop, float32": plain_memory(asked.deep, *sizes),
             "resnets, --memory low": alone(our_memory, photographs, asked.deep, *sizes, folder),
         }
     table = Table(title=f"Steps of {asked.deep}", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)

@@ -54,7 +54,7 @@ class Comparison:
 
     def metrics(self) -> dict[str, list[Cell]]:
         """By what a figure is called, what each run has of it; the best stands out where all have it."""
-        rows = {
+        rows: dict[str, list[Cell]] = {
             "state": [(summary.state, False) for summary in self.summaries],
             "model": [(summary.card.model, False) for summary in self.summaries],
             "epochs": [(str(summary.epochs), False) for summary in self.summaries],

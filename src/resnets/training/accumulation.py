@@ -39,7 +39,7 @@ def gradients(job: Job, batch: Batch) -> tuple[Tensor, Tensor]:
     shares = weights / weights.sum().clamp(min=torch.finfo(weights.dtype).tiny)
     losses, scores = [], []
     for number, part in enumerate(parts, start=1):
-        with job.fabric.no_backward_sync(job.network, enabled=number < len(parts)):
+        with job.fabric.no_backward_sync(job.network, enabled=number < len(parts)):  # type: ignore[arg-type]
             outputs = job.network(*job.task.inputs(part))
             loss = job.task.loss(outputs, part)
             job.fabric.backward(loss if len(parts) == 1 else loss * shares[number - 1])

@@ -59,7 +59,7 @@ def read_checkpoint(fabric: Fabric, run: Run, parts: dict[str, Any], tell: Calla
         try:
             fabric.load(path, parts, weights_only=True)
         except Exception as error:  # a torn file can fail anywhere
-            reason = str(error).splitlines()[0]
+            reason = (str(error) or type(error).__name__).splitlines()[0]
             tell(f"{path} cannot be read ({reason}){'; trying the one before' if path is not paths[-1] else ''}")
         else:
             return
