@@ -154,7 +154,7 @@ def test_a_batch_that_does_not_fit_is_computed_in_parts(train_digits, monkeypatc
 
     monkeypatch.setattr(accumulation, "gradients", scarce)
     console = Console(file=StringIO(), width=200)
-    options = {"norm": "group", "optimizer": "sgd", "lr": 0.05, "momentum": 0.9}
+    options = {"norm": "group", "optimizer": "sgd", "lr": 0.001, "momentum": 0.9}
     run = train_digits(console=console, **options)
     assert steps[:4] == [(0, 1), (1, 4), (2, 4), (3, 4)]
     assert len(steps) == 12

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from resnets.runs.listing import Summary, find_runs, summarise
+from resnets.runs.run import Run
 
 COLOURS = {"finished": "green", "interrupted": "yellow", "export": "cyan"}
 
@@ -43,15 +44,17 @@ def runs(folder: Path = Path("runs"), /, json: bool = False) -> None:
         print(dumps([summary.to_dict() for summary in found], indent=2))
         return
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
-    for heading in ("Run", "Model", "Task", "Metric"):
+    names = [name_in(folder, summary.run) for summary in found]
+    table.add_column("Run", overflow="fold", min_width=min(max(map(len, names), default=0), 40))
+    for heading in ("Model", "Task", "Metric"):
         table.add_column(heading, overflow="fold")
     table.add_column("Epochs", justify="right", no_wrap=True)
     table.add_column("State", no_wrap=True)
     table.add_column("Begun", no_wrap=True)
     table.add_column("Size", justify="right", no_wrap=True)
-    for summary in found:
+    for name, summary in zip(names, found, strict=True):
         table.add_row(
-            Text(str(summary.run.folder)),
+            Text(name),
             summary.card.model,
             summary.card.task,
             summary.score,
@@ -61,3 +64,8 @@ def runs(folder: Path = Path("runs"), /, json: bool = False) -> None:
             decimal(summary.size),
         )
     Console(highlight=False).print(table)
+
+
+def name_in(folder: Path, run: Run) -> str:
+    """What a run is called in a list of those in a folder."""
+    return run.folder.name if run.folder == folder else str(run.folder.relative_to(folder))

@@ -13,8 +13,14 @@ from resnets.tasks import task_class
 
 State = Literal["finished", "interrupted", "export"]
 
-ALWAYS_DIFFERENT = ("provenance.command", "provenance.started", "provenance.seconds", "provenance.incidents")
-"""What no two runs have in common and what has its own place: left out of the differences."""
+LEFT_OUT = (
+    "provenance.command",
+    "provenance.started",
+    "provenance.seconds",
+    "provenance.incidents",
+    "data.task",
+)
+"""What no two runs have in common, and what is told elsewhere."""
 
 COMPARED = ("task", "architecture", "preprocessing", "recipe", "data", "provenance", "settings")
 """Parts of the card whose fields are compared."""
@@ -109,11 +115,14 @@ def find_runs(folder: Path) -> Iterator[Run]:
 
 
 def differences(cards: Sequence[Card]) -> dict[str, list[Any]]:
-    """The fields in which cards differ, by their names, such as "recipe.lr", with each card's value or None."""
+    """The fields in which cards differ, by their names, such as "recipe.lr", with each card's value or None.
+
+    What an older version did not write is taken for nothing, as are False, 0 and "".
+    """
     flat = [dict(_fields({part: getattr(card, part) for part in COMPARED})) for card in cards]
-    names = [name for name in dict.fromkeys(name for fields in flat for name in fields) if name not in ALWAYS_DIFFERENT]
+    names = [name for name in dict.fromkeys(name for fields in flat for name in fields) if name not in LEFT_OUT]
     values = {name: [fields.get(name) for fields in flat] for name in names}
-    return {name: row for name, row in values.items() if any(value != row[0] for value in row)}
+    return {name: row for name, row in values.items() if any((value or None) != (row[0] or None) for value in row)}
 
 
 def _fields(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
