@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import pkgutil
 import random
 import time
 from multiprocessing.process import BaseProcess
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import resnets.cli
 from resnets.cli.main import main
 from resnets.runs.run import Run
 from resnets.weights.files import read_tensors
@@ -23,7 +25,8 @@ RECIPE = "--model resnet8 --size 8 --precision 32-true --batch-size 128 --ema 0.
 def begin(*arguments: str) -> BaseProcess:
     """A command in a process of its own, forked from one that has loaded the libraries."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["resnets.cli.train", "resnets.report.classification", "torchmetrics"])
+    commands = [f"resnets.cli.{module.name}" for module in pkgutil.iter_modules(resnets.cli.__path__)]
+    context.set_forkserver_preload([*commands, "resnets.report.classification"])
     process = context.Process(target=main, args=(list(arguments),))
     process.start()
     return process

@@ -40,7 +40,8 @@ def test_the_average_of_a_constant_is_the_constant():
 
 
 @pytest.mark.parametrize(
-    ("losses", "rate"), [([3, 2, 1, 1.1, 2, 9], rate_of(4) / 8), ([3, 2, 1, 1], rate_of(3) / 8), ([1, 2, 3], None)]
+    ("losses", "rate"),
+    [([3, 2, 1, 1.1, 2, 9], rate_of(4) / 8), ([3, 2, 1, 1], rate_of(3) / 8), ([1, 2, 3], None), ([], None)],
 )
 def test_an_eighth_of_the_rate_at_which_the_loss_rises_again(train_digits, monkeypatch, losses, rate):
     monkeypatch.setattr(rate_finder, "range_test", lambda _: losses)

@@ -41,6 +41,19 @@ def test_a_resumed_training_takes_the_same_steps(train_digits, stop_at, changes)
         assert {k: v for k, v in before.items() if k not in times} == {k: v for k, v in after.items() if k not in times}
 
 
+@pytest.mark.parametrize("step", [6, 12], ids=["of the first", "of the last"])
+def test_stopped_at_the_end_of_an_epoch_it_is_ended_first(train_digits, stop_at, step):
+    options = {"val_share": 0.1, "patience": 1, "evaluate_every": 1, "batch_size": 240}
+    whole = train_digits("whole", **options)
+    with stop_at(step), pytest.raises(InterruptedTraining):
+        train_digits("stopped", **options)
+    stopped = resume(whole.folder.with_name("stopped"), console=QUIET)
+    assert [(row["epoch"], row["step"], row["train_loss"], row["val_loss"]) for row in stopped.history()] == [
+        (row["epoch"], row["step"], row["train_loss"], row["val_loss"]) for row in whole.history()
+    ]
+    assert stopped.card().metrics == whole.card().metrics
+
+
 def test_the_seed_decides(train_digits):
     first, same, other = (train_digits(name, epochs=1, seed=seed) for name, seed in (("a", 1), ("b", 1), ("c", 2)))
     weights = [read_tensors(run.weights_path)["conv1.weight"] for run in (first, same, other)]

@@ -1,6 +1,6 @@
 """The training loop.
 
-    while there are steps to take, and validation still gets better:
+    while there are epochs to end, and validation still gets better:
         for each batch of the epoch:
             set the learning rate
             prepare the pictures: crop, flip, normalise, mix
@@ -58,8 +58,8 @@ def fit(job: Job, display: Display, watch: Callable[[Job], None] | None = None) 
     if job.recipe.nonfinite == "rollback" and not job.run.checkpoints():
         job.save()
     with interruptible() as interruption:
-        while state.step < job.total_steps and not gave_up(job):
-            epoch, done = divmod(state.step, job.steps_per_epoch)
+        while (epoch := len(state.history)) * job.steps_per_epoch < job.total_steps and not gave_up(job):
+            done = state.step - epoch * job.steps_per_epoch  # all, where it was stopped before the epoch's evaluation
             job.network.train()
             frozen = frozen_stages(job.bare_network, job.recipe, epoch)
             for network in (job.bare_network, job.network_to_use):
@@ -91,11 +91,15 @@ def fit(job: Job, display: Display, watch: Callable[[Job], None] | None = None) 
 
 
 def batches(job: Job, epoch: int, first: int) -> Iterator[Batch]:
-    """The batches of an epoch from a step on; where one cannot be read, the steps up to there are saved."""
+    """The batches of an epoch from a step on; where one cannot be read, the steps up to there are saved.
+
+    Several processes would have to save together, and only one of them knows; they go on from the last checkpoint.
+    """
     try:
         yield from job.train.epoch(epoch, first)
     except (OSError, UnreadablePictureError):
-        job.save()
+        if job.fabric.world_size == 1:
+            job.save()
         raise
 
 

@@ -127,8 +127,9 @@ class Job:
 
     def restore_folder(self) -> None:
         """Make the run's folder anew if somebody has removed it; the best weights so far are lost with it."""
-        if self.fabric.is_global_zero and not self.run.card_path.is_file():
-            self.run.write_card(self.card)
+        if self.fabric.broadcast(not self.run.card_path.is_file()):  # what the first process sees
+            if self.fabric.is_global_zero:
+                self.run.write_card(self.card)
             self.state.best, self.state.epochs_since_best = State.best, 0
             self.report(f"{self.run.folder} was removed; it is made anew")
 

@@ -46,7 +46,7 @@ def find_rate(job: Job) -> float:
     for name, state in before.items():
         parts[name].load_state_dict(state)
     job.state = State()
-    lowest = min(range(len(losses)), key=losses.__getitem__)
+    lowest = min(range(len(losses)), key=losses.__getitem__, default=0)
     if lowest == 0:
         raise FloatingPointError("the loss falls at no learning rate; check the data's labels, or set --lr yourself")
     risen = (step for step in range(lowest, len(losses)) if losses[step] > TOO_HIGH * losses[lowest])
