@@ -51,8 +51,6 @@ def conclude(job: Job, console: Console) -> None:
     if not job.fabric.is_global_zero:
         return
     job.run.write_network(network)
-    job.run.write_card(card)
-    job.run.checkpoint_before_path.unlink(missing_ok=True)
     if judged is not None:
         pictures, channels = judged.dataset, card.preprocessing.channels
         report = import_module(f"resnets.report.{card.task}")
@@ -65,6 +63,8 @@ def conclude(job: Job, console: Console) -> None:
             picture=lambda index: pictures.picture(index, channels),
             **({"masks": partial(masks_of, job, network, pictures)} if pictures.has_masks else {}),
         )
+    job.run.write_card(card)  # last, as metrics on the card tell that there is nothing left to do
+    job.run.checkpoint_before_path.unlink(missing_ok=True)
     print_result(console, job, card)
 
 
