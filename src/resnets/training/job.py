@@ -19,6 +19,7 @@ from resnets.data.dataset import Data, Dataset
 from resnets.data.loading import Loader
 from resnets.data.reading import for_each
 from resnets.inference.evaluation import evaluate_network, usual_batch
+from resnets.inference.machine import give_large_blocks_back
 from resnets.networks.catalogue import build, declaration_from_dict
 from resnets.networks.network import Network
 from resnets.runs.card import Card
@@ -218,6 +219,7 @@ def create_job(
     logger = card.provenance["logger"] if fabric.is_global_zero else None
     if card.provenance.get("memory") == "low":
         compute_again(network)
+        give_large_blocks_back()
     average = exponential_average(network, recipe.ema).to(fabric.device) if recipe.ema else None
     frozen = frozen_stages(network, recipe)
     if recipe.unfreeze_every and fabric.world_size > 1:
