@@ -10,6 +10,7 @@ from rich.console import Console
 from resnets.data.dataset import open_dataset
 from resnets.networks.catalogue import FAMILIES
 from resnets.training import train as training
+from resnets.training.engine import LONGEST_WAIT
 from resnets.training.folds import cross_validate
 from resnets.training.memory import Memory
 from resnets.training.plan import BY_DATA, initial_weights, plan
@@ -35,8 +36,9 @@ def train(
     memory: Memory = "high",
     accelerator: str = "auto",
     devices: int | str = "auto",
-    num_nodes: int = 1,
+    nodes: int | None = None,
     strategy: str = "auto",
+    longest_wait: float = LONGEST_WAIT,
     workers: int | None = None,
     logger: str | None = None,
     print_config: bool = False,
@@ -77,9 +79,11 @@ def train(
         memory: low computes the maps of residual blocks again rather than keep them: the same training in a fraction
             of the memory, about a third slower.
         accelerator: cpu, cuda, mps or auto.
-        devices: processes on this node; auto is one on a CPU and one for each GPU.
-        num_nodes: machines, under torchrun or SLURM.
-        strategy: ddp, fsdp, or another that Lightning Fabric knows.
+        devices: processes on this node; auto is as many as torchrun or srun has started, otherwise one on a CPU and one
+            for each GPU.
+        nodes: machines, under torchrun or srun, which say how many unless given.
+        strategy: ddp has the network in every process, fsdp a part of it; auto is ddp where there are several.
+        longest_wait: seconds that a process waits for the others before the training stops.
         workers: processes that decode pictures; by default one a processor.
         logger: tensorboard, or the full name of a Lightning logger class; metrics.csv is always written.
         print_config: print the card of what would run, and stop.
@@ -88,8 +92,9 @@ def train(
     machine: dict[str, Any] = {
         "accelerator": accelerator,
         "devices": devices,
-        "num_nodes": num_nodes,
+        "nodes": nodes,
         "strategy": strategy,
+        "longest_wait": longest_wait,
         "workers": workers,
     }
     if resume is not None:

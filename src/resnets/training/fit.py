@@ -22,6 +22,7 @@ from itertools import islice
 from typing import Protocol
 
 import torch
+from torch import distributed
 
 from resnets.data.order import hashed
 from resnets.data.transforms import prepare
@@ -86,8 +87,8 @@ def any_process(job: Job, wish: bool) -> bool:
     """Whether any process wishes it, so that all of them stop or save at the same step."""
     if job.fabric.world_size == 1:
         return wish
-    wishes = torch.tensor(float(wish), device=job.fabric.device)
-    job.fabric.all_reduce(wishes, reduce_op="sum")  # in place
+    wishes = torch.tensor(float(wish))
+    distributed.all_reduce(wishes, distributed.ReduceOp.MAX, group=job.control)
     return wishes.item() > 0
 
 
@@ -107,7 +108,7 @@ def train_step(job: Job, batch: Batch, epoch: int, rate: float) -> None:
     )
     outputs = job.network(*job.task.inputs(batch))
     loss = job.task.loss(outputs, batch)
-    job.fabric.backward(loss)
+    job.fabric.backward(loss * job.part_of_step(len(batch)) if job.fabric.world_size > 1 else loss)
     if recipe.clip_norm:
         job.fabric.clip_gradients(job.network, job.optimiser, max_norm=recipe.clip_norm, error_if_nonfinite=False)
     job.optimiser.step()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.loggers.logger import Logger
-from lightning_fabric.strategies.fsdp import FSDPStrategy
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
@@ -17,18 +17,20 @@ from resnets.data.dataset import Data, Dataset
 from resnets.data.loading import Loader
 from resnets.data.reading import for_each
 from resnets.inference.evaluation import evaluate_network, usual_batch
+from resnets.layers.synchronisation import synchronise
 from resnets.networks.catalogue import build, declaration_from_dict
 from resnets.networks.network import Network
 from resnets.runs.card import Card
 from resnets.runs.run import Run
 from resnets.tasks import Task, create_task
 from resnets.training.averaging import exponential_average
-from resnets.training.engine import create_logger
+from resnets.training.engine import control_group, create_logger
 from resnets.training.freezing import freeze, frozen_stages, rate_scales
 from resnets.training.memory import compute_again
 from resnets.training.optimisers import create_optimiser
 from resnets.training.plan import recipe_of
 from resnets.training.recipe import Recipe
+from resnets.training.sharding import check_begun_sharded, check_sharded, is_sharded, whole_tensors
 from resnets.training.state import State
 from resnets.types import IGNORED
 from resnets.weights.loading import Account, load_weights
@@ -48,6 +50,8 @@ class Job:
             none; None where there is neither.
         logger: who is told each epoch's row beside `metrics.csv`, in the first process.
         account: of the weights that it begins from, or None.
+        control: the group in which processes agree when to stop; None for the usual one.
+        whole: of a network whose weights are dealt out to the processes, a copy that has all of them; see `gather`.
     """
 
     fabric: Fabric
@@ -63,6 +67,8 @@ class Job:
     judged: Loader | None
     logger: Logger | None = None
     account: Account | None = None
+    whole: Network | None = None
+    control: Any = None
     state: State = field(default_factory=State)
 
     def __post_init__(self) -> None:
@@ -79,8 +85,24 @@ class Job:
 
     @property
     def network_to_use(self) -> Network:
-        """The network that is evaluated and kept: the average, where there is one."""
+        """The network that is evaluated and kept: the average, where there is one, or the copy with all weights."""
+        if self.whole is not None:
+            return self.whole
         return self.bare_network if self.average is None else cast(Network, self.average.module)
+
+    def gather(self) -> None:
+        """Bring the copy with all weights up to date, where they are dealt out; every process must take part."""
+        if self.whole is not None:
+            self.whole.load_state_dict(whole_tensors(self.bare_network))
+
+    def part_of_step(self, pictures: int) -> float:
+        """By what this process's mean loss over so many pictures counts, so that each picture of a step counts alike.
+
+        The processes' gradients are averaged, and a step whose pictures cannot be shared out evenly has more in some.
+        """
+        first = self.state.step % self.steps_per_epoch * self.train.batch_size
+        of_all = min(self.train.batch_size, len(self.train.dataset) - first)
+        return pictures * self.fabric.world_size / of_all
 
     def set_rate(self, rate: float) -> None:
         """Train at another rate than was planned, and write it on the card."""
@@ -100,6 +122,8 @@ class Job:
     def load(self) -> None:
         """Stand where the run's last checkpoint was written; only tensors and plain values are read."""
         parts = self._parts()
+        if is_sharded(self.fabric):
+            check_begun_sharded(torch.load(self.run.checkpoint_path, weights_only=True, mmap=True))
         self.fabric.load(self.run.checkpoint_path, parts, weights_only=True)
         self.state.load_state_dict(parts["state"])
 
@@ -107,6 +131,7 @@ class Job:
         """Loss, score and aim of the network to use on the watched split, such as `val_loss`."""
         if self.watched is None:
             return {}
+        self.gather()
         evaluation = evaluate_network(
             self.network_to_use,
             self.task,
@@ -174,6 +199,8 @@ def create_job(
     logger = card.provenance["logger"] if fabric.is_global_zero else None
     if card.provenance.get("memory") == "low":
         compute_again(network)
+    if recipe.sync_bn:
+        synchronise(network, fabric.device.type == "cuda")
     average = exponential_average(network, recipe.ema).to(fabric.device) if recipe.ema else None
     frozen = frozen_stages(network, recipe)
     if recipe.unfreeze_every and fabric.world_size > 1:
@@ -184,13 +211,16 @@ def create_job(
         raise ValueError(
             "optimizer muon keeps the length of weights, and a detector's heads must grow; use adamw or sgd"
         )
-    if recipe.optimizer == "muon" and isinstance(fabric.strategy, FSDPStrategy):
-        raise ValueError("optimizer muon needs whole matrices, which strategy fsdp takes apart; use ddp, or sgd")
+    whole = None
+    if is_sharded(fabric):
+        check_sharded(recipe, network)
+        whole = deepcopy(network).to(fabric.device)
     freeze(network, () if recipe.unfreeze_every else frozen, recipe.freeze_norm)
     trained, rates = task.for_training(network), rate_scales(network, recipe)
     if trained is not network:
         rates = {f"module.{name}": rate for name, rate in rates.items()}
-    wrapped, optimiser = fabric.setup(trained, create_optimiser(trained, recipe, rates))
+    wrapped = fabric.setup_module(trained)
+    optimiser = cast(Optimizer, fabric.setup_optimizers(create_optimiser(trained, recipe, rates, fused=whole is None)))
 
     loaders = {
         split: Loader(
@@ -222,6 +252,8 @@ def create_job(
         judged=loaders.get("test", loaders.get("val")),
         logger=None if logger is None else create_logger(logger, run.folder),
         account=account,
+        whole=whole,
+        control=control_group(fabric),
     )
 
 
