@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -17,8 +17,9 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from resnets.data.dataset import Dataset, UnreadablePictureError
-from resnets.data.order import balanced, grouped, permutation, shards
+from resnets.data.order import LANES, balanced, by_shards, grouped, permutation, shards
 from resnets.data.reading import available_processors, for_each
+from resnets.data.remote import fetched_ahead
 from resnets.data.transforms import Augmentation
 from resnets.data.views import joined, painted, random_view, training_scene, training_windows
 from resnets.types import Batch, Objects, Preprocessing
@@ -109,8 +110,9 @@ class Views(TorchDataset[tuple[Tensor, Tensor] | UnreadablePictureError]):
         if self.fixed:
             height, width = self.preprocessing.size
             return len(self.dataset) * self.channels * height * width
-        sample = range(0, len(self.dataset), max(len(self.dataset) // _SAMPLED, 1))
-        return sum(self.picture(i).nbytes for i in sample) * len(self.dataset) // len(sample)
+        count = min(_SAMPLED, len(self.dataset))
+        few = replace(self, dataset=self.dataset.sample(count))
+        return sum(few.picture(i).nbytes for i in range(count)) * len(self.dataset) // count
 
 
 class Loader:
@@ -128,8 +130,9 @@ class Loader:
         batch_size: pictures of one step, over all processes together.
         augmentation: of training; None for evaluation.
         seed: of the order and of the random views.
-        shuffle: True for training: a new order in every epoch, and a last batch is left out if it has fewer
-            than two pictures for a process. False: the data set's order, every picture once.
+        shuffle: True for training: a new order in every epoch, of shards that of `order.by_shards`, and a last batch is
+            left out if it has fewer than two pictures for a process. False: the order in which they are stored, every
+            picture once.
         balanced: of training, equally many pictures of each class in an epoch; see `order.balanced`. A batch's
             `indices` are then numbers of draws. Of masks, windows that show a class drawn from those in the picture.
         per_class: of training, pictures of each class in a batch, which holds as many classes as have room; see
@@ -165,6 +168,11 @@ class Loader:
         self.world_size = world_size
         self.workers = available_processors() if workers is None else workers
         self.memory_limit = memory_limit
+        if dataset.remote and (balanced or per_class):
+            raise ValueError(
+                "balance sampling and per_class draw from everywhere, and the shards are read one after another from "
+                "elsewhere; bring them to this machine, or leave these out"
+            )
         self._views = Views(
             dataset, preprocessing, augmentation or Augmentation(), seed, balanced and dataset.has_masks
         )
@@ -198,7 +206,7 @@ class Loader:
             beforehand.
         """
         count = len(self.dataset)
-        order = permutation(self.seed, epoch, count) if self.shuffle else torch.arange(count)
+        order = self._order(epoch)
         if self.balanced and not self.dataset.has_masks:
             order = balanced(self.seed, epoch, self.dataset.targets)
         if self.per_class:
@@ -211,8 +219,31 @@ class Loader:
             objects = self._views.objects(epoch, indices)
             yield Batch(images, _pin(self.dataset.targets[indices % count]), _pin(indices), objects)
 
+    def _order(self, epoch: int) -> Tensor:
+        """All samples, at random for training, and of shards so that these are read from beginning to end."""
+        stored, shards = self.dataset.stored_order(), self.dataset.shards
+        if self.shuffle and shards is not None:
+            return by_shards(self.seed, epoch, shards, stored.argsort())
+        if self.shuffle:
+            return permutation(self.seed, epoch, len(self.dataset))
+        return torch.arange(len(self.dataset)) if shards is None else stored
+
     def _decoded(self, epoch: int, steps: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Decoded by worker processes, a step each at a time."""
+        """Decoded by worker processes, a step each at a time; shards that are elsewhere are fetched before."""
+        if not self.dataset.remote or self.dataset.shards is None:
+            yield from self._by_workers(epoch, steps)
+            return
+        needed: dict[int, int] = {}  # shards in the order of the first steps that need them
+        for number, indices in enumerate(steps):
+            for shard in self.dataset.shards[indices % len(self.dataset)].unique().tolist():
+                needed.setdefault(shard, number)
+        waiting = [(number, shard) for shard, number in needed.items()]
+        with fetched_ahead(self.dataset.fetch, waiting, LANES) as progress:
+            for number, step in enumerate(self._by_workers(epoch, steps)):
+                progress.at(number)
+                yield step
+
+    def _by_workers(self, epoch: int, steps: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
         loader = DataLoader(
             self._views,
             sampler=[(epoch, indices) for indices in steps],
