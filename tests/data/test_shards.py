@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import http.server
 import json
 import pickle
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 import webdataset
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from resnets.cli.main import main
@@ -31,7 +32,7 @@ SEEN = Preprocessing((8, 8), 1, (0.5,), (0.5,))
 
 @pytest.fixture(scope="session")
 def digits_in_shards(tmp_path_factory) -> Path:
-    """The digits in three shards of a megabyte."""
+    """The digits in six shards of a megabyte: three files a picture, each of two blocks of 512 bytes."""
     folder = tmp_path_factory.mktemp("shards") / "digits"
     assert main(["shard", "digits", str(folder), "--size", "1"]) == 0
     return folder
@@ -71,11 +72,12 @@ def test_shards_are_the_data_set_they_were_written_from(digits_in_shards):
     assert packed.splits_made == digits.splits_made
     assert same(packed, digits)
     assert readable(packed) is packed  # which was done when they were written
-    assert len(list(digits_in_shards.glob("*.tar"))) == 3
+    assert len(list(digits_in_shards.glob("*.tar"))) == 6
     first = packed.splits["train"]
     assert pickle.loads(pickle.dumps(first)).picture(5, 1).equal(first.picture(5, 1))
 
 
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
 def test_webdatasets_own_library_reads_them(digits_in_shards):
     tars = sorted(map(str, digits_in_shards.glob("*.tar")))
     read = list(webdataset.WebDataset(tars, shardshuffle=False).decode("l8"))
@@ -91,11 +93,12 @@ def test_webdatasets_own_library_reads_them(digits_in_shards):
         assert sample["cls"] == target
         assert sample["json"]["label"] == packed.classes[target]
         assert (sample["png"] == pixels.numpy()).all()
+    gc.collect()  # the files that it leaves open
 
 
 def test_shards_of_others_are_looked_through(tmp_path, digits_in_shards):
     """As webdataset writes them."""
-    digits = open_dataset(digits_in_shards).splits["train"]
+    digits = open_dataset(digits_in_shards).splits["train"].sample(80)
     for split, numbers in {"train": range(60), "val": range(60, 80)}.items():
         with webdataset.TarWriter(str(tmp_path / f"{split}-0000.tar")) as writer:
             for i in numbers:
@@ -103,9 +106,9 @@ def test_shards_of_others_are_looked_through(tmp_path, digits_in_shards):
                 writer.write({"__key__": f"some/{i:04d}", "png": picture, "cls": int(digits.targets[i])})
     found = open_dataset(tmp_path)
     assert {split: len(pictures) for split, pictures in found.splits.items()} == {"train": 60, "val": 20}
-    assert found.classes == tuple(map(str, range(int(digits.targets[:80].max()) + 1)))
+    assert found.classes == tuple(map(str, range(int(digits.targets.max()) + 1)))
     assert found.splits["train"].names[7] == "train-0000/some/0007.png"
-    assert torch.equal(found.splits["val"].targets, digits.targets[60:80])
+    assert torch.equal(found.splits["val"].targets, digits.targets[60:])
     assert torch.equal(found.splits["val"].picture(3, 1), digits.picture(63, 1))
     (tmp_path / "classes.txt").write_text("\n".join("abcdefghij"))
     assert open_dataset(tmp_path).classes == tuple("abcdefghij")
@@ -134,6 +137,7 @@ def test_shards_are_written_whole_or_not_at_all(tmp_path, digits_in_shards, caps
     assert not (tmp_path / "x").exists()
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(st.integers(1, 60), min_size=1, max_size=12),
     st.integers(0, 99),
@@ -179,9 +183,9 @@ def test_shards_behind_http_give_the_batches_that_they_give_from_disk(served, di
     for found, expected in zip(far.epoch(2, 5), near.epoch(2, 5), strict=True):
         assert torch.equal(found.images, expected.images)
         assert torch.equal(found.indices, expected.indices)
-    assert sorted(path for path in asked if "tar" in path) == [f"/digits/all-00000{i}.tar" for i in range(3)]
+    assert sorted(path for path in asked if "tar" in path) == [f"/digits/all-00000{i}.tar" for i in range(6)]
     list(far.epoch(3))
-    assert len([path for path in asked if "tar" in path]) == 3  # kept on disk
+    assert len([path for path in asked if "tar" in path]) == 6  # kept on disk
 
 
 def test_shards_in_an_object_store_are_read_alike(digits_in_shards, tmp_path, monkeypatch):
@@ -198,11 +202,10 @@ def test_fetched_shards_make_room_for_others(served, monkeypatch, tmp_path):
     pictures = open_dataset(address).splits["train"]
     usage = remote.shutil._ntuple_diskusage(0, 0, 1_200_000)  # of which half, so that one shard has room
     monkeypatch.setattr(remote.shutil, "disk_usage", lambda _: usage)
-    for shard in range(3):
+    for shard in range(4):
         pictures.fetch(shard)
     kept = {path.name for path in (tmp_path / "cache").rglob("*.tar")}
-    assert "all-000002.tar" in kept
-    assert len(kept) < 3
+    assert kept == {"all-000003.tar"}
 
 
 def test_what_is_not_there_or_not_whole_is_said(served, digits_in_shards, tmp_path):

@@ -41,7 +41,7 @@ class Ended:
 
 
 class Crew:
-    """Starts processes of `resnets` as torchrun does; see `crew.py`."""
+    """Starts processes of `resnets` as torchrun or srun does; see `crew.py`."""
 
     LONGEST = 240
     """Seconds after which a process that has not ended hangs."""
@@ -55,9 +55,10 @@ class Crew:
         )
         self._line()
 
-    def start(self, processes: int, *arguments: object, **environment: str) -> list[int]:
+    def start(self, processes: int, *arguments: object, launcher: str = "torchrun", **environment: str) -> list[int]:
         """Start processes and give their numbers."""
-        request = {"processes": processes, "arguments": list(map(str, arguments)), "environment": environment}
+        asked = {"processes": processes, "arguments": list(map(str, arguments))}
+        request = asked | {"environment": environment, "launcher": launcher}
         assert self._server.stdin is not None
         self._server.stdin.write(json.dumps(request).encode() + b"\n")
         self._server.stdin.flush()
@@ -73,9 +74,9 @@ class Crew:
                 os.kill(number, 9)
             pytest.fail(f"processes hang: {Ended(**json.loads(self._line()))}")
 
-    def run(self, processes: int, *arguments: object, **environment: str) -> Ended:
+    def run(self, processes: int, *arguments: object, launcher: str = "torchrun", **environment: str) -> Ended:
         """Start processes and wait until all have ended."""
-        self.start(processes, *arguments, **environment)
+        self.start(processes, *arguments, launcher=launcher, **environment)
         return self.wait()
 
     def stop(self) -> None:

@@ -1,7 +1,6 @@
-"""Starts processes as torchrun does, each a copy of this one, which has imported everything.
+"""Starts processes as torchrun or srun does, each a copy of this one, which has imported everything.
 
-A line of JSON on standard input, `{"processes": 2, "arguments": [...], "environment": {...}}`, starts that many of
-`resnets ARGUMENTS`. The answers are a line with their numbers, and when all have ended one with what each has printed
+A line of JSON on standard input, the arguments of `start`, starts that many of `resnets ARGUMENTS`. The answers are a line with their numbers, and when all have ended one with what each has printed
 and its status, negative after a signal.
 """
 
@@ -46,22 +45,22 @@ def work(arguments: list[str], environment: dict[str, str], output: int) -> None
         os._exit(status)
 
 
-def start(processes: int, arguments: list[str], environment: dict[str, str]) -> None:
+def variables_of(launcher: str, rank: int, processes: int) -> dict[str, object]:
+    """What torchrun or srun tells a process of one node."""
+    if launcher == "srun":
+        tasks = {"SLURM_NTASKS": processes, "SLURM_NTASKS_PER_NODE": processes, "SLURM_NNODES": 1}
+        return tasks | {"SLURM_PROCID": rank, "SLURM_LOCALID": rank, "SLURM_NODEID": 0, "SLURM_JOB_NAME": "train"}
+    started = {"RANK": rank, "LOCAL_RANK": rank, "GROUP_RANK": 0, "TORCHELASTIC_RUN_ID": "crew"}
+    return started | {"WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes}
+
+
+def start(processes: int, arguments: list[str], environment: dict[str, str], launcher: str) -> None:
     port = free_port()
     with contextlib.ExitStack() as stack:
         outputs = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(processes)]
         numbers = []
         for rank in range(processes):
-            variables = {
-                "LOCAL_RANK": rank,
-                "RANK": rank,
-                "WORLD_SIZE": processes,
-                "LOCAL_WORLD_SIZE": processes,
-                "GROUP_RANK": 0,
-                "MASTER_ADDR": "127.0.0.1",
-                "MASTER_PORT": port,
-                "TORCHELASTIC_RUN_ID": "crew",
-            }
+            variables = variables_of(launcher, rank, processes) | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
             if not (number := os.fork()):
                 work(arguments, {k: str(v) for k, v in variables.items()} | environment, outputs[rank].fileno())
             numbers.append(number)

@@ -15,6 +15,7 @@ import torch
 
 from resnets.data.dataset import open_dataset
 from resnets.data.loading import Loader
+from resnets.inference.evaluation import evaluate
 from resnets.runs.run import Run
 from resnets.types import Preprocessing
 from resnets.weights.files import read_tensors
@@ -59,10 +60,11 @@ def alone(crew, tmp_path_factory) -> Run:
     return Run(folder)
 
 
-@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
-def test_two_processes_train_as_one_with_their_pictures_together(crew, alone, tmp_path, strategy):
+@pytest.mark.parametrize(("launcher", "strategy"), [("torchrun", "ddp"), ("torchrun", "fsdp"), ("srun", "auto")])
+def test_two_processes_train_as_one_with_their_pictures_together(crew, alone, tmp_path, launcher, strategy):
     folder = tmp_path / "run"
-    ended = crew.run(2, "train", "digits", "--run", folder, "--epochs", 2, "--strategy", strategy, *PLAIN)
+    command = ["train", "digits", "--run", folder, "--epochs", 2, "--strategy", strategy, *PLAIN]
+    ended = crew.run(2, *command, launcher=launcher)
     assert ended.statuses == [0, 0], ended.outputs
     card = Run(folder).card()
     assert card.provenance["processes"] == 2
@@ -72,6 +74,22 @@ def test_two_processes_train_as_one_with_their_pictures_together(crew, alone, tm
         assert found["train_loss"] == pytest.approx(expected["train_loss"], rel=1e-4)
         assert found["train_accuracy"] == pytest.approx(expected["train_accuracy"], abs=0.005)
     assert card.metrics["loss"] == pytest.approx(alone.card().metrics["loss"], rel=1e-3)
+
+
+def test_the_command_starts_the_processes_itself(tmp_path):
+    folder = tmp_path / "run"
+    flags = "--model resnet8 --size 8 --epochs 1 --precision 32-true --devices 2 --strategy ddp --accelerator cpu"
+    subprocess.run(
+        [sys.executable, "-m", "resnets.cli.main", "train", "digits", "--run", str(folder), *flags.split()],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        check=True,
+        timeout=300,
+        stdout=subprocess.DEVNULL,
+    )
+    card = Run(folder).card()
+    assert card.provenance["processes"] == 2
+    assert card.metrics["count"] == 359
+    assert evaluate(folder).metrics == pytest.approx(dict(card.metrics), abs=1e-5)
 
 
 def test_a_process_that_is_killed_stops_the_others_with_a_sentence_and_one_process_goes_on(crew, alone, tmp_path):

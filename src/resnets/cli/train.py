@@ -50,9 +50,10 @@ def train(
     recipe's and the network's: each changes one field.
 
     Args:
-        data: a folder of class folders, a tar or zip of one, a CSV or Parquet table, hf:OWNER/NAME, or a built-in
-            name such as digits or cifar10; of objects, boxes in the layout of Pascal VOC, COCO or YOLO; of pixels,
-            masks beside pictures, of Pascal VOC, or COCO's outlines (the last two with --task segmentation).
+        data: a folder of class folders, a tar or zip of one, a CSV or Parquet table, WebDataset's shards in a folder or
+            behind an address (https://..., s3://...), hf:OWNER/NAME, or a built-in name such as digits or cifar10; of
+            objects, boxes in the layout of Pascal VOC, COCO or YOLO; of pixels, masks beside pictures, of Pascal VOC,
+            or COCO's outlines (the last two with --task segmentation).
         run: the folder to write; by default runs/DATA-MODEL, numbered where that is taken.
         model: a name that `resnets models` lists; auto takes resnet20 for small pictures, resnet18 for larger ones. Of
             detectors, METHOD_NAME: fasterrcnn_resnet50_fpn, maskrcnn_..._fpn, retinanet_..._fpn, fcos_..._fpn,

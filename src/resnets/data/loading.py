@@ -39,6 +39,7 @@ class Views(TorchDataset[tuple[Tensor, Tensor] | UnreadablePictureError]):
     """The pictures of a data set as the network's input size shows them, in any process.
 
     An item is a step, (epoch, indices), and gives (N, C, *size) uint8 and the indices, or what went wrong.
+    Random parts are resized to `size`, if it is not None, and not to that of the preprocessing.
     """
 
     dataset: Dataset
@@ -46,6 +47,7 @@ class Views(TorchDataset[tuple[Tensor, Tensor] | UnreadablePictureError]):
     augmentation: Augmentation
     seed: int
     rare: bool = False
+    size: tuple[int, int] | None = None
 
     def __getitem__(self, step: tuple[int, Tensor]) -> tuple[Tensor, Tensor] | UnreadablePictureError:
         epoch, indices = step
@@ -82,8 +84,10 @@ class Views(TorchDataset[tuple[Tensor, Tensor] | UnreadablePictureError]):
             scene = picture(index % len(self.dataset))
             return training_scene(scene, self.preprocessing, self.augmentation, self.seed, epoch, index, self.rare)
         if self.dataset.objects is None:
-            seen = picture(index % len(self.dataset))
-            return random_view(seen, self.preprocessing, self.augmentation, self.seed, epoch, index)
+            seen, shape = picture(index % len(self.dataset)), self.size or self.preprocessing.size
+            return random_view(
+                seen, replace(self.preprocessing, size=shape), self.augmentation, self.seed, epoch, index
+            )
         windows = training_windows(self.dataset.objects, self.preprocessing, self.augmentation, self.seed, epoch, index)
         return painted([(picture(member), window) for member, window in windows], self.preprocessing)
 
@@ -198,8 +202,11 @@ class Loader:
         """Whether all pictures are kept decoded."""
         return self._views.nbytes() <= self.memory_limit
 
-    def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
+    def epoch(self, epoch: int, start_step: int = 0, size: tuple[int, int] | None = None) -> Iterator[Batch]:
         """The batches of an epoch from a step on; the same ones every time they are asked for.
+
+        Random parts of pictures are resized to `size`, by default that of the preprocessing; what is the same in every
+        epoch is not, which is left to `transforms.prepare`.
 
         Raises:
             UnreadablePictureError: at a picture that cannot be decoded; `audit.readable` finds them
@@ -212,7 +219,9 @@ class Loader:
         if self.per_class:
             order = grouped(self.seed, epoch, self.dataset.targets, self.batch_size, self.per_class)
         steps = shards(order, self.batch_size, self.rank, self.world_size)[start_step : len(self)]
-        for images, indices in self._from_memory(epoch, steps) if self.in_memory else self._decoded(epoch, steps):
+        views = self._views if self._views.fixed else replace(self._views, size=size)
+        read = self._from_memory if self.in_memory else self._decoded
+        for images, indices in read(views, epoch, steps):
             if self.dataset.has_masks:
                 yield Batch(images[:, :-1], images[:, -1], _pin(indices))
                 continue
@@ -228,10 +237,10 @@ class Loader:
             return permutation(self.seed, epoch, len(self.dataset))
         return torch.arange(len(self.dataset)) if shards is None else stored
 
-    def _decoded(self, epoch: int, steps: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+    def _decoded(self, views: Views, epoch: int, steps: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
         """Decoded by worker processes, a step each at a time; shards that are elsewhere are fetched before."""
         if not self.dataset.remote or self.dataset.shards is None:
-            yield from self._by_workers(epoch, steps)
+            yield from self._by_workers(views, epoch, steps)
             return
         needed: dict[int, int] = {}  # shards in the order of the first steps that need them
         for number, indices in enumerate(steps):
@@ -239,13 +248,13 @@ class Loader:
                 needed.setdefault(shard, number)
         waiting = [(number, shard) for shard, number in needed.items()]
         with fetched_ahead(self.dataset.fetch, waiting, LANES) as progress:
-            for number, step in enumerate(self._by_workers(epoch, steps)):
+            for number, step in enumerate(self._by_workers(views, epoch, steps)):
                 progress.at(number)
                 yield step
 
-    def _by_workers(self, epoch: int, steps: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+    def _by_workers(self, views: Views, epoch: int, steps: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
         loader = DataLoader(
-            self._views,
+            views,
             sampler=[(epoch, indices) for indices in steps],
             batch_size=None,
             num_workers=min(self.workers, len(steps)),
@@ -270,14 +279,14 @@ class Loader:
                 "the memory ran out; ask for fewer of them (workers) or for smaller batches"
             ) from error
 
-    def _from_memory(self, epoch: int, steps: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+    def _from_memory(self, views: Views, epoch: int, steps: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
         kept = self._kept
         if isinstance(kept, Tensor):
             yield from ((_pin(kept[indices % len(kept)]), indices) for indices in steps)
             return
 
         def seen(index: int) -> Tensor:
-            return self._views.view(kept.__getitem__, epoch, index)
+            return views.view(kept.__getitem__, epoch, index)
 
         # Threads suffice, as resizing lets go of Python's lock; they cut the next batch while this one is
         # used.

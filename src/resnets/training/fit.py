@@ -65,7 +65,7 @@ def fit(job: Job, display: Display, watch: Callable[[Job], None] | None = None) 
             for network in (job.bare_network, job.network_to_use):
                 freeze(network, frozen, job.recipe.freeze_norm)
             started = saved = time.perf_counter()
-            for batch in islice(job.train.epoch(epoch, done), job.total_steps - state.step):
+            for batch in islice(job.train.epoch(epoch, done, job.input_size(epoch)), job.total_steps - state.step):
                 train_step(job, batch, epoch, learning_rate(job.recipe, state.step / job.total_steps))
                 now = time.perf_counter()
                 state.seconds, started = state.seconds + now - started, now
@@ -105,6 +105,7 @@ def train_step(job: Job, batch: Batch, epoch: int, rate: float) -> None:
         epoch=epoch,
         num_classes=len(job.card.classes),
         channels_last=True,
+        size=job.input_size(epoch) if recipe.progressive else None,
     )
     outputs = job.network(*job.task.inputs(batch))
     loss = job.task.loss(outputs, batch)
@@ -129,12 +130,14 @@ def end_epoch(job: Job, epoch: int) -> dict[str, float]:
             "lengthen --warmup, or set --clip-norm 1"
         )
     scores = {} if math.isnan(score) else {f"train_{job.task.score}": score / pictures}
+    sides = {"size": min(job.input_size(epoch))} if recipe.progressive else {}
     row = {
         "epoch": epoch + 1,
         "step": state.step,
         "lr": learning_rate(recipe, (state.step - 1) / job.total_steps),
         "train_loss": loss / pictures,
         **scores,
+        **sides,
         "images_per_second": pictures / state.seconds,
         "seconds": state.trained_seconds + state.seconds,
     }

@@ -30,6 +30,7 @@ from resnets.training.memory import compute_again
 from resnets.training.optimisers import create_optimiser
 from resnets.training.plan import recipe_of
 from resnets.training.recipe import Recipe
+from resnets.training.resizing import input_size
 from resnets.training.sharding import check_begun_sharded, check_sharded, is_sharded, whole_tensors
 from resnets.training.state import State
 from resnets.types import IGNORED
@@ -89,6 +90,11 @@ class Job:
         if self.whole is not None:
             return self.whole
         return self.bare_network if self.average is None else cast(Network, self.average.module)
+
+    def input_size(self, epoch: int) -> tuple[int, int]:
+        """Height and width of the pictures that an epoch trains on."""
+        epochs = -(-self.total_steps // self.steps_per_epoch)
+        return input_size(self.recipe.progressive, self.card.preprocessing.size, epoch, epochs)
 
     def gather(self) -> None:
         """Bring the copy with all weights up to date, where they are dealt out; every process must take part."""
@@ -196,6 +202,7 @@ def create_job(
     if recipe.cutmix and card.task == "regression":
         raise ValueError("cutmix would mix numbers by areas, which mean nothing to them; use mixup, or leave it out")
     check_augmentation(recipe, card.task)
+    check_progressive(recipe, card)
     logger = card.provenance["logger"] if fabric.is_global_zero else None
     if card.provenance.get("memory") == "low":
         compute_again(network)
@@ -278,6 +285,19 @@ def check_augmentation(recipe: Recipe, task: str) -> None:
         raise ValueError(
             f"zoom, mosaic and window are of detection and segmentation, and the task is {task}; leave them out, or "
             "use scale"
+        )
+
+
+def check_progressive(recipe: Recipe, card: Card) -> None:
+    """Raise ValueError if pictures cannot begin as small as a recipe wants."""
+    if not recipe.progressive:
+        return
+    if card.task in ("detection", "segmentation", "generation"):
+        raise ValueError(f"progressive resizes whole pictures, of which {card.task} has no use; leave it out")
+    if recipe.progressive >= min(card.preprocessing.size):
+        raise ValueError(
+            f"progressive must be below the {min(card.preprocessing.size)} pixels of the network's input, not "
+            f"{recipe.progressive}"
         )
 
 

@@ -65,6 +65,8 @@ class Recipe(Augmentation):
             (arXiv:2207.12598, algorithm 1).
         ema: decay of the exponential moving average of the weights; 0 for none. Where there is one, it is
             what is evaluated and kept.
+        progressive: the shorter side of the pictures in the first epoch, in pixels; it grows to that of the network's
+            input, which the last quarter of the epochs has (arXiv:2104.00298, section 4). 0 for the full size in all.
         sync_bn: let batch norm normalise by the pictures of all processes, not by those of each alone.
         recompute_bn: replace batch norm's running statistics at the end by those of all training pictures, cropped
             and flipped as in training.
@@ -119,6 +121,7 @@ class Recipe(Augmentation):
     logit_normal: float = 0.0
     class_dropout: float = 0.0
     ema: float = 0.0
+    progressive: int = 0
     sync_bn: bool = False
     recompute_bn: bool = False
     evaluate_every: int = 1
@@ -156,6 +159,7 @@ class Recipe(Augmentation):
             "logit_normal",
             "patience",
             "unfreeze_every",
+            "progressive",
             "seed",
         )
         for name in (*not_negative, "margin_size", "logit_scale", "embedding", "projection", "per_class"):
@@ -183,6 +187,7 @@ class Recipe(Augmentation):
                 "find_lr",
                 "balance",
                 "per_class",
+                "progressive",
             )
             if without_effect := [name for name in others if getattr(self, name)]:
                 raise ValueError(f"{', '.join(without_effect)} would do nothing with head_only; leave it out")

@@ -64,7 +64,7 @@ def train(
     """Train a network on a data set and write all there is about it into a run's folder.
 
     Args:
-        source: a folder, an archive, a table, `hf:OWNER/NAME` or a built-in name; see `open_dataset`.
+        source: a folder, shards, an archive, a table, `hf:OWNER/NAME` or a built-in name; see `open_dataset`.
         run: the folder to write; by default `runs/DATA-MODEL`, with a number where that is taken.
         model: a name of `list_models()`, of a detector, such as fasterrcnn_resnet50_fpn or yolo_resnet18, or of a
             network that gives every pixel a class, such as unet_resnet18; auto takes resnet20 for small pictures,
