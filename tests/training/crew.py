@@ -1,7 +1,7 @@
 """Starts processes as torchrun or srun does, each a copy of this one, which has imported everything.
 
-A line of JSON on standard input, the arguments of `start`, starts that many of `resnets ARGUMENTS`. The answers are a line with their numbers, and when all have ended one with what each has printed
-and its status, negative after a signal.
+A line of JSON on standard input, the arguments of `start`, starts that many of `resnets ARGUMENTS`. The answers are a
+line with their numbers, and when all have ended one with what each has printed and its status, negative after a signal.
 """
 
 from __future__ import annotations

@@ -239,20 +239,27 @@ class Loader:
 
     def _decoded(self, views: Views, epoch: int, steps: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
         """Decoded by worker processes, a step each at a time; shards that are elsewhere are fetched before."""
-        if not self.dataset.remote or self.dataset.shards is None:
-            yield from self._by_workers(views, epoch, steps)
+        decoded = self._by_workers(views, epoch, steps)  # started before there is a thread, which they must not copy
+        if not self.dataset.remote:
+            yield from self._sound(decoded)
             return
-        needed: dict[int, int] = {}  # shards in the order of the first steps that need them
-        for number, indices in enumerate(steps):
-            for shard in self.dataset.shards[indices % len(self.dataset)].unique().tolist():
-                needed.setdefault(shard, number)
-        waiting = [(number, shard) for shard, number in needed.items()]
-        with fetched_ahead(self.dataset.fetch, waiting, LANES) as progress:
-            for number, step in enumerate(self._by_workers(views, epoch, steps)):
+        with fetched_ahead(self.dataset.fetch, self._needed(steps), LANES) as progress:
+            for number, step in enumerate(self._sound(decoded)):
                 progress.at(number)
                 yield step
 
-    def _by_workers(self, views: Views, epoch: int, steps: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+    def _needed(self, steps: list[Tensor]) -> list[tuple[int, int]]:
+        """The first step that needs a shard, and its number, of all shards in that order."""
+        first: dict[int, int] = {}
+        of = self.dataset.shards
+        assert of is not None, "what is remote lies in shards"
+        for number, indices in enumerate(steps):
+            for shard in of[indices % len(of)].unique().tolist():
+                first.setdefault(shard, number)
+        return [(number, shard) for shard, number in first.items()]
+
+    def _by_workers(self, views: Views, epoch: int, steps: list[Tensor]) -> Iterator[_Step]:
+        """What worker processes give, which begin at once."""
         loader = DataLoader(
             views,
             sampler=[(epoch, indices) for indices in steps],
@@ -261,7 +268,10 @@ class Loader:
             pin_memory=torch.cuda.is_available(),
         )
         with _handler_of_ended_children_kept():
-            decoded = iter(loader)
+            return iter(loader)
+
+    def _sound(self, decoded: Iterator[_Step]) -> Iterator[tuple[Tensor, Tensor]]:
+        """The steps, up to a picture that cannot be read."""
         while (step := self._next(decoded)) is not None:
             if isinstance(step, UnreadablePictureError):
                 raise step
