@@ -16,7 +16,7 @@ def planned(capsys, *arguments: str) -> dict:
 
 def test_imagenet_by_the_papers_recipe(capsys):
     """600,000 steps of 256 pictures: 119.9 epochs of 1,281,167 (arXiv:1512.03385, section 3.4)."""
-    found = planned(capsys, "imagenet", "--model", "resnet50", "--devices", "8", "--throughput", "1000", "--json")
+    found = planned(capsys, "imagenet", "--model", "resnet50", "--devices", "8", "--throughput", "1000")
     needed = found["budget"]
     assert needed["steps"] == 600_000
     assert needed["epochs"] == pytest.approx(600_000 * 256 / 1_281_167, rel=1e-4)

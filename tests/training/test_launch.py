@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from resnets.networks.catalogue import architecture, build
 from resnets.training.engine import create_engine
 from resnets.training.launch import Launch, find_launch
+from resnets.training.recipe import Recipe
+from resnets.training.sharding import check_begun_sharded, check_sharded
 from resnets.training.train import begun_before, train
 
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "x", "LOCAL_WORLD_SIZE": "4", "WORLD_SIZE": "8", "TORCHELASTIC_MAX_RESTARTS": "3"}
@@ -77,3 +82,25 @@ def test_a_training_that_may_be_started_anew_is_named(monkeypatch, tmp_path):
     assert begun_before(tmp_path / "run", overwrite=False) is None  # somebody else's, which training refuses
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
     assert begun_before(tmp_path / "run", overwrite=False) == tmp_path / "run"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"ema": 0.9, "sync_bn": True}, "gives each process a part of the weights, and ema needs all"),
+        ({"head_first": True, "find_lr": True, "sync_bn": True}, "find_lr, head_first needs all"),
+        ({"optimizer": "muon", "sync_bn": True}, "muon needs whole matrices"),
+        ({}, "batch norm statistics of its own; add --sync-bn"),
+    ],
+)
+def test_what_needs_whole_weights_is_refused_with_fsdp(changes, message):
+    with pytest.raises(ValueError, match=message):
+        check_sharded(Recipe(**changes), build(architecture("resnet8")))
+    check_sharded(Recipe(), build(replace(architecture("resnet8"), norm="group")))
+
+
+def test_a_run_that_was_begun_with_whole_weights_is_not_gone_on_with_by_fsdp():
+    group = {"params": [0, 1]}
+    with pytest.raises(ValueError, match="begun with whole weights; go on with --strategy ddp"):
+        check_begun_sharded({"optimiser": {"param_groups": [group]}})
+    check_begun_sharded({"optimiser": {"param_groups": [group | {"params": ["conv1.weight"]}]}})

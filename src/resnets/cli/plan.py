@@ -28,7 +28,7 @@ RECIPES = {"imagenet": "paper-imagenet", "cifar10": "paper-cifar"}
 
 def plan(
     data: str,
-    model: str,
+    model: str = "resnet50",
     recipe: str = "",
     size: int | None = None,
     devices: int = 1,

@@ -49,8 +49,8 @@ KNOWN = {
         1_281_167,
         50_000,
         1000,
-        110_000,
-        "ILSVRC 2012 (arXiv:1409.0575, table 2); about 110 kB a file",
+        115_000,
+        "ILSVRC 2012 (arXiv:1409.0575, table 2); 147.9 GB of training files",
     ),
     "cifar10": Known(50_000, 10_000, 10, 3072, "A. Krizhevsky, 2009; 32 x 32 x 3 bytes"),
 }
