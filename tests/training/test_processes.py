@@ -125,17 +125,24 @@ def test_a_process_that_hangs_is_waited_for_so_long(crew, tmp_path):
 
 
 def test_a_training_that_is_started_anew_goes_on_exactly(crew, tmp_path):
-    """As torchrun does, which counts the restarts in a variable."""
+    """As torchrun does, which counts the restarts in a variable: after a signal within an epoch, and after a kill."""
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    command = ["train", "digits", "--epochs", 4, *PLAIN, "--run"]
+    command = ["train", "digits", "--epochs", 5, *PLAIN, "--run"]
     assert crew.run(2, *command, whole).statuses == [0, 0]
-    restarts = {"TORCHELASTIC_MAX_RESTARTS": "1"}
+    restarts = {"TORCHELASTIC_MAX_RESTARTS": "2"}
     numbers = crew.start(2, *command, stopped, **restarts, TORCHELASTIC_RESTART_COUNT="0")
-    when_trained(stopped, 2)
+    when_trained(stopped, 1)
+    os.kill(numbers[1], signal.SIGTERM)
+    ended = crew.wait()
+    assert ended.statuses == [130, 130]
+    assert all("stopped at step" in text for text in ended.outputs)
+    numbers = crew.start(2, *command, stopped, **restarts, TORCHELASTIC_RESTART_COUNT="1")
+    when_trained(stopped, 3)
     os.kill(numbers[0], signal.SIGKILL)
     assert crew.wait().statuses == [-signal.SIGKILL, 1]
-    assert crew.run(2, *command, stopped, **restarts, TORCHELASTIC_RESTART_COUNT="1").statuses == [0, 0]
-    assert rows_of(stopped) == rows_of(whole)
+    assert crew.run(2, *command, stopped, **restarts, TORCHELASTIC_RESTART_COUNT="2").statuses == [0, 0]
+    for expected, found in zip(rows_of(whole), rows_of(stopped), strict=True):
+        assert found == pytest.approx(expected, rel=1e-12)  # sums of losses in another order
     expected, found = (read_tensors(Run(folder).weights_path) for folder in (whole, stopped))
     assert all(torch.equal(tensor, found[name]) for name, tensor in expected.items())
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass, replace
+from typing import cast
 
 import torch
 from lightning_fabric import Fabric
 from torch.nn import functional as F
+from torch.optim import Optimizer
 
 from resnets.data.transforms import normalise
 from resnets.inference.machine import processor_name
@@ -140,7 +142,7 @@ def measure(
     declaration = replace(architecture(model), num_classes=classes)
     network = build(declaration).to(memory_format=torch.channels_last)
     wrapped = fabric.setup_module(network)
-    optimiser = fabric.setup_optimizers(create_optimiser(network, recipe))
+    optimiser = cast(Optimizer, fabric.setup_optimizers(create_optimiser(network, recipe)))
     channels = declaration.in_channels
     images = torch.randint(0, 256, (batch_size, channels, size, size), dtype=torch.uint8, device=fabric.device)
     targets = torch.randint(0, classes, (batch_size,), device=fabric.device)
@@ -154,7 +156,8 @@ def measure(
 
     wrapped.train()
     step()  # memory is taken, algorithms are chosen
-    speeds, taken, end = [], 0, time.perf_counter() + seconds
+    speeds: list[float] = []
+    taken, end = 0, time.perf_counter() + seconds
     while len(speeds) < 3 or time.perf_counter() < end:
         started = now(fabric.device)
         for _ in range(STEPS_IN_A_GROUP):

@@ -120,7 +120,9 @@ class Job:
     def save(self) -> None:
         """Write the checkpoint whole, then put it in the place of the last one."""
         temporary = self.run.checkpoint_path.with_suffix(".tmp")
-        self.fabric.save(temporary, self._parts())
+        parts = self._parts()
+        parts["state"]["totals"] = self.fabric.all_reduce(self.state.totals.clone(), reduce_op="sum")
+        self.fabric.save(temporary, parts)
         self.fabric.barrier()
         if self.fabric.is_global_zero:
             temporary.replace(self.run.checkpoint_path)
@@ -132,6 +134,8 @@ class Job:
             check_begun_sharded(torch.load(self.run.checkpoint_path, weights_only=True, mmap=True))
         self.fabric.load(self.run.checkpoint_path, parts, weights_only=True)
         self.state.load_state_dict(parts["state"])
+        if not self.fabric.is_global_zero:  # the first process goes on with the sums of all
+            self.state.totals = torch.zeros_like(self.state.totals)
 
     def evaluate(self) -> dict[str, float]:
         """Loss, score and aim of the network to use on the watched split, such as `val_loss`."""
