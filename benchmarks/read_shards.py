@@ -1,9 +1,9 @@
 """Pictures a second that are read for training: from a folder, from shards on disk, and from shards behind HTTP.
 
-Pictures of 500 x 375 pixels are made, as large as those of ImageNet are on average; each contender reads an
-epoch of random parts of 224 x 224 pixels by worker processes, files being in the system's memory. The HTTP server is one
-of Python's on this machine, and every epoch fetches all shards anew: the last line has the cost of fetching, checking
-and keeping them, not that of a network.
+Pictures of 500 x 375 pixels are made, as large as those of ImageNet are on average; each contender reads an epoch of
+random parts of 224 x 224 pixels by worker processes, files being in the system's memory. The HTTP server is one of
+Python's on this machine, and every epoch fetches all shards anew: the last line has the cost of fetching, checking and
+keeping them, not that of a network.
 
     python benchmarks/read_shards.py --count 2000 --json shards.json
 """
