@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -11,6 +11,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, MultiStepLR
 
 from resnets.training.choice import choose_model, choose_recipe
 from resnets.training.optimisers import create_optimiser
+from resnets.training.plan import changed, scale_rate
 from resnets.training.recipe import Recipe, list_recipes, load_recipe
 from resnets.training.schedule import learning_rate
 from resnets.types import Preprocessing
@@ -130,3 +131,25 @@ def test_numbers_and_many_labels_have_no_classifier_to_fit():
     for task in ("regression", "multilabel"):
         recipe = choose_recipe(small, torch.rand(100, 2), task, fine_tuned=True).recipe
         assert not recipe.head_first
+
+
+def test_a_larger_batch_has_a_rate_in_proportion_and_a_warm_up():
+    """Goyal et al. (arXiv:1706.02677): 0.1 for 256 pictures is 3.2 for 8,192, after five of 90 epochs."""
+    base = replace(load_recipe("paper-imagenet"), steps=0, epochs=90)
+    changes = {"batch_size": 8192, "scale_lr": True}
+    scaled, reasons = scale_rate(changed(base, changes), base.batch_size, 1_281_167, changes)
+    assert scaled.lr == pytest.approx(3.2)
+    assert scaled.warmup == pytest.approx(5 / 90)
+    assert reasons == {
+        "lr": "0.1 times 32, as the batches are 8192 and not 256 (arXiv:1706.02677)",
+        "warmup": "0.0556 of the training, for the higher rate",
+    }
+    assert scale_rate(scaled, scaled.batch_size, 1_281_167, {}) == (scaled, {})  # as a card has it
+    kept, _ = scale_rate(changed(base, changes | {"warmup": 0.01}), base.batch_size, 1_281_167, {"warmup": 0.01})
+    assert kept.warmup == 0.01
+    smaller, _ = scale_rate(changed(base, {"batch_size": 64, "scale_lr": True}), base.batch_size, 1_281_167, {})
+    assert (smaller.lr, smaller.warmup) == (pytest.approx(0.025), 0)
+    short = replace(base, epochs=10)
+    assert scale_rate(changed(short, changes), 256, 1_281_167, {})[0].warmup == 0.2
+    with pytest.raises(ValueError, match="scale_lr is a rule of optimizer sgd"):
+        replace(base, optimizer="adamw", nesterov=False, scale_lr=True)

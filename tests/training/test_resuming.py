@@ -22,8 +22,9 @@ QUIET = Console(quiet=True)
         {"optimizer": "adamw", "lr": 0.001, "scale": [0.5, 1.0], "precision": "bf16-mixed", "recompute_bn": True},
         {"optimizer": "muon", "lr": 0.05, "momentum": 0.6},
         {"freeze": "layer2", "unfreeze_every": 1, "layer_decay": 0.5, "ema": 0.9},
+        {"progressive": 8, "size": 16, "scale": [0.5, 1.0]},
     ],
-    ids=["plain", "averaged and mixed", "adamw in bfloat16", "muon", "unfrozen by and by"],
+    ids=["plain", "averaged and mixed", "adamw in bfloat16", "muon", "unfrozen by and by", "growing pictures"],
 )
 def test_a_resumed_training_takes_the_same_steps(train_digits, stop_at, changes):
     whole = train_digits("whole", **changes)

@@ -19,7 +19,9 @@ from resnets.data.loading import Loader
 from resnets.data.transforms import Augmentation, prepare
 from resnets.inference.evaluation import evaluate
 from resnets.inference.predictor import load
+from resnets.training import fit
 from resnets.training.averaging import exponential_average, recompute_statistics
+from resnets.training.resizing import input_size
 from resnets.training.train import train
 from resnets.weights.files import read_tensors
 
@@ -209,3 +211,34 @@ def test_small_classes_are_found_more_often_where_classes_are_evened_out(tmp_pat
     evened = train(tmp_path / "data", run=tmp_path / "evened", balance=balance, console=QUIET, **options)
     before, after = (evaluate(run.folder).probabilities[:, 1].mean() for run in (plain, evened))
     assert after > before + 0.05
+
+
+def test_pictures_grow_as_said(train_digits, monkeypatch):
+    seen: list[tuple[int, ...]] = []
+    whole = fit.train_step
+
+    def noting(job, batch, epoch, rate):
+        job.network.register_forward_pre_hook(lambda _, inputs: seen.append(tuple(inputs[0].shape[2:])))
+        monkeypatch.setattr(fit, "train_step", whole)
+        whole(job, batch, epoch, rate)
+
+    monkeypatch.setattr(fit, "train_step", noting)
+    run = train_digits(epochs=4, steps=0, size=16, progressive=8, batch_size=512)
+    training = seen[: 4 * 3]
+    assert training == [(8, 8)] * 3 + [(8, 8)] * 3 + [(12, 12)] * 3 + [(16, 16)] * 3
+    assert [row["size"] for row in run.history()] == [8, 8, 12, 16]
+    assert run.card().preprocessing.size == (16, 16)
+
+
+def test_the_sides_of_progressive_pictures():
+    assert [input_size(128, (224, 224), epoch, 8)[0] for epoch in range(8)] == [128, 144, 160, 176, 192, 208, 224, 224]
+    assert input_size(64, (128, 256), 0, 8) == (64, 128)
+    assert [input_size(0, (32, 32), epoch, 3) for epoch in range(3)] == [(32, 32)] * 3
+    assert input_size(128, (224, 224), 0, 1) == (128, 128)
+
+
+def test_progressive_pictures_that_cannot_be_are_refused(train_digits):
+    with pytest.raises(ValueError, match="progressive must be below the 8 pixels"):
+        train_digits(progressive=8)
+    with pytest.raises(ValueError, match="progressive would do nothing with head_only"):
+        train_digits(progressive=4, head_only="sgd")

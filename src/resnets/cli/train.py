@@ -10,6 +10,7 @@ from rich.console import Console
 from resnets.data.dataset import open_dataset
 from resnets.networks.catalogue import FAMILIES
 from resnets.training import train as training
+from resnets.training.engine import LONGEST_WAIT
 from resnets.training.folds import cross_validate
 from resnets.training.job import CHECKPOINT_EVERY
 from resnets.training.memory import Memory
@@ -36,8 +37,9 @@ def train(
     memory: Memory = "high",
     accelerator: str = "auto",
     devices: int | str = "auto",
-    num_nodes: int = 1,
+    nodes: int | None = None,
     strategy: str = "auto",
+    longest_wait: float = LONGEST_WAIT,
     workers: int | None = None,
     cache: str | None = None,
     checkpoint_every: float = CHECKPOINT_EVERY,
@@ -51,9 +53,10 @@ def train(
     recipe's and the network's: each changes one field.
 
     Args:
-        data: a folder of class folders, a tar or zip of one, a CSV or Parquet table, hf:OWNER/NAME, or a built-in
-            name such as digits or cifar10; of objects, boxes in the layout of Pascal VOC, COCO or YOLO; of pixels,
-            masks beside pictures, of Pascal VOC, or COCO's outlines (the last two with --task segmentation).
+        data: a folder of class folders, a tar or zip of one, a CSV or Parquet table, WebDataset's shards in a folder or
+            behind an address (https://..., s3://...), hf:OWNER/NAME, or a built-in name such as digits or cifar10; of
+            objects, boxes in the layout of Pascal VOC, COCO or YOLO; of pixels, masks beside pictures, of Pascal VOC,
+            or COCO's outlines (the last two with --task segmentation).
         run: the folder to write; by default runs/DATA-MODEL, numbered where that is taken.
         model: a name that `resnets models` lists; auto takes resnet20 for small pictures, resnet18 for larger ones. Of
             detectors, METHOD_NAME: fasterrcnn_resnet50_fpn, maskrcnn_..._fpn, retinanet_..._fpn, fcos_..._fpn,
@@ -80,9 +83,11 @@ def train(
         memory: low computes the maps of residual blocks again rather than keep them: the same training in a fraction
             of the memory, about a third slower.
         accelerator: cpu, cuda, mps or auto.
-        devices: processes on this node; auto is one on a CPU and one for each GPU.
-        num_nodes: machines, under torchrun or SLURM.
-        strategy: ddp, fsdp, or another that Lightning Fabric knows.
+        devices: processes on this node; auto is as many as torchrun or srun has started, otherwise one on a CPU and one
+            for each GPU.
+        nodes: machines, under torchrun or srun, which say how many unless given.
+        strategy: ddp has the network in every process, fsdp a part of it; auto is ddp where there are several.
+        longest_wait: seconds that a process waits for the others before the training stops.
         workers: processes that decode pictures; by default one a processor.
         cache: a folder in which decoded pictures are kept for this and later trainings, where they do not fit into
             memory; or "memory" to keep them there, however many.
@@ -94,8 +99,9 @@ def train(
     machine: dict[str, Any] = {
         "accelerator": accelerator,
         "devices": devices,
-        "num_nodes": num_nodes,
+        "nodes": nodes,
         "strategy": strategy,
+        "longest_wait": longest_wait,
         "workers": workers,
         "cache": cache,
         "checkpoint_every": checkpoint_every,

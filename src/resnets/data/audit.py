@@ -138,11 +138,14 @@ def readable(data: Data, max_share: float = 0.01, advance: Callable[[], object] 
     """The data set without the samples that cannot be decoded, which it names in `unreadable`.
 
     So it does with objects that have no area inside their picture; others are cut off at its edges. Every picture is
-    read to its end, JPEG at an eighth of its size. `advance` is called after each.
+    read to its end, JPEG at an eighth of its size, but those of shards that were written from read ones. `advance` is
+    called after each.
 
     Raises:
         ValueError: more than `max_share` of a split cannot be read.
     """
+    if data.read:
+        return data
     splits: dict[str, Dataset] = {}
     left_out = list(data.unreadable)
     for split, dataset in data.splits.items():

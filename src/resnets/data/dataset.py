@@ -17,6 +17,7 @@ from resnets.data.decoding import decode, is_grey, upright_size
 from resnets.data.listing import Listing
 from resnets.data.masks import ignoring
 from resnets.data.order import permutation
+from resnets.data.remote import is_remote
 from resnets.data.sources import find_source
 from resnets.data.splitting import Fold, split_listing
 from resnets.types import Objects
@@ -72,6 +73,7 @@ class Dataset:
         open_picture: Callable[[int], Image.Image],
         objects: Sequence[Objects] | None = None,
         masks: Callable[[int], Tensor] | None = None,
+        shard_ends: tuple[int, ...] = (),
     ) -> None:
         self.split = split
         self.classes = classes
@@ -81,11 +83,41 @@ class Dataset:
         self._positions = positions  # in the source's listing
         self._open_picture = open_picture
         self._masks = masks
+        self._shard_ends = shard_ends
 
     @property
     def has_masks(self) -> bool:
         """Whether the classes of pixels are known."""
         return self._masks is not None
+
+    @property
+    def shards(self) -> Tensor | None:
+        """(N,) int64: the shard that each sample lies in; None of a source that has none."""
+        if not self._shard_ends:
+            return None
+        return torch.searchsorted(torch.tensor(self._shard_ends), self._positions, right=True)
+
+    @property
+    def remote(self) -> bool:
+        """Whether shards have to be fetched from elsewhere."""
+        return is_remote(getattr(self._open_picture, "root", ""))
+
+    def fetch(self, shard: int) -> None:
+        """Bring a shard that is elsewhere onto this machine.
+
+        Raises:
+            OSError: if it cannot be fetched.
+        """
+        self._open_picture.fetch(shard)  # type: ignore[attr-defined]
+
+    def stored_order(self) -> Tensor:
+        """(N,) int64: the samples as they lie one after another in their source."""
+        return self._positions.argsort()
+
+    def sample(self, count: int) -> Dataset:
+        """A fixed choice of so many pictures, fast to read: at random, or of shards, which are mixed, the first."""
+        chosen = self.stored_order() if self._shard_ends else permutation(0, 0, len(self))
+        return self.subset(chosen[:count])
 
     def __len__(self) -> int:
         return len(self.names)
@@ -161,6 +193,7 @@ class Dataset:
             self._open_picture,
             None if self.objects is None else [self.objects[i] for i in chosen.tolist()],
             self._masks,
+            self._shard_ends,
         )
 
     def with_objects(self, objects: Sequence[Objects]) -> Dataset:
@@ -188,6 +221,7 @@ class Data:
         split_seed: the seed by which they were chosen.
         val_share, fold, ignore: as it was opened with.
         unreadable: the samples that `audit.readable` left out.
+        read: whether all others are known to be readable.
     """
 
     source: str
@@ -204,6 +238,7 @@ class Data:
     fold: Fold | None = None
     ignore: str | None = None
     unreadable: tuple[Unreadable, ...] = ()
+    read: bool = False
 
     def whole(self) -> Dataset:
         """All pictures as one split, called "all"."""
@@ -217,6 +252,7 @@ class Data:
             parts[0]._open_picture,
             None if parts[0].objects is None else [each for part in parts for each in part.objects or ()],
             parts[0]._masks,
+            parts[0]._shard_ends,
         )
 
 
@@ -229,7 +265,7 @@ def open_dataset(
     split_seed: int = 0,
     ignore: str | None = None,
 ) -> Data:
-    """Open a data set: a folder, an archive, a table, a Hugging Face id `hf:OWNER/NAME`, or a built-in name.
+    """Open a data set: a folder, shards, an archive, a table, a Hugging Face id `hf:OWNER/NAME`, or a built-in name.
 
     No picture is decoded. The task is what the targets ask for; labels that are numbers are classes unless `task` is
     "regression". Splits that the source has are used as they are. Where it has one split only, or
@@ -239,8 +275,8 @@ def open_dataset(
     and the samples' names. With task "recognition" whole classes are held out, so that none is in two splits. Of masks,
     the pixels of the class `ignore` count neither way.
 
-    Nothing is fetched from the network unless the source's name asks for it (`hf:...`, `cifar10`,
-    `mnist`...).
+    Nothing is fetched from the network unless the source's name asks for it (`hf:...`, `https://...`,
+    `s3://...`, `cifar10`, `mnist`...).
 
     Raises:
         ValueError: no source, or more than one, knows `source`; or it holds no two classes of pictures.
@@ -272,6 +308,7 @@ def open_dataset(
             listing.open_picture,
             None if listing.objects is None else [listing.objects[i] for i in positions],
             listing.masks,
+            listing.shard_ends,
         )
         for split, positions in members.items()
     }
@@ -290,6 +327,7 @@ def open_dataset(
         fold=fold,
         ignore=ignore,
         unreadable=tuple(Unreadable(name, reason) for name, reason in listing.left_out),
+        read=listing.read,
     )
 
 
@@ -312,6 +350,8 @@ def _fingerprint(listing: Listing) -> str:
 
 
 def _channels(listing: Listing) -> int:
+    if listing.channels is not None:
+        return listing.channels
     ordered = sorted(range(len(listing.names)), key=lambda i: listing.names[i])
     for position in permutation(0, 0, len(ordered))[:_HEADERS_READ].tolist():
         try:

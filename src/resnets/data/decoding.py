@@ -102,6 +102,16 @@ def decode(image: Image.Image, channels: int, shorter_side: int | None = None) -
     return pixels[None] if channels == 1 else pixels.permute(2, 0, 1)  # as it lies, torch resizes it fastest
 
 
+def encoded(image: Image.Image) -> tuple[bytes, str]:
+    """The file that a picture was opened from, and its ending; of pixels that are of no file, a PNG of them."""
+    source = getattr(image, "fp", None)
+    if isinstance(source, io.BytesIO) and image.format is not None:
+        return source.getvalue(), {"JPEG": "jpg"}.get(image.format, image.format.lower())
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue(), "png"
+
+
 def upright_size(image: Image.Image) -> tuple[int, int]:
     """Height and width of an opened picture when it is turned upright, from its header."""
     sides = (image.height, image.width)

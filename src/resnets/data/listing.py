@@ -44,6 +44,9 @@ class Listing:
             way; as picklable as `open_picture`. It raises ValueError for what is no mask.
         as_masks: gives the listing of the masks, where the source has those beside other targets.
         left_out: names of files that are no samples though they look like some, and why.
+        channels: 1 if all pictures are known to be grey, else 3; None where only looking at them would tell.
+        read: whether all pictures are known to be readable.
+        shard_ends: where samples lie one after another in shards, how many there are up to each one's end.
     """
 
     name: str
@@ -60,6 +63,9 @@ class Listing:
     masks: Callable[[int], Tensor] | None = None
     as_masks: Callable[[], Listing] | None = None
     left_out: tuple[tuple[str, str], ...] = ()
+    channels: int | None = None
+    read: bool = False
+    shard_ends: tuple[int, ...] = ()
 
     @property
     def task(self) -> str:

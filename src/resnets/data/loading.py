@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -19,8 +19,9 @@ from torch.utils.data import Dataset as TorchDataset
 
 from resnets.data.cache import Pictures, key_of, open_cache, write_cache
 from resnets.data.dataset import Dataset, UnreadablePictureError
-from resnets.data.order import balanced, grouped, permutation, shards
+from resnets.data.order import LANES, balanced, by_shards, grouped, permutation, shards
 from resnets.data.reading import available_processors, for_each, physical_memory
+from resnets.data.remote import fetched_ahead
 from resnets.data.transforms import Augmentation
 from resnets.data.views import joined, painted, random_view, training_scene, training_windows
 from resnets.types import Batch, Objects, Preprocessing
@@ -46,6 +47,7 @@ class Views(TorchDataset[tuple[Tensor, Tensor] | UnreadablePictureError]):
     """The pictures of a data set as the network's input size shows them, in any process.
 
     An item is a step, (epoch, indices), and gives (N, C, *size) uint8 and the indices, or what went wrong.
+    Random parts are resized to `size`, if it is not None, and not to that of the preprocessing.
     """
 
     dataset: Dataset
@@ -53,6 +55,7 @@ class Views(TorchDataset[tuple[Tensor, Tensor] | UnreadablePictureError]):
     augmentation: Augmentation
     seed: int
     rare: bool = False
+    size: tuple[int, int] | None = None
 
     def __getitem__(self, step: tuple[int, Tensor]) -> tuple[Tensor, Tensor] | UnreadablePictureError:
         epoch, indices = step
@@ -89,8 +92,10 @@ class Views(TorchDataset[tuple[Tensor, Tensor] | UnreadablePictureError]):
             scene = picture(index % len(self.dataset))
             return training_scene(scene, self.preprocessing, self.augmentation, self.seed, epoch, index, self.rare)
         if self.dataset.objects is None:
-            seen = picture(index % len(self.dataset))
-            return random_view(seen, self.preprocessing, self.augmentation, self.seed, epoch, index)
+            seen, shape = picture(index % len(self.dataset)), self.size or self.preprocessing.size
+            return random_view(
+                seen, replace(self.preprocessing, size=shape), self.augmentation, self.seed, epoch, index
+            )
         windows = training_windows(self.dataset.objects, self.preprocessing, self.augmentation, self.seed, epoch, index)
         return painted([(picture(member), window) for member, window in windows], self.preprocessing)
 
@@ -128,8 +133,9 @@ class Views(TorchDataset[tuple[Tensor, Tensor] | UnreadablePictureError]):
         if self.fixed:
             height, width = self.preprocessing.size
             return len(self.dataset) * self.channels * height * width
-        sample = range(0, len(self.dataset), max(len(self.dataset) // _SAMPLED, 1))
-        return sum(self.picture(i).nbytes for i in sample) * len(self.dataset) // len(sample)
+        count = min(_SAMPLED, len(self.dataset))
+        few = replace(self, dataset=self.dataset.sample(count))
+        return sum(few.picture(i).nbytes for i in range(count)) * len(self.dataset) // count
 
 
 class Loader:
@@ -148,8 +154,9 @@ class Loader:
         batch_size: pictures of one step, over all processes together.
         augmentation: of training; None for evaluation.
         seed: of the order and of the random views.
-        shuffle: True for training: a new order in every epoch, and a last batch is left out if it has fewer
-            than two pictures for a process. False: the data set's order, every picture once.
+        shuffle: True for training: a new order in every epoch, of shards that of `order.by_shards`, and a last batch is
+            left out if it has fewer than two pictures for a process. False: the order in which they are stored, every
+            picture once.
         balanced: of training, equally many pictures of each class in an epoch; see `order.balanced`. A batch's
             `indices` are then numbers of draws. Of masks, windows that show a class drawn from those in the picture.
         per_class: of training, pictures of each class in a batch, which holds as many classes as have room; see
@@ -191,6 +198,11 @@ class Loader:
         self.memory_limit = ALL_MEMORY if cache == MEMORY else memory_limit
         self.cache = None if cache is None or cache == MEMORY else Path(cache)
         self.fingerprint = fingerprint
+        if dataset.remote and (balanced or per_class):
+            raise ValueError(
+                "balance sampling and per_class draw from everywhere, and the shards are read one after another from "
+                "elsewhere; bring them to this machine, or leave these out"
+            )
         self._views = Views(
             dataset, preprocessing, augmentation or Augmentation(), seed, balanced and dataset.has_masks
         )
@@ -228,21 +240,26 @@ class Loader:
             )
         return needed <= self.memory_limit
 
-    def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
+    def epoch(self, epoch: int, start_step: int = 0, size: tuple[int, int] | None = None) -> Iterator[Batch]:
         """The batches of an epoch from a step on; the same ones every time they are asked for.
+
+        Random parts of pictures are resized to `size`, by default that of the preprocessing; what is the same in every
+        epoch is not, which is left to `transforms.prepare`.
 
         Raises:
             UnreadablePictureError: at a picture that cannot be decoded; `audit.readable` finds them
             beforehand.
         """
         count = len(self.dataset)
-        order = permutation(self.seed, epoch, count) if self.shuffle else torch.arange(count)
+        order = self._order(epoch)
         if self.balanced and not self.dataset.has_masks:
             order = balanced(self.seed, epoch, self.dataset.targets)
         if self.per_class:
             order = grouped(self.seed, epoch, self.dataset.targets, self.batch_size, self.per_class)
         steps = shards(order, self.batch_size, self.rank, self.world_size)[start_step : len(self)]
-        for images, indices in self._from_memory(epoch, steps) if self.in_memory else self._decoded(epoch, steps):
+        views = self._views if self._views.fixed else replace(self._views, size=size)
+        read = self._from_memory if self.in_memory else self._decoded
+        for images, indices in read(views, epoch, steps):
             if self.dataset.has_masks:
                 yield Batch(images[:, :-1], images[:, -1], _pin(indices))
                 continue
@@ -264,17 +281,50 @@ class Loader:
             raise OSError(f"what was written to {folder} is not there; give another folder as --cache")
         return found
 
-    def _decoded(self, epoch: int, steps: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Decoded by worker processes, a step each at a time."""
+    def _order(self, epoch: int) -> Tensor:
+        """All samples, at random for training, and of shards so that these are read from beginning to end."""
+        stored, shards = self.dataset.stored_order(), self.dataset.shards
+        if self.shuffle and shards is not None:
+            return by_shards(self.seed, epoch, shards, stored.argsort())
+        if self.shuffle:
+            return permutation(self.seed, epoch, len(self.dataset))
+        return torch.arange(len(self.dataset)) if shards is None else stored
+
+    def _decoded(self, views: Views, epoch: int, steps: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Decoded by worker processes, a step each at a time; shards that are elsewhere are fetched before."""
+        decoded = self._by_workers(views, epoch, steps)  # started before there is a thread, which they must not copy
+        if not self.dataset.remote:
+            yield from self._sound(decoded)
+            return
+        with fetched_ahead(self.dataset.fetch, self._needed(steps), LANES) as progress:
+            for number, step in enumerate(self._sound(decoded)):
+                progress.at(number)
+                yield step
+
+    def _needed(self, steps: list[Tensor]) -> list[tuple[int, int]]:
+        """The first step that needs a shard, and its number, of all shards in that order."""
+        first: dict[int, int] = {}
+        of = self.dataset.shards
+        assert of is not None, "what is remote lies in shards"
+        for number, indices in enumerate(steps):
+            for shard in of[indices % len(of)].unique().tolist():
+                first.setdefault(shard, number)
+        return [(number, shard) for shard, number in first.items()]
+
+    def _by_workers(self, views: Views, epoch: int, steps: list[Tensor]) -> Iterator[_Step]:
+        """What worker processes give, which begin at once."""
         loader = DataLoader(
-            self._views,
+            views,
             sampler=[(epoch, indices) for indices in steps],
             batch_size=None,
             num_workers=min(self.workers, len(steps)),
             pin_memory=torch.cuda.is_available(),
         )
         with _handler_of_ended_children_kept():
-            decoded = iter(loader)
+            return iter(loader)
+
+    def _sound(self, decoded: Iterator[_Step]) -> Iterator[tuple[Tensor, Tensor]]:
+        """The steps, up to a picture that cannot be read."""
         while (step := self._next(decoded)) is not None:
             if isinstance(step, UnreadablePictureError):
                 raise step
@@ -292,14 +342,14 @@ class Loader:
                 "the memory ran out; ask for fewer of them (workers) or for smaller batches"
             ) from error
 
-    def _from_memory(self, epoch: int, steps: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+    def _from_memory(self, views: Views, epoch: int, steps: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
         kept = self._kept
         if isinstance(kept, Tensor):
             yield from ((_pin(kept[indices % len(kept)]), indices) for indices in steps)
             return
 
         def seen(index: int) -> Tensor:
-            return self._views.view(kept.__getitem__, epoch, index)
+            return views.view(kept.__getitem__, epoch, index)
 
         # Threads suffice, as resizing lets go of Python's lock; they cut the next batch while this one is
         # used.

@@ -48,6 +48,43 @@ def permutation(seed: int, epoch: int, n: int) -> Tensor:
     return torch.argsort(_words(seed, epoch, torch.arange(n), "order"), stable=True)
 
 
+LANES = 16
+"""Shards that an epoch reads from side by side, and the most processes that each read shards of their own."""
+
+BUFFER = 8192
+"""Samples among which those of shards are mixed."""
+
+
+def by_shards(
+    seed: int, epoch: int, shards: Tensor, places: Tensor, lanes: int = LANES, buffer: int = BUFFER
+) -> Tensor:
+    """The numbers 0 to N - 1 in a random order that reads shards from their beginning to their end, (N,) int64.
+
+    The shards come in a random order and are cut into as many lanes of equal length; in a lane, each sample moves by
+    fewer than buffer / lanes places at random; then one sample after another is taken from each lane in turn. So a step
+    whose size is a multiple of the lanes has as many from each, and of P processes that divide them, each reads the
+    shards of lanes of its own. Up to `buffer` samples are simply in a random order.
+
+    Args:
+        seed, epoch: of which the order is a function.
+        shards: (N,) the shard of each sample.
+        places: (N,) where it lies; those of a shard rise from its beginning to its end.
+        lanes, buffer: as said.
+    """
+    count = len(shards)
+    if count <= buffer:
+        return permutation(seed, epoch, count)
+    stored = places.argsort()
+    turn = permutation(hashed(seed, "shards"), epoch, int(shards.max()) + 1).argsort()  # of each shard
+    stream = stored[turn[shards[stored]].argsort(stable=True)]
+    lane = torch.arange(count) * lanes // count
+    moved = torch.arange(count) + buffer // lanes * uniform(seed, epoch, stream, "buffer")[:, 0].double()
+    order = moved.argsort()
+    order = order[lane[order].argsort(stable=True)]  # lane by lane, mixed within each
+    depth = torch.arange(count) - torch.searchsorted(lane, lane)  # behind the lane's first
+    return stream[order[depth.argsort(stable=True)]]
+
+
 def balanced(seed: int, epoch: int, targets: Tensor) -> Tensor:
     """As many draws as there are samples, of each class equally many to within one, in a random order, (N,) int64.
 

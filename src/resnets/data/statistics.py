@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from resnets.data.dataset import Data, Dataset, UnreadablePictureError
-from resnets.data.order import permutation
 from resnets.data.reading import for_each
 from resnets.data.views import view
 from resnets.types import Preprocessing
@@ -60,7 +59,7 @@ def preprocessing_for(
     such networks keep a picture's size in their first stages.
     """
     train = data.splits["train"]
-    common = _common_size(train.subset(permutation(0, 0, len(train))[:_HEADERS_READ]))
+    common = _common_size(train.sample(_HEADERS_READ))
     own_size = common if common is not None and max(common) <= SMALL else None
     if own_size is not None and min(own_size) < TINY:
         own_size = (2 * own_size[0], 2 * own_size[1])
@@ -119,7 +118,7 @@ def _seen_whole(
 def _with_statistics(blank: Preprocessing, data: Data, pictures: int) -> Preprocessing:
     """The preprocessing with the mean and standard deviation of so many training pictures."""
     train, channels = data.splits["train"], blank.channels
-    sample = train.subset(permutation(0, 0, len(train))[:pictures])
+    sample = train.sample(pictures)
     covering = round(max(blank.size) / blank.crop)
 
     def sums(index: int) -> Tensor:

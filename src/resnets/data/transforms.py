@@ -14,9 +14,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torchvision.transforms.v2 import functional as tv
 
 from resnets.data.mixing import BETA_NUMBERS, beta, cutmix, erase, mixup
 from resnets.data.order import uniform
+from resnets.data.windows import INTERPOLATION
 from resnets.types import Batch, Preprocessing
 
 
@@ -141,10 +143,12 @@ def prepare(
     num_classes: int | None = None,
     dtype: torch.dtype = torch.float32,
     channels_last: bool = False,
+    size: tuple[int, int] | None = None,
 ) -> Batch:
     """A batch of uint8 pictures as the network takes them: cropped, flipped, normalised, mixed and erased.
 
-    Without `augmentation` they are only normalised. Where pictures are mixed, the targets become (N,
+    Without `augmentation` they are only normalised. Pictures of another `size`, height and width, are resized first.
+    Where pictures are mixed, the targets become (N,
     num_classes) float32 shares, or numbers mixed alike; otherwise they stay as they are. `scale`, `ratio`, `zoom`,
     `mosaic` and `window` are the loader's part, and so are mirror images where objects or masks have to follow. The
     batch keeps `seed` and `epoch`, for what its task chooses at random.
@@ -155,6 +159,8 @@ def prepare(
     def random(stream: str, count: int = 1) -> Tensor:
         return uniform(seed, epoch, batch.indices, stream, count)
 
+    if size is not None and tuple(images.shape[-2:]) != size:
+        images = tv.resize(images, list(size), interpolation=INTERPOLATION[preprocessing.interpolation], antialias=True)
     if choices.pad:
         offsets = (random("crop", 2) * (2 * choices.pad + 1)).long()
         images = crop(images, offsets, choices.pad)

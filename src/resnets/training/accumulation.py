@@ -38,11 +38,12 @@ def gradients(job: Job, batch: Batch) -> tuple[Tensor, Tensor]:
     weights = torch.stack([torch.as_tensor(job.task.weight(part), device=batch.images.device) for part in parts])
     shares = weights / weights.sum().clamp(min=torch.finfo(weights.dtype).tiny)
     losses, scores = [], []
+    alone = len(parts) == job.fabric.world_size == 1
     for number, part in enumerate(parts, start=1):
         with job.fabric.no_backward_sync(job.network, enabled=number < len(parts)):  # type: ignore[arg-type]
             outputs = job.network(*job.task.inputs(part))
             loss = job.task.loss(outputs, part)
-            job.fabric.backward(loss if len(parts) == 1 else loss * shares[number - 1])
+            job.fabric.backward(loss if alone else loss * shares[number - 1] * job.part_of_step(len(batch)))
         losses.append(loss.detach())
         scores.append(job.task.scored(outputs, part).detach())
         del outputs, loss  # before the next part needs the memory

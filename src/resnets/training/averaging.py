@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 
 
@@ -58,5 +59,5 @@ def share_statistics(network: nn.Module, fabric: Fabric) -> None:
     What is frozen, in evaluation mode, is the same in all of them and stays as it is.
     """
     for module in network.modules():
-        if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)) and module.training and module.running_mean is not None:
+        if isinstance(module, _BatchNorm) and module.training and module.running_mean is not None:
             fabric.all_reduce([module.running_mean, module.running_var])  # in place

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning_fabric import Fabric
 
 from resnets.runs.run import Run
@@ -43,10 +44,17 @@ def flush(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def read_checkpoint(fabric: Fabric, run: Run, parts: dict[str, Any], tell: Callable[[str], object]) -> None:
+def read_checkpoint(
+    fabric: Fabric,
+    run: Run,
+    parts: dict[str, Any],
+    tell: Callable[[str], object],
+    check: Callable[[dict[str, Any]], None] | None = None,
+) -> None:
     """Fill the parts from the newest checkpoint that can be read; only tensors and plain values are.
 
-    As every step is a function of where the training stands, the one before leads to the same end.
+    As every step is a function of where the training stands, the one before leads to the same end. `tell` takes a line
+    about one that cannot be read, and `check` raises ValueError for the content of one that does not suit.
 
     Raises:
         FileNotFoundError: if there is none.
@@ -57,6 +65,8 @@ def read_checkpoint(fabric: Fabric, run: Run, parts: dict[str, Any], tell: Calla
         raise FileNotFoundError(f"{run.folder} has no checkpoint; begin anew with --overwrite")
     for path in paths:
         try:
+            if check is not None:
+                check(torch.load(path, weights_only=True, mmap=True))
             fabric.load(path, parts, weights_only=True)
         except Exception as error:  # a torn file can fail anywhere
             reason = (str(error) or type(error).__name__).splitlines()[0]

@@ -34,6 +34,7 @@ def conclude(job: Job, console: Console) -> None:
 
     The metrics on the card are computed in float32, as `resnets evaluate` does.
     """
+    job.gather()
     network = job.network_to_use
     if job.recipe.patience and job.run.weights_path.is_file():
         load_tensors(network, read_tensors(job.run.weights_path), str(job.run.weights_path))

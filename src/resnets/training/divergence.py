@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 from resnets.training.job import Job
 from resnets.types import Batch
@@ -35,7 +36,8 @@ def is_finite(job: Job, loss: Tensor) -> bool:
         return True
     gradients = (parameter.grad for parameter in job.network.parameters())
     first = next((gradient for gradient in gradients if gradient is not None), loss)
-    return bool(first.isfinite().all())
+    own = first.to_local() if isinstance(first, DTensor) else first  # the part of it that this process has
+    return bool(own.isfinite().all())
 
 
 def pass_over(job: Job, batch: Batch, error: NotFiniteError) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -10,52 +11,118 @@ import torch
 from lightning_fabric import Fabric
 from lightning_fabric.loggers.logger import Logger
 from lightning_fabric.loggers.tensorboard import TensorBoardLogger
-from lightning_fabric.strategies.fsdp import FSDPStrategy
+from lightning_fabric.strategies.ddp import DDPStrategy
+from lightning_fabric.strategies.model_parallel import ModelParallelStrategy
+from torch import distributed
 
 from resnets.inference.machine import computes_in_bfloat16, keep_freed_memory, processor_name
+from resnets.training.launch import find_launch
+from resnets.training.sharding import shard
 
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
+ACCELERATORS = ("auto", "cpu", "cuda", "mps")
+STRATEGIES = ("auto", "ddp", "fsdp")
+
+LONGEST_WAIT = 1800.0
+"""Seconds that a process waits for the others before it gives up, which is when one of them hangs or reads for long."""
 
 
 def create_engine(
     precision: str = "auto",
     accelerator: str = "auto",
     devices: int | str = "auto",
-    num_nodes: int = 1,
+    nodes: int | None = None,
     strategy: str = "auto",
+    longest_wait: float = LONGEST_WAIT,
 ) -> Fabric:
     """A Fabric for this machine, to be launched.
 
     Args:
         precision: one of `PRECISIONS`; auto takes bfloat16 where the processor or GPU computes in it.
-        accelerator: "cpu", "cuda", "mps" or "auto".
-        devices: how many processes on this node; "auto" is one on a CPU and one for each GPU.
-        num_nodes: machines, under torchrun or SLURM.
-        strategy: "ddp", "fsdp", "auto" or another name that Fabric knows.
+        accelerator: one of `ACCELERATORS`.
+        devices: how many processes on this node; "auto" is as many as torchrun or SLURM has started, otherwise one on a
+            CPU and one for each GPU.
+        nodes: machines; by default as many as torchrun or SLURM has started processes on, otherwise one.
+        strategy: one of `STRATEGIES`; "ddp" keeps the network in every process, "fsdp" a part of it.
+        longest_wait: seconds that a process waits for another.
 
     Raises:
-        ValueError: for a precision that is unknown.
+        ValueError: for a name that is unknown, devices that are not there, processes that nobody starts, or a strategy
+            that does not fit them.
     """
-    if precision not in PRECISIONS:
-        raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, not {precision!r}")
-    on_gpu = accelerator in ("auto", "cuda", "gpu") and torch.cuda.is_available()
-    if accelerator == "auto" and not on_gpu and not torch.backends.mps.is_available():
-        accelerator = "cpu"
-    if accelerator == "cpu" and devices == "auto":
-        devices = 1
+    for name, value, known in (
+        ("precision", precision, PRECISIONS),
+        ("accelerator", accelerator, ACCELERATORS),
+        ("strategy", strategy, STRATEGIES),
+    ):
+        if value not in known:
+            raise ValueError(f"{name} must be one of {', '.join(known)}, not {value!r}")
+    if accelerator == "auto":
+        accelerator = next(name for name in ("cuda", "mps", "cpu") if count_devices(name))
+    per_node, nodes = find_launch().shape(devices, nodes)
+    per_node = check_devices(per_node, accelerator)
+    if strategy == "fsdp" and per_node * nodes == 1:
+        raise ValueError("strategy fsdp deals the network out to several processes; ask for two --devices or more")
+    if strategy == "fsdp" and precision == "16-mixed":
+        raise ValueError("strategy fsdp does not scale the loss as 16-mixed needs; use bf16-mixed or 32-true")
+    on_gpu = accelerator == "cuda"
     if precision == "auto":
         precision = "bf16-mixed" if computes_in_bfloat16(on_gpu) else "32-true"
-    chosen: Any = FSDPStrategy(state_dict_type="full") if strategy == "fsdp" else strategy
     if on_gpu:
         torch.set_float32_matmul_precision("high")
+        torch.backends.cudnn.benchmark = True  # pictures of one size: the first steps try the algorithms for it
     keep_freed_memory()
     return Fabric(
         accelerator=accelerator,
-        devices=devices,
-        num_nodes=num_nodes,
-        strategy=chosen,
+        devices=per_node,
+        num_nodes=nodes,
+        strategy=create_strategy(strategy, per_node * nodes, timedelta(seconds=longest_wait)),
         precision=precision,  # type: ignore[arg-type]
     )
+
+
+def create_strategy(name: str, processes: int, longest_wait: timedelta) -> Any:
+    """How several processes train one network: what Fabric calls a strategy."""
+    if name == "fsdp":
+        return ModelParallelStrategy(
+            shard,
+            data_parallel_size=processes,
+            tensor_parallel_size=1,
+            save_distributed_checkpoint=False,  # whole tensors in one file, that any number of processes reads
+            timeout=longest_wait,
+        )
+    # Each step begins with the first process's statistics of batch norm, which are what a checkpoint holds.
+    return DDPStrategy(timeout=longest_wait) if name == "ddp" or processes > 1 else "auto"
+
+
+def count_devices(accelerator: str) -> int:
+    """How many of a kind are there; of a CPU, which any number of processes share, one."""
+    if accelerator == "cuda":
+        return torch.cuda.device_count()
+    return int(accelerator == "cpu" or torch.backends.mps.is_available())
+
+
+def check_devices(devices: int | str, accelerator: str) -> int:
+    """How many processes this node has.
+
+    Raises:
+        ValueError: if there are not so many devices.
+    """
+    there = count_devices(accelerator)
+    if devices == "auto":
+        count = max(there, 1)
+    elif str(devices).isdecimal() and int(devices) > 0:
+        count = int(devices)
+    else:
+        raise ValueError(f"devices must be auto or a number of processes on this node, 1 or more, not {devices!r}")
+    if not there or (accelerator != "cpu" and count > there):
+        raise ValueError(f"{count} devices of the kind {accelerator} are asked for, and this machine has {there}")
+    return count
+
+
+def control_group(fabric: Fabric) -> Any:
+    """A group in which processes agree at every step without waiting for their GPUs; None where the usual one does."""
+    return distributed.new_group(backend="gloo") if fabric.world_size > 1 and fabric.device.type == "cuda" else None
 
 
 def engine_facts(fabric: Fabric) -> dict[str, Any]:

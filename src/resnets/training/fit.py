@@ -22,6 +22,7 @@ from itertools import islice
 from typing import Protocol
 
 import torch
+from torch import distributed
 
 from resnets.data.dataset import UnreadablePictureError
 from resnets.data.order import hashed
@@ -96,7 +97,7 @@ def batches(job: Job, epoch: int, first: int) -> Iterator[Batch]:
     Several processes would have to save together, and only one of them knows; they go on from the last checkpoint.
     """
     try:
-        yield from job.train.epoch(epoch, first)
+        yield from job.train.epoch(epoch, first, job.input_size(epoch))
     except (OSError, UnreadablePictureError):
         if job.fabric.world_size == 1:
             job.save()
@@ -107,8 +108,8 @@ def any_process(job: Job, wish: bool) -> bool:
     """Whether any process wishes it, so that all of them stop or save at the same step."""
     if job.fabric.world_size == 1:
         return wish
-    wishes = torch.tensor(float(wish), device=job.fabric.device)
-    job.fabric.all_reduce(wishes, reduce_op="sum")  # in place
+    wishes = torch.tensor(float(wish))
+    distributed.all_reduce(wishes, distributed.ReduceOp.MAX, group=job.control)
     return wishes.item() > 0
 
 
@@ -129,6 +130,7 @@ def train_step(job: Job, batch: Batch, epoch: int, rate: float) -> None:
         epoch=epoch,
         num_classes=len(job.card.classes),
         channels_last=True,
+        size=job.input_size(epoch) if recipe.progressive else None,
     )
     job.statistics.keep()
     loss, score = fitting_gradients(job, batch)
@@ -157,12 +159,14 @@ def end_epoch(job: Job, epoch: int) -> dict[str, float]:
             "lengthen --warmup, or set --clip-norm 1"
         )
     scores = {} if math.isnan(score) or not pictures else {f"train_{job.task.score}": score / pictures}
+    sides = {"size": min(job.input_size(epoch))} if recipe.progressive else {}
     row = {
         "epoch": epoch + 1,
         "step": state.step,
         "lr": job.rate(state.step - 1),
         "train_loss": loss / pictures if pictures else math.nan,
         **scores,
+        **sides,
         "images_per_second": pictures / state.seconds,
         "seconds": state.trained_seconds + state.seconds,
     }

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from resnets.networks.network import Network
 from resnets.training.recipe import Recipe
@@ -57,7 +57,7 @@ def freeze(network: Network, stages: Iterable[str], norms: bool = False) -> None
                 module.eval().requires_grad_(False)
     if norms:
         for module in network.modules():
-            if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
+            if isinstance(module, _BatchNorm):
                 module.eval().requires_grad_(False)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
@@ -10,7 +11,6 @@ from typing import Any, cast
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.loggers.logger import Logger
-from lightning_fabric.strategies.fsdp import FSDPStrategy
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
@@ -20,6 +20,7 @@ from resnets.data.loading import Loader
 from resnets.data.reading import for_each
 from resnets.inference.evaluation import evaluate_network, usual_batch
 from resnets.inference.machine import give_large_blocks_back
+from resnets.layers.synchronisation import synchronise
 from resnets.networks.catalogue import build, declaration_from_dict
 from resnets.networks.network import Network
 from resnets.runs.card import Card
@@ -27,13 +28,15 @@ from resnets.runs.run import Run
 from resnets.tasks import Task, create_task
 from resnets.training.averaging import Statistics, exponential_average
 from resnets.training.checkpoints import read_checkpoint, write_checkpoint
-from resnets.training.engine import create_logger
+from resnets.training.engine import control_group, create_logger
 from resnets.training.freezing import freeze, frozen_stages, rate_scales
 from resnets.training.memory import compute_again
 from resnets.training.optimisers import create_optimiser
 from resnets.training.plan import recipe_of
 from resnets.training.recipe import Recipe
+from resnets.training.resizing import input_size
 from resnets.training.schedule import learning_rate
+from resnets.training.sharding import check_begun_sharded, check_sharded, is_sharded, whole_tensors
 from resnets.training.state import State
 from resnets.types import IGNORED
 from resnets.weights.loading import Account, load_weights
@@ -56,6 +59,8 @@ class Job:
             none; None where there is neither.
         logger: who is told each epoch's row beside `metrics.csv`, in the first process.
         account: of the weights that it begins from, or None.
+        control: the group in which processes agree when to stop; None for the usual one.
+        whole: of a network whose weights are dealt out to the processes, a copy that has all of them; see `gather`.
         tell: takes a line for whoever watches the training.
         checkpoint_every: seconds after which a checkpoint is written within an epoch.
     """
@@ -73,6 +78,8 @@ class Job:
     judged: Loader | None
     logger: Logger | None = None
     account: Account | None = None
+    whole: Network | None = None
+    control: Any = None
     state: State = field(default_factory=State)
     tell: Callable[[str], object] = lambda _: None
     checkpoint_every: float = CHECKPOINT_EVERY
@@ -92,7 +99,9 @@ class Job:
 
     @property
     def network_to_use(self) -> Network:
-        """The network that is evaluated and kept: the average, where there is one."""
+        """The network that is evaluated and kept: the average, where there is one, or the copy with all weights."""
+        if self.whole is not None:
+            return self.whole
         return self.bare_network if self.average is None else cast(Network, self.average.module)
 
     @property
@@ -110,6 +119,25 @@ class Job:
         """The learning rate of a step."""
         return learning_rate(self.recipe, step / self.total_steps) / 2**self.state.rollbacks
 
+    def input_size(self, epoch: int) -> tuple[int, int]:
+        """Height and width of the pictures that an epoch trains on."""
+        epochs = -(-self.total_steps // self.steps_per_epoch)
+        return input_size(self.recipe.progressive, self.card.preprocessing.size, epoch, epochs)
+
+    def gather(self) -> None:
+        """Bring the copy with all weights up to date, where they are dealt out; every process must take part."""
+        if self.whole is not None:
+            self.whole.load_state_dict(whole_tensors(self.bare_network))
+
+    def part_of_step(self, pictures: int) -> float:
+        """By what this process's mean loss over so many pictures counts, so that each picture of a step counts alike.
+
+        The processes' gradients are averaged, and a step whose pictures cannot be shared out evenly has more in some.
+        """
+        first = self.state.step % self.steps_per_epoch * self.train.batch_size
+        of_all = min(self.train.batch_size, len(self.train.dataset) - first)
+        return pictures * self.fabric.world_size / of_all
+
     def set_rate(self, rate: float) -> None:
         """Train at another rate than was planned, and write it on the card."""
         self.recipe = replace(self.recipe, lr=rate)
@@ -124,7 +152,9 @@ class Job:
             OSError: if it cannot be written; the last one is as it was.
         """
         self.restore_folder()
-        write_checkpoint(self.fabric, self.run, self._parts())
+        parts = self._parts()
+        parts["state"]["totals"] = self.fabric.all_reduce(self.state.totals.clone(), reduce_op="sum")
+        write_checkpoint(self.fabric, self.run, parts)
 
     def restore_folder(self) -> None:
         """Make the run's folder anew if somebody has removed it; the best weights so far are lost with it."""
@@ -137,13 +167,17 @@ class Job:
     def load(self) -> None:
         """Stand where the run's last checkpoint was written, or the one before where that is damaged."""
         parts = self._parts()
-        read_checkpoint(self.fabric, self.run, parts, self.tell)
+        check = check_begun_sharded if is_sharded(self.fabric) else None
+        read_checkpoint(self.fabric, self.run, parts, self.tell, check)
         self.state.load_state_dict(parts["state"])
+        if not self.fabric.is_global_zero:  # the first process goes on with the sums of all
+            self.state.totals = torch.zeros_like(self.state.totals)
 
     def evaluate(self) -> dict[str, float]:
         """Loss, score and aim of the network to use on the watched split, such as `val_loss`."""
         if self.watched is None:
             return {}
+        self.gather()
         evaluation = evaluate_network(
             self.network_to_use,
             self.task,
@@ -216,10 +250,13 @@ def create_job(
     if recipe.cutmix and card.task == "regression":
         raise ValueError("cutmix would mix numbers by areas, which mean nothing to them; use mixup, or leave it out")
     check_augmentation(recipe, card.task)
+    check_progressive(recipe, card)
     logger = card.provenance["logger"] if fabric.is_global_zero else None
     if card.provenance.get("memory") == "low":
         compute_again(network)
         give_large_blocks_back()
+    if recipe.sync_bn:
+        synchronise(network, fabric.device.type == "cuda")
     average = exponential_average(network, recipe.ema).to(fabric.device) if recipe.ema else None
     frozen = frozen_stages(network, recipe)
     if recipe.unfreeze_every and fabric.world_size > 1:
@@ -230,13 +267,16 @@ def create_job(
         raise ValueError(
             "optimizer muon keeps the length of weights, and a detector's heads must grow; use adamw or sgd"
         )
-    if recipe.optimizer == "muon" and isinstance(fabric.strategy, FSDPStrategy):
-        raise ValueError("optimizer muon needs whole matrices, which strategy fsdp takes apart; use ddp, or sgd")
+    whole = None
+    if is_sharded(fabric):
+        check_sharded(recipe, network)
+        whole = deepcopy(network).to(fabric.device)
     freeze(network, () if recipe.unfreeze_every else frozen, recipe.freeze_norm)
     trained, rates = task.for_training(network), rate_scales(network, recipe)
     if trained is not network:
         rates = {f"module.{name}": rate for name, rate in rates.items()}
-    wrapped, optimiser = fabric.setup(trained, create_optimiser(trained, recipe, rates))
+    wrapped = fabric.setup_module(trained)
+    optimiser = cast(Optimizer, fabric.setup_optimizers(create_optimiser(trained, recipe, rates, fused=whole is None)))
 
     loaders = {
         split: Loader(
@@ -274,6 +314,8 @@ def create_job(
         judged=loaders.get("test", loaders.get("val")),
         logger=None if logger is None else create_logger(logger, run.folder),
         account=account,
+        whole=whole,
+        control=control_group(fabric),
     )
 
 
@@ -298,6 +340,19 @@ def check_augmentation(recipe: Recipe, task: str) -> None:
         raise ValueError(
             f"zoom, mosaic and window are of detection and segmentation, and the task is {task}; leave them out, or "
             "use scale"
+        )
+
+
+def check_progressive(recipe: Recipe, card: Card) -> None:
+    """Raise ValueError if pictures cannot begin as small as a recipe wants."""
+    if not recipe.progressive:
+        return
+    if card.task in ("detection", "segmentation", "generation"):
+        raise ValueError(f"progressive resizes whole pictures, of which {card.task} has no use; leave it out")
+    if recipe.progressive >= min(card.preprocessing.size):
+        raise ValueError(
+            f"progressive must be below the {min(card.preprocessing.size)} pixels of the network's input, not "
+            f"{recipe.progressive}"
         )
 
 

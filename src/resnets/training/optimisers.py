@@ -14,7 +14,9 @@ from resnets.training.muon import OTHERS, Muon
 from resnets.training.recipe import Recipe
 
 
-def create_optimiser(network: nn.Module, recipe: Recipe, rates: Mapping[str, float] | None = None) -> Optimizer:
+def create_optimiser(
+    network: nn.Module, recipe: Recipe, rates: Mapping[str, float] | None = None, fused: bool = True
+) -> Optimizer:
     """The recipe's optimiser over the parameters that learn.
 
     Without `decay_all`, vectors (biases, norms) do not decay. A group's rate is `lr_scale` times the schedule's.
@@ -23,6 +25,7 @@ def create_optimiser(network: nn.Module, recipe: Recipe, rates: Mapping[str, flo
         network: whose parameters learn, as far as they require a gradient.
         recipe: the optimiser and its numbers.
         rates: by the names of parameters, shares of the rate at which they learn; 1 where nothing is said.
+        fused: step all parameters in one call, which PyTorch's SGD cannot where they are dealt out to processes.
     """
     alike: dict[tuple[bool, float, float], list[nn.Parameter]] = defaultdict(list)
     for name, parameter in network.named_parameters():
@@ -39,8 +42,8 @@ def create_optimiser(network: nn.Module, recipe: Recipe, rates: Mapping[str, flo
     if recipe.optimizer == "muon":
         return Muon(groups, recipe.lr, recipe.momentum)
     if recipe.optimizer == "adamw":
-        return AdamW(groups, recipe.lr, fused=True)
-    return SGD(groups, recipe.lr, momentum=recipe.momentum, nesterov=recipe.nesterov, fused=True)
+        return AdamW(groups, recipe.lr, fused=fused)
+    return SGD(groups, recipe.lr, momentum=recipe.momentum, nesterov=recipe.nesterov, fused=fused)
 
 
 def set_learning_rate(optimiser: Optimizer, rate: float) -> None:

@@ -31,6 +31,9 @@ AUTO = "auto"
 DECODERS_OF_TORCHVISION = ("fcn", "deeplabv3")
 """Of which torchvision has weights; of the others it has those of the backbone."""
 
+WARMUP_EPOCHS, LONGEST_WARMUP = 5, 0.2
+"""Epochs in which a rate for larger batches is risen to (arXiv:1706.02677, section 2.2), and the share at most."""
+
 BY_DATA = ("num_classes", "in_channels", "source", "method", "decoder", "backbone")
 """Fields of a network's declaration that are not for the user to change in a training."""
 
@@ -112,10 +115,10 @@ def plan(
         reasons |= choice.reasons
     else:
         choice = Choice(load_recipe(recipe))
-    chosen = changed(choice.recipe, changes)
+    chosen, scaled = scale_rate(changed(choice.recipe, changes), choice.recipe.batch_size, len(targets), changes)
     if task_class(data.task).embeds:
         declaration = replace(declaration, num_classes=0 if chosen.projection else chosen.embedding or EMBEDDING)
-    reasons = {name: reason for name, reason in reasons.items() if name not in changes}
+    reasons = {name: reason for name, reason in reasons.items() if name not in changes} | scaled
     if chosen.patience and "val" not in data.splits:
         raise ValueError(
             "early stopping (--patience) chooses by a validation split, and this data has none; "
@@ -222,6 +225,30 @@ def recipe_of(card: Card) -> Recipe:
     """The recipe that a card keeps."""
     names = {field.name for field in fields(Recipe)}
     return Recipe.from_dict({name: value for name, value in card.recipe.items() if name in names}, "the card's recipe")
+
+
+def scale_rate(
+    recipe: Recipe, batch_size: int, pictures: int, changes: Mapping[str, Any]
+) -> tuple[Recipe, dict[str, str]]:
+    """The recipe at a rate for its batches, if it asks for that, and why; see `Recipe.scale_lr`.
+
+    Args:
+        recipe: with the batches that training takes.
+        batch_size: pictures of the batches that its rate is for.
+        pictures: of an epoch.
+        changes: fields that were asked for; a warm-up among them stays as it is.
+    """
+    factor = recipe.batch_size / batch_size
+    if not recipe.scale_lr or factor == 1:
+        return recipe, {}
+    times = f"times {factor:g}, as the batches are {recipe.batch_size} and not {batch_size} (arXiv:1706.02677)"
+    reasons = {"lr": f"{recipe.lr:g} {times}"}
+    warmup = recipe.warmup
+    if factor > 1 and "warmup" not in changes:
+        steps = -(-pictures // recipe.batch_size)
+        warmup = max(warmup, min(WARMUP_EPOCHS * steps / recipe.total_steps(steps), LONGEST_WARMUP))
+        reasons["warmup"] = f"{warmup:.3g} of the training, for the higher rate"
+    return replace(recipe, lr=recipe.lr * factor, warmup=warmup), reasons
 
 
 def changed(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:

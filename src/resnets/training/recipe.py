@@ -36,6 +36,8 @@ class Recipe(Augmentation):
         optimizer: "sgd" with momentum, "adamw", or "muon" (orthogonalised momentum for convolutions, SGD for the rest).
         lr: the highest learning rate; of "muon", the angle by which a step turns a convolution's weight, in radians,
             and a tenth of the rate of all other parameters.
+        scale_lr: where `batch_size` is made k times as large as the recipe's, make `lr` k times as high, and let it
+            rise to that for five epochs at least, or a fifth of a shorter training (arXiv:1706.02677, section 2.1).
         find_lr: choose `lr` before the first step, by a range test of a hundred (arXiv:1506.01186).
         momentum: of SGD and Muon; AdamW's betas are PyTorch's defaults.
         nesterov: look-ahead momentum of SGD; Muon always has it.
@@ -74,6 +76,9 @@ class Recipe(Augmentation):
             (arXiv:2207.12598, algorithm 1).
         ema: decay of the exponential moving average of the weights; 0 for none. Where there is one, it is
             what is evaluated and kept.
+        progressive: the shorter side of the pictures in the first epoch, in pixels; it grows to that of the network's
+            input, which the last quarter of the epochs has (arXiv:2104.00298, section 4). 0 for the full size in all.
+        sync_bn: let batch norm normalise by the pictures of all processes, not by those of each alone.
         recompute_bn: replace batch norm's running statistics at the end by those of all training pictures, cropped
             and flipped as in training.
         evaluate_every: epochs from one evaluation to the next; the last epoch is always evaluated.
@@ -105,6 +110,7 @@ class Recipe(Augmentation):
     accumulate: int = 1
     optimizer: Optimizer = "sgd"
     lr: float = 0.1
+    scale_lr: bool = False
     find_lr: bool = False
     momentum: float = 0.9
     nesterov: bool = False
@@ -129,6 +135,8 @@ class Recipe(Augmentation):
     logit_normal: float = 0.0
     class_dropout: float = 0.0
     ema: float = 0.0
+    progressive: int = 0
+    sync_bn: bool = False
     recompute_bn: bool = False
     evaluate_every: int = 1
     patience: int = 0
@@ -171,6 +179,7 @@ class Recipe(Augmentation):
             "logit_normal",
             "patience",
             "unfreeze_every",
+            "progressive",
             "seed",
         )
         for name in (*not_negative, "margin_size", "logit_scale", "embedding", "projection", "per_class"):
@@ -199,6 +208,7 @@ class Recipe(Augmentation):
                 "balance",
                 "per_class",
                 "accumulate",
+                "progressive",
             )
             if without_effect := [name for name in others if getattr(self, name) != getattr(Recipe, name)]:
                 raise ValueError(f"{', '.join(without_effect)} would do nothing with head_only; leave it out")
@@ -213,6 +223,8 @@ class Recipe(Augmentation):
             raise ValueError("margin softmax has no margin_size; leave it out, or use arcface or cosface")
         if self.recompute_bn and (self.freeze or self.freeze_norm):
             raise ValueError("recompute_bn would change the batch norm that freeze and freeze_norm keep; choose one")
+        if self.scale_lr and (self.optimizer != "sgd" or self.find_lr):
+            raise ValueError("scale_lr is a rule of optimizer sgd, and find_lr would undo it; leave it out")
         if self.lr <= 0:
             raise ValueError(f"lr must be above 0, not {self.lr}")
         if any(not 0 < share < 1 for share in self.milestones) or list(self.milestones) != sorted(self.milestones):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from itertools import chain, count
@@ -22,16 +24,20 @@ from resnets.runs.run import Run
 from resnets.training.checkpoints import kept_for_later
 from resnets.training.conclusion import conclude
 from resnets.training.display import TrainingDisplay, print_plan
-from resnets.training.engine import create_engine, engine_facts, logger_class
+from resnets.training.engine import LONGEST_WAIT, create_engine, engine_facts, logger_class
 from resnets.training.fit import fit
 from resnets.training.head import fit_head, fit_head_first
 from resnets.training.job import CHECKPOINT_EVERY, Job, create_job
+from resnets.training.launch import find_launch
 from resnets.training.memory import Memory
 from resnets.training.plan import check_request, initial_weights, plan
 from resnets.training.rate_finder import find_rate
 
 RUNS = Path("runs")
 """Where a run's folder is made that nobody has named."""
+
+LOST = re.compile(r"gloo|NCCL|closed by peer|Connection reset|Broken pipe|Timed out waiting", re.IGNORECASE)
+"""What PyTorch's errors say where processes no longer hear each other."""
 
 
 def train(
@@ -52,8 +58,9 @@ def train(
     memory: Memory = "high",
     accelerator: str = "auto",
     devices: int | str = "auto",
-    num_nodes: int = 1,
+    nodes: int | None = None,
     strategy: str = "auto",
+    longest_wait: float = LONGEST_WAIT,
     workers: int | None = None,
     cache: str | Path | None = None,
     checkpoint_every: float = CHECKPOINT_EVERY,
@@ -65,7 +72,7 @@ def train(
     """Train a network on a data set and write all there is about it into a run's folder.
 
     Args:
-        source: a folder, an archive, a table, `hf:OWNER/NAME` or a built-in name; see `open_dataset`.
+        source: a folder, shards, an archive, a table, `hf:OWNER/NAME` or a built-in name; see `open_dataset`.
         run: the folder to write; by default `runs/DATA-MODEL`, with a number where that is taken.
         model: a name of `list_models()`, of a detector, such as fasterrcnn_resnet50_fpn or yolo_resnet18, or of a
             network that gives every pixel a class, such as unet_resnet18; auto takes resnet20 for small pictures,
@@ -84,7 +91,7 @@ def train(
         precision: auto (bfloat16 where the hardware computes in it), 32-true, bf16-mixed or 16-mixed.
         memory: "low" computes the maps of residual blocks again in the backward pass rather than keep them: the same
             training in a fraction of the memory, and about a third slower.
-        accelerator, devices, num_nodes, strategy: as Lightning Fabric takes them.
+        accelerator, devices, nodes, strategy, longest_wait: see `engine.create_engine`.
         workers: processes that decode pictures; by default one a processor.
         cache: a folder in which decoded pictures are kept for this and later trainings, where they do not fit into
             memory; or "memory" to keep them there, however many.
@@ -94,6 +101,9 @@ def train(
         watch: is called after each epoch with the training as it stands, and must leave it so.
         changes: fields of the recipe or of the network's declaration that take other values, such as `epochs=5` or
             `shortcut="C"`.
+
+    Where torchrun or SLURM has started the processes anew, after one of them had ended, the training goes on from its
+    last checkpoint.
 
     Returns:
         The finished run.
@@ -106,10 +116,24 @@ def train(
     check_request(model, recipe, changes)
     if logger is not None:
         logger_class(logger)
+    if (begun := begun_before(run, overwrite)) is not None:
+        return resume(
+            begun,
+            accelerator=accelerator,
+            devices=devices,
+            nodes=nodes,
+            strategy=strategy,
+            longest_wait=longest_wait,
+            workers=workers,
+            cache=cache,
+            checkpoint_every=checkpoint_every,
+            console=console,
+            watch=watch,
+        )
     if run is not None:
         check_free(Path(run), overwrite)
     check_writable(RUNS if run is None else Path(run))
-    fabric = create_engine(precision, accelerator, devices, num_nodes, strategy)
+    fabric = create_engine(precision, accelerator, devices, nodes, strategy, longest_wait)
     fabric.launch()
     console = console_of(fabric, console)
     with fabric.rank_zero_first(local=True):
@@ -137,8 +161,9 @@ def resume(
     *,
     accelerator: str = "auto",
     devices: int | str = "auto",
-    num_nodes: int = 1,
+    nodes: int | None = None,
     strategy: str = "auto",
+    longest_wait: float = LONGEST_WAIT,
     workers: int | None = None,
     cache: str | Path | None = None,
     checkpoint_every: float = CHECKPOINT_EVERY,
@@ -153,7 +178,7 @@ def resume(
     """
     stopped = Run(Path(run))
     card = stopped.card()
-    fabric = create_engine(card.provenance["precision"], accelerator, devices, num_nodes, strategy)
+    fabric = create_engine(card.provenance["precision"], accelerator, devices, nodes, strategy, longest_wait)
     fabric.launch()
     console = console_of(fabric, console)
     if card.metrics:
@@ -188,13 +213,48 @@ def execute(
         console.print(f"learning rate {job.recipe.lr:g}, by a range test", highlight=False)
     if job.recipe.head_first and job.state.step == 0:
         fit_head_first(job)
-    with kept_for_later(job.run):
+    with together(job.fabric, job.run), kept_for_later(job.run):
         with TrainingDisplay(console, job.task, job.total_steps, job.steps_per_epoch, job.state.step) as display:
             (fit_head if job.recipe.head_only else fit)(job, display, watch)
         if job.logger is not None:
             job.logger.finalize("success")
         conclude(job, console)
     return job.run
+
+
+def begun_before(run: str | Path | None, overwrite: bool) -> Path | None:
+    """The folder of the training that these processes had begun, where torchrun or SLURM has started them anew.
+
+    Raises:
+        ValueError: if they could not find it again.
+    """
+    launch = find_launch()
+    if not (launch.restarts or launch.may_restart):
+        return None
+    if run is None or overwrite:
+        raise ValueError(
+            f"{launch.by} starts a training anew that has failed, and then its folder must be known: name one that is "
+            "not there with --run, and leave --overwrite out"
+        )
+    return Path(run) if launch.restarts and Run(Path(run)).card_path.is_file() else None
+
+
+@contextmanager
+def together(fabric: Fabric, run: Run) -> Iterator[None]:
+    """Say in a sentence that another process has ended, or has not answered for long.
+
+    Raises:
+        ConnectionError: in the place of what PyTorch raises then.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if fabric.world_size == 1 or not LOST.search(str(error)):
+            raise
+        raise ConnectionError(
+            f"process {fabric.global_rank} of {fabric.world_size} has lost another, which has ended or hangs; go on "
+            f"from the last checkpoint with `resnets train --resume {run.folder}` and as many processes as you like"
+        ) from error
 
 
 def without_unreadable(data: Data, max_share: float, console: Console) -> Data:
