@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check format clean
+.PHONY: demo test slow check format clean
 
 demo: .venv/installed
 	$(BIN)/resnets train digits --run runs/digits --overwrite
@@ -13,6 +13,9 @@ demo: .venv/installed
 # One process a processor, one thread each: small networks gain nothing from more.
 test: .venv/dev
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist loadfile
+
+slow: .venv/dev
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m slow
 
 check: .venv/dev
 	$(BIN)/ruff check

@@ -87,7 +87,9 @@ def plain_loop(source: str, model: str, size: int, batch: int, steps: int, worke
         ]
     )
     pictures = ImageFolder(source, transform)
-    loader = DataLoader(pictures, batch, shuffle=True, num_workers=workers, drop_last=True, persistent_workers=workers > 0)
+    loader = DataLoader(
+        pictures, batch, shuffle=True, num_workers=workers, drop_last=True, persistent_workers=workers > 0
+    )
     step = plain_step(torchvision.models.get_model(model, num_classes=len(pictures.classes)).train())
     batches = endless(loader)
     return speed(lambda: step(*next(batches)), steps, batch)
