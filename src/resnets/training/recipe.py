@@ -199,6 +199,7 @@ class Recipe(Augmentation):
                 "balance",
                 "per_class",
                 "accumulate",
+                "nonfinite",
             )
             if without_effect := [name for name in others if getattr(self, name) != getattr(Recipe, name)]:
                 raise ValueError(f"{', '.join(without_effect)} would do nothing with head_only; leave it out")
