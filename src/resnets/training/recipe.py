@@ -208,6 +208,8 @@ class Recipe(Augmentation):
                 "balance",
                 "per_class",
                 "accumulate",
+                "accumulate",
+                "nonfinite",
                 "progressive",
             )
             if without_effect := [name for name in others if getattr(self, name) != getattr(Recipe, name)]:
