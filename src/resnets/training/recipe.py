@@ -208,7 +208,6 @@ class Recipe(Augmentation):
                 "balance",
                 "per_class",
                 "accumulate",
-                "accumulate",
                 "nonfinite",
                 "progressive",
             )
