@@ -3,7 +3,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -177,3 +177,14 @@ def test_a_balanced_loader_repeats_small_classes_under_other_choices(scale, memo
     same = images[(draws % len(few)) == (draws % len(few))[targets == 0][0]]
     assert len(same) == 4
     assert (len(same.unique(dim=0)) == 1) == (scale == (1.0, 1.0))
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError(104, "Connection reset by peer"), EOFError()])
+def test_a_worker_process_that_dies_while_it_hands_over_a_batch_is_named(train: Dataset, error: Exception) -> None:
+    def broken() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        raise error
+        yield
+
+    loader = Loader(train, SMALL, 2, shuffle=False, workers=1)
+    with pytest.raises(ChildProcessError, match="one of the 1 processes that decode pictures was ended"):
+        loader._next(broken())

@@ -334,8 +334,10 @@ class Loader:
         """What the worker processes give next; None at the end."""
         try:
             return next(decoded, None)
-        except RuntimeError as error:
-            if "exited unexpectedly" not in str(error):
+        except (RuntimeError, ConnectionError, EOFError, FileNotFoundError) as error:
+            # The loader says so of a worker that it waits for; one that ends while it hands over a batch leaves a
+            # broken connection, and what went wrong in a worker that is alive begins with "Caught".
+            if "Caught" in str(error) or (isinstance(error, RuntimeError) and "exited unexpectedly" not in str(error)):
                 raise
             raise ChildProcessError(
                 f"one of the {self.workers} processes that decode pictures was ended from outside, most likely because "
