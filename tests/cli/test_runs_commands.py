@@ -36,9 +36,7 @@ def test_runs_are_listed_newest_first(runs, capsys):
     out, err = capsys.readouterr()
     rows = [line for line in out.splitlines() if " classification " in line]
     assert ["stopped" in row for row in rows] == [False, False, True]
-    assert re.search(
-        r"stopped +resnet20 +classification +accuracy \d\d\.\d\d% +7/20 +interrupted +2001-01-01 00:00", out
-    )
+    assert re.search(r"stopped +resnet20 +classification +accuracy \d\d\.\d\d% +7/20 +interrupted +2001-01-01", out)
     assert sum("finished" in row for row in rows) == 2
     assert "torn" in err
     assert main(["runs", str(runs), "--json"]) == 0

@@ -45,13 +45,9 @@ def runs(folder: Path = Path("runs"), /, json: bool = False) -> None:
         return
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
     names = [name_in(folder, summary.run) for summary in found]
-    table.add_column("Run", overflow="fold", min_width=min(max(map(len, names), default=0), 40))
-    for heading in ("Model", "Task", "Metric"):
-        table.add_column(heading, overflow="fold")
-    table.add_column("Epochs", justify="right", no_wrap=True)
-    table.add_column("State", no_wrap=True)
-    table.add_column("Begun", no_wrap=True)
-    table.add_column("Size", justify="right", no_wrap=True)
+    table.add_column("Run", overflow="fold", min_width=12)  # which alone is folded where the terminal is narrow
+    for heading in ("Model", "Task", "Metric", "Epochs", "State", "Begun", "Size"):
+        table.add_column(heading, justify="right" if heading in ("Epochs", "Size") else "left", no_wrap=True)
     for name, summary in zip(names, found, strict=True):
         table.add_row(
             Text(name),
@@ -60,7 +56,7 @@ def runs(folder: Path = Path("runs"), /, json: bool = False) -> None:
             summary.score,
             f"{summary.epochs}/{summary.planned}" if summary.planned else str(summary.epochs),
             Text(summary.state, COLOURS[summary.state]),
-            str(summary.card.provenance.get("started", ""))[:16].replace("T", " "),
+            str(summary.card.provenance.get("started", ""))[:10],
             decimal(summary.size),
         )
     Console(highlight=False).print(table)
