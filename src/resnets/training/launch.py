@@ -9,6 +9,8 @@ from datetime import timedelta
 
 import torch
 from torch import distributed
+from torch.distributed import PrefixStore  # type: ignore[attr-defined]  # public, but not declared so
+from torch.distributed.rendezvous import rendezvous
 
 ALONE = ("bash", "interactive")
 """Names of SLURM jobs whose processes were not started by srun to work together; Fabric's rule."""
@@ -95,8 +97,8 @@ def meet_again(launch: Launch, on_gpu: bool, longest_wait: timedelta) -> None:
     """
     if launch.by != "torchrun" or launch.nodes > 1 or not launch.restarts or distributed.is_initialized():
         return
-    store, rank, processes = next(distributed.rendezvous("env://", timeout=longest_wait))
-    own = distributed.PrefixStore(f"restart {launch.restarts}", store)
+    store, rank, processes = next(rendezvous("env://", timeout=longest_wait))
+    own = PrefixStore(f"restart {launch.restarts}", store)
     device = torch.device("cuda", int(os.environ["LOCAL_RANK"])) if on_gpu else None
     backend = "nccl" if on_gpu else "gloo"
     distributed.init_process_group(
