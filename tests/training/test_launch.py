@@ -14,6 +14,7 @@ from resnets.training.sharding import check_begun_sharded, check_sharded
 from resnets.training.train import begun_before, train
 
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "x", "LOCAL_WORLD_SIZE": "4", "WORLD_SIZE": "8", "TORCHELASTIC_MAX_RESTARTS": "3"}
+TORCHRUN |= {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
 SRUN = {"SLURM_NTASKS": "8", "SLURM_NTASKS_PER_NODE": "4", "SLURM_NNODES": "2", "SLURM_JOB_NAME": "train"}
 
 
@@ -43,6 +44,8 @@ def test_what_was_started_is_taken_and_nothing_else():
     assert Launch().shape(2, None) == (2, 1)
     with pytest.raises(ValueError, match="--nodes 2 needs a launcher on each node: torchrun --nnodes 2"):
         Launch().shape("auto", 2)
+    with pytest.raises(ValueError, match="start it with TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1"):
+        find_launch(TORCHRUN | {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "0"})
     with pytest.raises(ValueError, match="srun --ntasks-per-node"):
         find_launch({"SLURM_NTASKS": "2", "SLURM_JOB_NAME": "train"})
 

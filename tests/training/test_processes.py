@@ -152,12 +152,16 @@ def test_torchrun_starts_a_training_anew(tmp_path):
     """The real one, with nothing in between: a process is killed, torchrun starts both again, and they finish."""
     folder = tmp_path / "run"
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2]
-    command = [*launcher, "--max-restarts", 1, "-m", "resnets.cli.main", "train", "digits", "--run", folder]
+    command = [*launcher, "--max-restarts", 1, "-m", "--", "resnets.cli.main", "train", "digits", "--run", folder]
     variables = {**os.environ, "OMP_NUM_THREADS": "1"}
     training = subprocess.Popen([*map(str, command), "--epochs", "6", *map(str, PLAIN)], env=variables)
-    when_trained(folder, 2)
-    os.kill(psutil.Process(training.pid).children()[0].pid, signal.SIGKILL)
-    assert training.wait(400) == 0
+    try:
+        when_trained(folder, 2)
+        os.kill(psutil.Process(training.pid).children()[0].pid, signal.SIGKILL)
+        assert training.wait(300) == 0
+    finally:
+        training.terminate()
+        training.wait()
     assert [row["epoch"] for row in rows_of(folder)] == [1, 2, 3, 4, 5, 6]
     assert Run(folder).card().metrics["count"] == 359
 

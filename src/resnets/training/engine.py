@@ -16,7 +16,7 @@ from lightning_fabric.strategies.model_parallel import ModelParallelStrategy
 from torch import distributed
 
 from resnets.inference.machine import computes_in_bfloat16, keep_freed_memory, processor_name
-from resnets.training.launch import find_launch
+from resnets.training.launch import find_launch, meet_again
 from resnets.training.sharding import shard
 
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
@@ -59,7 +59,8 @@ def create_engine(
             raise ValueError(f"{name} must be one of {', '.join(known)}, not {value!r}")
     if accelerator == "auto":
         accelerator = next(name for name in ("cuda", "mps", "cpu") if count_devices(name))
-    per_node, nodes = find_launch().shape(devices, nodes)
+    launch = find_launch()
+    per_node, nodes = launch.shape(devices, nodes)
     per_node = check_devices(per_node, accelerator)
     if strategy == "fsdp" and per_node * nodes == 1:
         raise ValueError("strategy fsdp deals the network out to several processes; ask for two --devices or more")
@@ -72,6 +73,7 @@ def create_engine(
         torch.set_float32_matmul_precision("high")
         torch.backends.cudnn.benchmark = True  # pictures of one size: the first steps try the algorithms for it
     keep_freed_memory()
+    meet_again(launch, on_gpu, timedelta(seconds=longest_wait))
     return Fabric(
         accelerator=accelerator,
         devices=per_node,

@@ -5,9 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+from torch import distributed
+from torch.distributed import PrefixStore  # type: ignore[attr-defined]  # public, but not declared so
+from torch.distributed.rendezvous import rendezvous
 
 ALONE = ("bash", "interactive")
 """Names of SLURM jobs whose processes were not started by srun to work together; Fabric's rule."""
+
+OWN_STORE = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
+"""The variable by which torchrun gives the processes of each restart a store of their own."""
 
 
 @dataclass(frozen=True)
@@ -54,17 +63,20 @@ def find_launch(environment: Mapping[str, str] = os.environ) -> Launch:
     """Who started this process, by the environment variables of torchrun and SLURM.
 
     Raises:
-        ValueError: if srun does not say how many processes each node has.
+        ValueError: if srun does not say how many processes each node has, or torchrun is to start those of several
+            nodes anew and has not been told how they can meet again.
     """
     if "TORCHELASTIC_RUN_ID" in environment:
         devices = int(environment["LOCAL_WORLD_SIZE"])
-        return Launch(
-            by="torchrun",
-            devices=devices,
-            nodes=int(environment["WORLD_SIZE"]) // devices,
-            restarts=int(environment.get("TORCHELASTIC_RESTART_COUNT", 0)),
-            may_restart=int(environment.get("TORCHELASTIC_MAX_RESTARTS", 0)) > 0,
-        )
+        nodes = int(environment["WORLD_SIZE"]) // devices
+        may_restart = int(environment.get("TORCHELASTIC_MAX_RESTARTS", 0)) > 0
+        if nodes > 1 and may_restart and environment.get(OWN_STORE) != "1":
+            raise ValueError(
+                "torchrun shares one store between all restarts, in which processes of several nodes would wait for "
+                f"those that have ended (PyTorch's issue 135712); start it with {OWN_STORE}=1 in its environment"
+            )
+        restarts = int(environment.get("TORCHELASTIC_RESTART_COUNT", 0))
+        return Launch("torchrun", devices, nodes, restarts, may_restart)
     if "SLURM_NTASKS" in environment and environment.get("SLURM_JOB_NAME") not in ALONE:
         processes = int(environment["SLURM_NTASKS"])
         if processes > 1 and "SLURM_NTASKS_PER_NODE" not in environment:
@@ -76,3 +88,19 @@ def find_launch(environment: Mapping[str, str] = os.environ) -> Launch:
         restarts = int(environment.get("SLURM_RESTART_COUNT", 0))
         return Launch("srun", processes // nodes, nodes, restarts)
     return Launch()
+
+
+def meet_again(launch: Launch, on_gpu: bool, longest_wait: timedelta) -> None:
+    """Bring the processes of one node together that torchrun has started anew, before Fabric would.
+
+    They share torchrun's store with those before them, whose addresses are still there under the usual names.
+    """
+    if launch.by != "torchrun" or launch.nodes > 1 or not launch.restarts or distributed.is_initialized():
+        return
+    store, rank, processes = next(rendezvous("env://", timeout=longest_wait))
+    own = PrefixStore(f"restart {launch.restarts}", store)
+    device = torch.device("cuda", int(os.environ["LOCAL_RANK"])) if on_gpu else None
+    backend = "nccl" if on_gpu else "gloo"
+    distributed.init_process_group(
+        backend, store=own, rank=rank, world_size=processes, timeout=longest_wait, device_id=device
+    )
