@@ -49,8 +49,9 @@ class Finished:
         self.compute, self.parallel, self.detector = compute, parallel, detector
 
     @torch.inference_mode()
-    def __call__(self, pixels: Tensor) -> Answer:
+    def __call__(self, *inputs: Tensor) -> Answer:
         """The detections (N, D, 6 and more) for pixels (N, H, W, C) uint8."""
+        (pixels,) = inputs
         return self.detector.finish(self.compute(pixels), (pixels.shape[1], pixels.shape[2]))
 
 
