@@ -63,7 +63,7 @@ class TwoStages:
         """The backbone's maps by their names, `objectness` (N, A) and `deltas` (N, A, 4)."""
         maps = self.backbone.maps(images)
         objectness, deltas = concat_box_prediction_layers(*self.rpn.head(list(maps.values())))
-        count = len(images)
+        count = images.shape[0]  # which a graph leaves open, other than len()
         return {**maps, "objectness": objectness.reshape(count, -1), "deltas": deltas.reshape(count, -1, 4)}
 
     def found(self, dense: Mapping[str, Tensor], size: tuple[int, int]) -> Found:
