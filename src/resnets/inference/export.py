@@ -107,7 +107,7 @@ def write_export(
         "batch": batch,
         "outputs": {"count": graph.outputs.count, "names": list(graph.outputs.names)},
         "source": name,
-        "calibration": {"split": "train", "pictures": len(calibration)} if calibration else None,
+        "calibration": {"split": "train", "pictures": sum(map(len, calibration))} if calibration else None,
         "versions": versions(),
     }
     if len(runs) > 1:
