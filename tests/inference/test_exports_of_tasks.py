@@ -74,6 +74,8 @@ def untrained(tmp_path: Path) -> Callable[[str, str], Run]:
                 module.bias.copy_(torch.rand(module.bias.shape, generator=generator) - 0.5)
         network.train().features(images)
         network.eval()
+        for layer in network.class_layers if task == "detection" else ():
+            network.get_submodule(layer).weight *= 20  # or all boxes have nearly the same score
         if task == "segmentation":  # or one class has all pixels
             network.get_submodule(network.logits_layer).bias -= network(images).mean((0, 2, 3))
         run = Run(tmp_path / "run")
@@ -87,15 +89,16 @@ def untrained(tmp_path: Path) -> Callable[[str, str], Run]:
 
 
 def check_same(found: Prediction, expected: Prediction) -> None:
-    """The same answer, up to rounding: of masks all pixels but a few, of boxes the surest ones."""
+    """The same answer, up to rounding: of masks all pixels but a few, of boxes eight of the ten surest."""
     assert found.error is None
     assert found.size == expected.size
     if expected.boxes:
         away = torch.cdist(torch.tensor(expected.boxes[:10]), torch.tensor(found.boxes), p=torch.inf)  # pixels
         same = torch.tensor([[one == other for other in found.classes] for one in expected.classes[:10]])
         least, place = torch.where(same, away, torch.inf).min(1)
-        assert least.max() < 0.5
-        for number, other in enumerate(place.tolist()):
+        assert (least < 0.5).float().mean() >= 0.8  # of two boxes that are nearly as sure, either may be left out
+        for number in (least < 0.5).nonzero().flatten().tolist():
+            other = int(place[number])
             assert found.probabilities[other] == pytest.approx(expected.probabilities[number], abs=1e-3)
             if expected.masks is not None:
                 torch.testing.assert_close(found.masks[other], expected.masks[number], atol=0.01, rtol=0)
@@ -134,5 +137,5 @@ def test_an_export_answers_picture_files_as_its_run_does(task, model, format, un
     for one, other in zip(answers, found, strict=True):
         check_same(other, one)
     if task == "detection" and format != "torch":
-        needed = "following.safetensors" in {path.name for path in exported.run.folder.iterdir()}
+        needed = "model.following.safetensors" in {path.name for path in exported.run.folder.iterdir()}
         assert needed == ("rcnn" in model)

@@ -351,7 +351,8 @@ def test_from_a_folder_of_boxes_to_answers(run, shapes, tmp_path, capsys):
 
 def test_engines_and_exports_find_the_same(run, shapes, tmp_path):
     expected = run.card().metrics
-    for options in ({"engine": "onnxruntime"}, {"precision": "bfloat16"}):
+    rough = {"precision": "bfloat16"}
+    for options in ({"engine": "onnxruntime"}, rough, {"engine": "openvino", **rough}):
         assert evaluate(run.folder, **options).metrics["map50"] == pytest.approx(expected["map50"], abs=0.05)
     exported = write_export(run, tmp_path / "export", "openvino", batch=2)
     assert evaluate(exported.run.folder).metrics == pytest.approx(dict(expected), abs=1e-3)

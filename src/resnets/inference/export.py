@@ -5,7 +5,7 @@
 | `model.onnx`, `model.xml` with `model.bin`, or `model.pt2` | the network, from pixels to outputs |
 | `model.json` | the card, with what was exported and how far it is from the run |
 | `model.safetensors` | beside `model.pt2` alone: the weights |
-| `following.safetensors` | beside the graphs of Faster and Mask R-CNN: the weights of the second stage |
+| `model.following.safetensors` | beside the graphs of Faster and Mask R-CNN: the weights of the second stage |
 
 A graph takes pixels (N, H, W, C) uint8 and normalises them; a whole one resizes and crops them, too. Of a detector it
 gives what is dense, of which boxes are made in PyTorch; see `heads.two_parts`. resnets itself reads the weights beside

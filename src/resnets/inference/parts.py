@@ -15,7 +15,7 @@ from resnets.networks.detector import Detector, DetectorArchitecture
 from resnets.weights.files import read_tensors, write_tensors
 from resnets.weights.loading import load_tensors
 
-FILE = "following.safetensors"
+FILE = "model.following.safetensors"
 """The weights of what follows an exported graph, where it needs some."""
 
 
