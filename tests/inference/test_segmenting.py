@@ -234,7 +234,7 @@ def test_int8_masks_that_lose_more_than_allowed_are_refused(
 ) -> None:
     command = ["export", str(segmenter.folder), "--precision", "int8", "--to", str(tmp_path / "int8")]
     assert main([*command, "--max-loss", "0.1"]) == 0
-    assert "Mean iou" in capsys.readouterr().out
+    assert "Mean IoU" in capsys.readouterr().out
     shutil.rmtree(tmp_path / "int8")
     black = [torch.zeros(1, *segmenter.card().preprocessing.size, 3, dtype=torch.uint8)]
     monkeypatch.setattr("resnets.inference.export.calibration_pixels", lambda *_: iter(black))

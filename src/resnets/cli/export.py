@@ -10,6 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from resnets.cli.evaluate import capitalised
 from resnets.cli.predict import split_runs
 from resnets.inference.evaluation import evaluate
 from resnets.inference.export import Exported, judge, worsening, write_export
@@ -103,7 +104,7 @@ def _print(console: Console, exported: Exported, format: str, precision: str) ->
         table = Table(box=SIMPLE_HEAD)
         table.add_column("")
         for label, _ in shown.values():
-            table.add_column(label.capitalize(), justify="right")
+            table.add_column(capitalised(label), justify="right")
         for name, metrics in (("before", exported.before), ("after", exported.after)):
             table.add_row(name, *(form.format(metrics[metric]) for metric, (_, form) in shown.items()))
         console.print(table)

@@ -15,8 +15,8 @@ from resnets.data.order import uniform
 from resnets.data.transforms import normalise
 from resnets.data.views import view
 from resnets.inference.engines import open_engine
-from resnets.inference.exported import open_graph
-from resnets.inference.parts import dense_part
+from resnets.inference.exported import generating_network, open_export
+from resnets.inference.parts import Finished, dense_part
 from resnets.inference.samples import pixels_of
 from resnets.runs.card import Card
 from resnets.runs.run import Run
@@ -33,6 +33,9 @@ def compare(
 ) -> tuple[float, int]:
     """How far an export's outputs are from the network's, and on how many picture files; of several outputs the worst.
 
+    The folder is opened as whoever uses it does. Of a detector, what is dense is compared: boxes that are nearly as
+    sure change places by a rounding.
+
     Args:
         network: on the CPU, in evaluation mode.
         written: its export.
@@ -42,7 +45,8 @@ def compare(
     card = written.card()
     told = task_class(card.task).tells
     reference: Any = open_engine("eager", dense_part(network), card.preprocessing, "float32", CPU) if told else network
-    engine: Any = program or open_graph(written.folder, card, CPU)
+    opened: Any = open_export(written.folder, card, CPU) if told else generating_network(written, CPU)
+    engine: Any = program or (opened.compute if isinstance(opened, Finished) else opened)
     differences: list[Difference] = []
     for given, seen in (asked_of_pictures if told else asked_of_paths)(card, files):
         if program is not None and card.export["batch"]:
