@@ -48,7 +48,7 @@ def declared(model: str, task: str) -> Any:
     if task == "detection":
         pyramid = {"pyramid": 64} if declaration.pyramid else {}
         backbone = replace(declaration.backbone, **SMALL)
-        return replace(declaration, backbone=backbone, num_classes=3, score_threshold=0.0, max_detections=20, **pyramid)
+        return replace(declaration, backbone=backbone, num_classes=3, score_threshold=0.0, max_detections=10, **pyramid)
     if task == "segmentation":
         width = {"decoder_width": 8} if declaration.decoder_width else {}
         backbone = replace(declaration.backbone, **SMALL) if "18" in model else declaration.backbone
