@@ -67,7 +67,10 @@ def report(title: str, unit: str, speeds: Mapping[str, list[float]], baseline: s
     for heading in (f"{unit}, median", "least", "most", "ratio"):
         table.add_column(heading, justify="right")
     for name, values in speeds.items():
-        figures = (f"{figure:,.0f}" for figure in (median(values), min(values), max(values)))
+        figures = (
+            f"{figure:,.0f}" if figure >= 10 else f"{figure:.2g}"
+            for figure in (median(values), min(values), max(values))
+        )
         table.add_row(name, *figures, f"{ratios[name]:.2f}")
     console = Console()
     console.print(table)
