@@ -360,6 +360,9 @@ def test_engines_and_exports_find_the_same(run, shapes, tmp_path):
     (one,), (other,) = (load(folder).predict([large], tiled=True) for folder in (run.folder, exported.run.folder))
     assert other.classes == one.classes
     np.testing.assert_allclose(other.boxes, one.boxes, atol=0.05)
+    for format in ("openvino", "torch"):
+        rounded = write_export(run, tmp_path / format, format, "bfloat16").run.folder
+        assert evaluate(rounded).metrics["map50"] == pytest.approx(expected["map50"], abs=0.05)
     command = ["export", str(run.folder), "--precision", "int8", "--max-loss", "0.2", "--to", str(tmp_path / "int8")]
     assert main(command) == 0
     assert Run(tmp_path / "int8").card().metrics["map50"] > expected["map50"] - 0.2
