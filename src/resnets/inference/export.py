@@ -141,10 +141,11 @@ def check_exportable(name: str, card: Card, format: str, precision: str, preproc
             f"{name} answers in the pixels of the whole picture, which a graph that resizes would not know; "
             "leave out --preprocess"
         )
-    if not task_class(card.task).tells and (preprocess or precision != "float32"):
+    if not task_class(card.task).tells and preprocess:
+        raise ValueError(f"{name} makes pictures, of which there are none to resize; leave out --preprocess")
+    if not task_class(card.task).tells and precision != "float32":
         raise ValueError(
-            f"{name} makes pictures from noise, whose times lose too much in {precision} and which nothing resizes; "
-            "leave out --precision and --preprocess"
+            f"{name} makes pictures in steps of time, which {precision} rounds too much; leave it in float32"
         )
     if count > 1 and format == "torch":
         raise ValueError(
