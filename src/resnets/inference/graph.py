@@ -20,6 +20,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from resnets.types import Interpolation, Preprocessing
 
+aten = torch.ops.aten
+
 Answer = Any
 """What a network gives: a tensor, a tuple of tensors, or a dictionary of them."""
 
@@ -225,9 +227,9 @@ def folded(network: nn.Module, images: Tensor) -> nn.Module:
     sizes = {0: Dim.AUTO, 2: Dim.AUTO, 3: Dim.AUTO}
     with torch.no_grad():
         module: Any = torch.export.export(network, (images,), dynamic_shapes=(sizes,)).module(check_guards=False)
-    for norm in [node for node in module.graph.nodes if node.target is torch.ops.aten.batch_norm.default]:
+    for norm in [node for node in module.graph.nodes if node.target is aten.batch_norm.default]:
         convolution = norm.args[0]
-        if convolution.target is not torch.ops.aten.conv2d.default or len(convolution.users) > 1:
+        if convolution.target is not aten.conv2d.default or len(convolution.users) > 1:
             continue
         weight, bias = (_value(module, node) for node in (*convolution.args, None)[1:3])
         scale, shift, mean, variance = (_value(module, node) for node in norm.args[1:5])
@@ -241,6 +243,8 @@ def folded(network: nn.Module, images: Tensor) -> nn.Module:
         convolution.args = (convolution.args[0], *nodes, *convolution.args[3:])
         norm.replace_all_uses_with(convolution)
         module.graph.erase_node(norm)
+    for check in [node for node in module.graph.nodes if node.target is aten._assert_tensor_metadata.default]:
+        module.graph.erase_node(check)  # of the types that maps have here, which may be exported in another
     module.graph.eliminate_dead_code()
     module.delete_all_unused_submodules()
     module.recompile()
