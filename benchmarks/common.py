@@ -61,9 +61,7 @@ def ratio(speeds: Mapping[str, list[float]], name: str, baseline: str) -> float:
     return median(own / base for own, base in zip(speeds[name], speeds[baseline], strict=True))
 
 
-def report(
-    title: str, unit: str, speeds: Mapping[str, list[float]], baseline: str, path: Path | None, digits: int = 0
-) -> None:
+def report(title: str, unit: str, speeds: Mapping[str, list[float]], baseline: str, path: Path | None) -> None:
     """Print median, least and most of each contender and its ratio to the baseline; write them if asked."""
     ratios = {name: ratio(speeds, name, baseline) for name in speeds}
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
@@ -71,7 +69,10 @@ def report(
     for heading in (f"{unit}, median", "least", "most", "ratio"):
         table.add_column(heading, justify="right")
     for name, values in speeds.items():
-        figures = (f"{figure:,.{digits}f}" for figure in (median(values), min(values), max(values)))
+        figures = (
+            f"{figure:,.0f}" if figure >= 100 else f"{figure:.3g}"
+            for figure in (median(values), min(values), max(values))
+        )
         table.add_row(name, *figures, f"{ratios[name]:.2f}")
     console = Console()
     console.print(table)

@@ -42,10 +42,10 @@ from resnets.data.order import uniform
 from resnets.data.views import view
 from resnets.inference.choice import choose_precision, throughput
 from resnets.inference.engines.openvino import OpenvinoEngine
-from resnets.inference.export import CALIBRATION_PICTURES
 from resnets.inference.graph import graph_of
 from resnets.inference.machine import keep_freed_memory
 from resnets.inference.predictor import load
+from resnets.inference.samples import CALIBRATION_PICTURES
 from resnets.runs.card import Card
 from resnets.runs.run import Run
 from resnets.types import Preprocessing

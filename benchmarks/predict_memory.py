@@ -69,13 +69,14 @@ def main() -> None:
         f"{answered:,} pictures, {failed} failed, {answered / seconds:,.0f} a second; memory after a tenth "
         f"{tenth:,.0f} MB, at the end {points[-1][1]:,.0f} MB",
         highlight=False,
+        soft_wrap=True,
     )
     if asked.figure is not None:
         figure = Figure(figsize=(7, 4), layout="constrained")
         axes = figure.subplots()
         axes.plot(*zip(*points, strict=True))
         axes.set(xlabel="pictures answered", ylabel="resident memory, MB", title=f"{RUN}, {count:,} JPEG files")
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.25 * max(megabytes for _, megabytes in points))
         axes.grid(alpha=0.3)
         figure.savefig(asked.figure)
     if asked.json is not None:

@@ -238,7 +238,7 @@ def main() -> None:
             },
             rounds,
         )
-    report(f"Training {asked.model} from JPEG files", "pictures/s", speeds, "plain loop, float32", None, digits=1)
+    report(f"Training {asked.model} from JPEG files", "pictures/s", speeds, "plain loop, float32", None)
     with TemporaryDirectory() as folder:
         of_small = take_turns(
             {

@@ -119,10 +119,11 @@ def test_an_engine_says_what_it_cannot_do() -> None:
 def test_batches_of_a_fixed_number_are_filled_up_and_cut() -> None:
     seen = []
 
-    def compute(batch: Tensor) -> list[Tensor]:
+    def compute(batch: Tensor, other: Tensor) -> list[Tensor]:
         seen.append(len(batch))
-        return [batch * 2]
+        return [batch * 2, other + 1]
 
-    (found,) = by_batches(torch.arange(7), 3, compute)
+    found, others = by_batches([torch.arange(7), torch.arange(7) + 10], 3, compute)
     assert seen == [3, 3, 3]
     assert torch.equal(found, torch.arange(7) * 2)
+    assert torch.equal(others, torch.arange(7) + 11)

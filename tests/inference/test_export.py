@@ -14,8 +14,9 @@ import torch
 from torch.nn import functional as F
 
 from resnets.inference.evaluation import evaluate
-from resnets.inference.export import TOLERANCES, made_files, worsening, write_export
+from resnets.inference.export import TOLERANCES, worsening, write_export
 from resnets.inference.predictor import load
+from resnets.inference.samples import made_files
 from resnets.runs.run import Run, find_run
 
 EXPORTS = [("onnx", "float32"), ("openvino", "float32"), ("openvino", "bfloat16"), ("torch", "bfloat16")]

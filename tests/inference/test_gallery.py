@@ -12,6 +12,7 @@ from rich.console import Console
 from torch.nn import functional as F
 
 from resnets.cli.main import main
+from resnets.inference.export import write_export
 from resnets.inference.gallery import (
     Gallery,
     Threshold,
@@ -172,3 +173,20 @@ def test_what_does_not_fit_is_refused(recogniser, run, digits, tmp_path):
     other = Gallery(**{**vars(gallery), "weights": "0" * 64})
     with pytest.raises(ValueError, match="not those that the index was made with"):
         next(identify(other, [next(digits.rglob("*.png"))]))
+
+
+@pytest.mark.filterwarnings("ignore:the network was trained on")
+def test_an_export_makes_an_index_and_names_by_it(recogniser, digits, tmp_path):
+    exported = write_export(recogniser, tmp_path / "export", "openvino").run.folder
+    for name in recogniser.card().classes[:2]:
+        (tmp_path / "two" / name).mkdir(parents=True)
+        for path in sorted((digits / name).iterdir())[:3]:
+            (tmp_path / "two" / name / path.name).symlink_to(path)
+    gallery = build_gallery(exported, tmp_path / "two")
+    expected = build_gallery(recogniser.folder, tmp_path / "two")
+    torch.testing.assert_close(gallery.embeddings, expected.embeddings, atol=1e-4, rtol=0)
+    asked = [tmp_path / "two" / picture for picture in gallery.pictures]
+    answers = list(identify(gallery, asked))
+    assert [answer.nearest[0].name for answer in answers] == list(gallery.names)
+    with pytest.raises(ValueError, match="not those that the index was made with"):
+        next(identify(gallery, asked, run=recogniser.folder))

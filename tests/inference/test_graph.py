@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from resnets.data.views import view
-from resnets.inference.graph import Outputs, Resize, folded
+from resnets.inference.graph import Outputs, Resize, folded, graph_of
 from resnets.types import Preprocessing
 
 
@@ -46,6 +46,28 @@ def test_a_norm_is_folded_only_where_it_alone_reads_the_convolution() -> None:
     left = [node for node in found.graph.nodes if "batch_norm" in str(node.target)]
     assert len(left) == 1
     torch.testing.assert_close(found(images), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_a_network_that_ends_in_float32_is_a_graph_in_bfloat16() -> None:
+    class Ending(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = nn.Conv2d(3, 4, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.first(x).float() @ torch.arange(6.0)
+
+    preprocessing = Preprocessing((8, 8), 3, (0.5,) * 3, (0.2,) * 3)
+    pixels = torch.randint(256, (3, 8, 8, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(0)
+    network = Ending().requires_grad_(False)
+    exact, rounded = (
+        graph_of(network, preprocessing, dtype=dtype).program.module()(pixels)[0]
+        for dtype in (torch.float32, torch.bfloat16)
+    )
+    assert rounded.dtype == torch.float32
+    torch.testing.assert_close(rounded, exact, rtol=0.02, atol=0.3)
+    assert not torch.equal(rounded, exact)
 
 
 def test_outputs_are_taken_apart_and_put_together() -> None:

@@ -15,6 +15,7 @@ from torch import Tensor
 from resnets.cli.main import main
 from resnets.data.dataset import Dataset, open_dataset
 from resnets.inference.evaluation import evaluate
+from resnets.inference.export import write_export
 from resnets.inference.judging import Judge, judge_pictures, views
 from resnets.inference.making import Request, make
 from resnets.inference.predictor import load
@@ -146,3 +147,23 @@ def test_guidance_needs_a_network_that_was_sometimes_not_told_the_class(runs):
     generator.card.recipe["class_dropout"] = 0.0
     with pytest.raises(ValueError, match="--class-dropout"):
         generator.pictures(torch.zeros(1, dtype=torch.int64), guidance=2.0)
+
+
+@pytest.mark.parametrize("format", ["onnx", "openvino", "torch"])
+def test_an_export_makes_the_same_pictures_and_is_judged_the_same(runs, tmp_path, format):
+    run = runs[0]
+    exported = write_export(run, tmp_path / "export", format)
+    assert exported.error < 1e-3
+    generator = Generator(exported.run.folder)
+    options = {"seed": 1, "steps": 3, "guidance": 2.0, "batch_size": 5}
+    expected = Generator(run.folder).pictures(generator.labels(7), **options)
+    found = generator.pictures(generator.labels(7), **options)
+    assert (found.int() - expected.int()).abs().max() <= 1
+    assert evaluate(exported.run.folder).metrics == pytest.approx(dict(run.card().metrics), abs=1e-4)
+    if format == "onnx":
+        with pytest.raises(ValueError, match="which bfloat16 rounds too much; leave it in float32"):
+            write_export(run, tmp_path / "other", "openvino", "bfloat16")
+        with pytest.raises(ValueError, match="none to resize; leave out --preprocess"):
+            write_export(run, tmp_path / "other", "onnx", preprocess=True)
+        with pytest.raises(ValueError, match="makes pictures and tells nothing of given ones"):
+            load(exported.run.folder)(np.zeros((8, 8), np.uint8))

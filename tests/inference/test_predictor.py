@@ -85,7 +85,7 @@ def test_the_fastest_engine_is_measured_once(run, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     measured = []
 
-    def throughput(engine, preprocessing):
+    def throughput(engine, preprocessing, batch):
         measured.append(engine)
         return {"OnnxEngine": 2.0, "OpenvinoEngine": 1.0}.get(type(engine).__name__, 0.5)
 

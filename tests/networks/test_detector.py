@@ -92,6 +92,35 @@ def test_losses_are_those_of_torchvision(method):
     [
         "fasterrcnn_resnet18_fpn",
         "fasterrcnn_resnet18",
+        "maskrcnn_resnet18_fpn",
+        "retinanet_resnet18_fpn",
+        "fcos_resnet18_fpn",
+        "yolo_resnet18",
+        "locate_resnet18",
+    ],
+)
+def test_what_is_dense_and_what_follows_are_the_whole_detector(name):
+    """What follows is done by a network that has no other weights than those it names."""
+    torch.manual_seed(0)
+    declaration = small(name, score_threshold=0.0, max_detections=10)
+    network = build(declaration).eval()
+    with torch.device("meta"):
+        other = build(declaration).eval()
+    for part in network.following:
+        other.get_submodule(part).load_state_dict(network.get_submodule(part).state_dict(), assign=True)
+    images = torch.rand(2, 3, 70, 97)
+    with torch.inference_mode():
+        rows = network(images)
+        found = other.finish(network.dense(images), (70, 97))
+    assert rows[:, :, 4].count_nonzero() > 4
+    torch.testing.assert_close(found, rows, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "fasterrcnn_resnet18_fpn",
+        "fasterrcnn_resnet18",
         "maskrcnn_preresnet18_fpn",
         "retinanet_resnet18_fpn",
         "fcos_resnet18_fpn",

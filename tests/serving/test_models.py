@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from resnets.inference.export import write_export
 from resnets.runs.run import Run, find_run
 from resnets.serving.models import name_runs, version_of
 
@@ -34,6 +35,18 @@ def test_a_request_names_its_run(serve, copied, photograph):
     assert [model["name"] for model in client.get("/v1/models").json()["models"]] == [RUN, "mine"]
     for query, name in (("", RUN), ("?model=mine", "mine")):
         assert client.post(f"/v1/predict{query}", files={"a": photograph()}).json()["model"] == name
+
+
+def test_an_export_answers_as_its_run_does(serve, tmp_path, photograph):
+    write_export(find_run(RUN), tmp_path / "export", "onnx", batch=4)
+    client = serve(RUN, str(tmp_path / "export")).client
+    whole, exported = (
+        client.post(f"/v1/predict?top=10&model={name}", files={"a": photograph()}).json()["predictions"][0]
+        for name in (RUN, "export")
+    )
+    shares = dict(zip(whole["classes"], whole["probabilities"], strict=True))
+    for name, share in zip(exported["classes"], exported["probabilities"], strict=True):
+        assert share == pytest.approx(shares[name], abs=1e-4)
 
 
 def test_runs_have_names_of_their_own(tmp_path):

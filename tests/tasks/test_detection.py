@@ -23,8 +23,10 @@ from resnets.data.dataset import open_dataset
 from resnets.data.windows import masks
 from resnets.inference.drawing import run_lengths
 from resnets.inference.evaluation import evaluate
+from resnets.inference.export import write_export
 from resnets.inference.predictor import load
 from resnets.networks.catalogue import architecture, build
+from resnets.runs.run import Run
 from resnets.tasks import create_task
 from resnets.tasks.detection import Detection, fit_threshold, localised, matched, pasted
 from resnets.training.train import resume, train
@@ -345,6 +347,27 @@ def test_from_a_folder_of_boxes_to_answers(run, shapes, tmp_path, capsys):
     assert (drawn != np.asarray(Image.open(picture))).any()
     assert main(["evaluate", str(run.folder)]) == 0
     assert "mAP at 0.5" in " ".join(capsys.readouterr().out.split())
+
+
+def test_engines_and_exports_find_the_same(run, shapes, tmp_path):
+    expected = run.card().metrics
+    rough = {"precision": "bfloat16"}
+    for options in ({"engine": "onnxruntime"}, rough, {"engine": "openvino", **rough}):
+        assert evaluate(run.folder, **options).metrics["map50"] == pytest.approx(expected["map50"], abs=0.05)
+    exported = write_export(run, tmp_path / "export", "openvino", batch=2)
+    assert evaluate(exported.run.folder).metrics == pytest.approx(dict(expected), abs=1e-3)
+    large = np.tile(np.asarray(Image.open(shapes / "val" / "1.png")), (2, 2, 1))
+    (one,), (other,) = (load(folder).predict([large], tiled=True) for folder in (run.folder, exported.run.folder))
+    assert other.classes == one.classes
+    np.testing.assert_allclose(other.boxes, one.boxes, atol=0.05)
+    for format in ("openvino", "torch"):
+        rounded = write_export(run, tmp_path / format, format, "bfloat16").run.folder
+        assert evaluate(rounded).metrics["map50"] == pytest.approx(expected["map50"], abs=0.05)
+    command = ["export", str(run.folder), "--precision", "int8", "--max-loss", "0.2", "--to", str(tmp_path / "int8")]
+    assert main(command) == 0
+    assert Run(tmp_path / "int8").card().metrics["map50"] > expected["map50"] - 0.2
+    with pytest.raises(ValueError, match="leave out --preprocess"):
+        write_export(run, tmp_path / "whole", "onnx", preprocess=True)
 
 
 def test_a_large_picture_is_looked_at_in_tiles(run):

@@ -14,16 +14,22 @@ import torch
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+from torch import nn
 
 from resnets.inference.benchmark import Speed, draw, matrix_peak, measure
 from resnets.inference.choice import installed_engines
 from resnets.inference.engines import Engine, engine_class, open_engine
-from resnets.inference.export import FORMATS, open_export
+from resnets.inference.exported import FORMATS, open_export, usual_device
 from resnets.inference.machine import processor_name
-from resnets.insight.profile import profile
+from resnets.insight.profile import multiply_adds
 from resnets.networks.catalogue import build, declaration_from_dict
-from resnets.runs.run import find_run
-from resnets.types import Preprocessing
+from resnets.networks.detector import Detector
+from resnets.networks.segmenter import Segmenter
+from resnets.networks.unet import UNet
+from resnets.runs.card import Card
+from resnets.runs.run import Run, find_run
+from resnets.tasks import task_class
+from resnets.types import Fit, Preprocessing
 from resnets.weights.models import create_model
 
 
@@ -40,23 +46,27 @@ def benchmark(
 ) -> None:
     """Measure pictures a second at full load and the time of a single picture, by engine and precision.
 
+    Of a detector the choice of boxes is measured, too; the share of the machine's peak is of what comes before it.
+
     Args:
         run: the run's folder, an export, the name of a run in the package, or of a network that `resnets models`
             lists, whose weights are then random.
-        engine: one or several of torch, compiled, onnxruntime, openvino, with commas between; by default all that are
+        engine: one or several of eager, compiled, onnxruntime, openvino, with commas between; by default all that are
             installed but compiled, which takes a minute or more to compile.
         precision: one or several of float32 and bfloat16, with a comma between; by default all that the machine
             computes in. An export has one.
         batch_size: pictures of a batch at full load.
         seconds: how long each is measured, twice.
         size: side of a named network's input in pixels; by default what it was published for.
-        device: cpu, cuda...; by default a GPU if there is one.
+        device: cpu, cuda...; by default a GPU if there is one, and the CPU where an export is for it.
         figure: write a figure to this file, .svg or .png.
         json: print one JSON object.
     """
     if batch_size < 1 or seconds <= 0:
         raise ValueError("--batch-size must be at least 1, and --seconds above 0")
-    where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    found = find_run(run)
+    known = usual_device(found.card() if found.card_path.is_file() else None)
+    where = known if device is None else torch.device(device)
     console = Console(stderr=json)
     speeds: list[Speed] = []
     work: list[int] = []
@@ -108,29 +118,46 @@ def candidates(run: str, engines: str, precisions: str, size: int | None, device
         if size is not None:
             raise ValueError("--size is of networks by name; a run has the size that it was trained at")
         card = found.finished_card()
-        preprocessing = card.preprocessing
-        network: Any = build(declaration_from_dict(card.architecture)) if card.export else found.network()
-        if card.export and card.export["preprocess"]:
-            raise ValueError(f"{run} takes pictures of any size, so no speed is its own; export without --preprocess")
+        if not task_class(card.task).tells:
+            raise ValueError(f"{run} makes pictures in as many steps as are asked for: time `resnets generate`")
+        if card.export:
+            yield _export(found, card, engines, precisions, device)
+            return
+        network, preprocessing = found.network(), card.preprocessing
     else:
-        network = create_model(run).eval()
-        side = network.architecture.published_size if size is None else (size, size)
-        channels = network.architecture.in_channels
-        preprocessing = Preprocessing(side, channels, (0.5,) * channels, (0.25,) * channels)
-    multiply_adds = profile(network, preprocessing.size).total.multiply_adds
-    if found.card_path.is_file() and card.export:
-        name, precision = FORMATS[card.export["format"]], card.export["precision"]
-        if engines not in ("", name) or precisions not in ("", precision):
-            raise ValueError(f"{run} is an export for {name} in {precision}; leave --engine and --precision out")
-        opened = partial(open_export, found.folder, card, device)
-        yield Candidate(name, precision, preprocessing, multiply_adds, opened)
-        return
+        network, preprocessing = _named(run, size)
+    work = multiply_adds(network, preprocessing.size)
     for name in engines.split(",") if engines else installed_engines(device):
         able = engine_class(name).precisions
         for precision in precisions.split(",") if precisions else able:
             if precision in able or engines:
                 opened = partial(open_engine, name, network, preprocessing, precision, device)
-                yield Candidate(name, precision, preprocessing, multiply_adds, opened)
+                yield Candidate(name, precision, preprocessing, work, opened)
+
+
+def _export(run: Run, card: Card, engines: str, precisions: str, device: torch.device) -> Candidate:
+    name, precision = FORMATS[card.export["format"]], card.export["precision"]
+    if engines not in ("", name) or precisions not in ("", precision):
+        raise ValueError(f"{run.folder} is an export for {name} in {precision}; leave --engine and --precision out")
+    if card.export["preprocess"]:
+        raise ValueError(
+            f"{run.folder} takes pictures of any size, so no speed is its own; export without --preprocess"
+        )
+    members = [each["architecture"] for each in card.export.get("members", ())] or [card.architecture]
+    networks = [build(declaration_from_dict(each)) for each in members]
+    work = sum(multiply_adds(network, card.preprocessing.size) for network in networks)
+    return Candidate(name, precision, card.preprocessing, work, partial(open_export, run.folder, card, device))
+
+
+def _named(name: str, size: int | None) -> tuple[nn.Module, Preprocessing]:
+    """A network with random weights, and pixels such as it may see."""
+    network: Any = create_model(name).eval()
+    if isinstance(network, UNet):
+        raise ValueError(f"{name} makes pictures in as many steps as are asked for: time `resnets generate`")
+    side = network.architecture.published_size if size is None else (size, size)
+    channels = network.architecture.in_channels
+    fit: Fit = "contain" if isinstance(network, Detector | Segmenter) else "cover"
+    return network, Preprocessing(side, channels, (0.5,) * channels, (0.25,) * channels, fit=fit)
 
 
 def _table(title: str, speeds: list[Speed]) -> Table:

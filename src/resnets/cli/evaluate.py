@@ -74,7 +74,7 @@ def evaluate(
     formats = task_class(find_run(runs[0]).card().task).formats
     table = Table(box=SIMPLE_HEAD)
     for label, _ in formats.values():
-        table.add_column(label if label[1:2].isupper() else label[:1].upper() + label[1:], justify="right")
+        table.add_column(capitalised(label), justify="right")
     table.add_row(*(form.format(metrics[name]) for name, (_, form) in formats.items()))
     console.print(table)
     headings, rows = evaluation.details()
@@ -84,3 +84,8 @@ def evaluate(
     for row in rows:
         details.add_row(*row)
     console.print(details)
+
+
+def capitalised(label: str) -> str:
+    """What a metric is called as a column's heading: with a capital, unless it begins as mAP does."""
+    return label if label[1:2].isupper() else label[:1].upper() + label[1:]

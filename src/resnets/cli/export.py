@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from resnets.cli.evaluate import capitalised
+from resnets.cli.predict import split_runs
 from resnets.inference.evaluation import evaluate
 from resnets.inference.export import Exported, judge, worsening, write_export
 from resnets.runs.run import find_run
@@ -17,6 +20,7 @@ from resnets.tasks import task_class
 
 def export(
     run: str,
+    *others: str,
     to: Path | None = None,
     format: str = "openvino",
     precision: str = "float32",
@@ -29,10 +33,13 @@ def export(
     """Write a run as files of another engine, in a folder that predict and evaluate take as any run.
 
     The export is run on picture files and compared with the network before it is done; in bfloat16 or int8 both are
-    judged on the data, too. Its graph takes pixels (N, H, W, C) uint8 of the input's size and normalises them.
+    judged on the data, too. Its graph takes pixels (N, H, W, C) uint8 of the input's size and normalises them. Of a
+    detector it gives what boxes are made of, and resnets makes them; of a network that makes pictures, the velocity.
 
     Args:
-        run: the run's folder, or the name of one in the package.
+        run: the run's folder, or the name of one in the package; several, joined by +, become one graph that gives the
+            mean of their answers.
+        others: further runs of the same task, classes and preprocessing, for that graph.
         to: the folder to write; by default the run's, with format and precision behind its name.
         format: onnx, openvino, or torch (model.pt2).
         precision: float32; bfloat16 (openvino, torch); int8 (openvino, onnx), calibrated with the run's training
@@ -44,18 +51,17 @@ def export(
         data: where the run's data is, if not where its card says.
         overwrite: replace the folder if it is there.
     """
-    source, console = find_run(run), Console()
+    runs, console = [find_run(each) for name in (run, *others) for each in split_runs(name)], Console()
     if batch != "dynamic" and not batch.isdecimal():
         raise ValueError(f"--batch is a number or dynamic, not {batch!r}")
-    folder = to or Path("runs" if source.folder.name == run else source.folder.parent) / (
-        f"{source.folder.name}-{format}-{precision}"
-    )
+    name, first = "+".join(each.folder.name for each in runs), runs[0].folder
+    folder = to or Path("runs" if first.name == run else first.parent) / f"{name}-{format}-{precision}"
     if folder.exists() and overwrite:
         if not (folder / "model.json").is_file() or not find_run(folder).card().export:
             raise ValueError(f"{folder} is no export, so it is not replaced; give another folder by --to")
         shutil.rmtree(folder)
     exported = write_export(
-        source,
+        runs,
         folder,
         format,
         precision,
@@ -64,15 +70,15 @@ def export(
         data=data,
     )
     if precision != "float32":
-        exported = _judged(exported, str(source.folder), data, max_loss)
+        exported = _judged(exported, [each.folder for each in runs], data, max_loss)
     _print(console, exported, format, precision)
 
 
-def _judged(exported: Exported, source: str, data: str | None, max_loss: float) -> Exported:
-    """The export judged beside its run; it goes where it is worse than allowed, or cannot be judged."""
+def _judged(exported: Exported, sources: Sequence[Path], data: str | None, max_loss: float) -> Exported:
+    """The export judged beside its run or runs; it goes where it is worse than allowed, or cannot be judged."""
     folder = exported.run.folder
     try:
-        before, after = evaluate(source, data), evaluate(folder, data)
+        before, after = evaluate(sources, data), evaluate(folder, data)
         aim = task_class(exported.run.card().task).aim
         lost = worsening(aim, before.metrics, after.metrics)
         if not lost <= max_loss:
@@ -98,7 +104,7 @@ def _print(console: Console, exported: Exported, format: str, precision: str) ->
         table = Table(box=SIMPLE_HEAD)
         table.add_column("")
         for label, _ in shown.values():
-            table.add_column(label.capitalize(), justify="right")
+            table.add_column(capitalised(label), justify="right")
         for name, metrics in (("before", exported.before), ("after", exported.after)):
             table.add_row(name, *(form.format(metrics[metric]) for metric, (_, form) in shown.items()))
         console.print(table)

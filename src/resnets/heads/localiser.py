@@ -7,6 +7,7 @@ images (N, C, H, W) -> backbone -> mean over the map -> classes -> logits (N, K)
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -25,12 +26,14 @@ BOX_WEIGHT = 2.0
 
 
 class Localiser(nn.Module):
-    """A network with the interface of torchvision's detectors.
+    """A network with the interface of torchvision's detectors, and the two parts of `heads.two_parts`.
 
     Args:
         backbone: without a pyramid.
         num_classes: K.
     """
+
+    following: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, backbone: Backbone, num_classes: int) -> None:
         super().__init__()
@@ -52,22 +55,40 @@ class Localiser(nn.Module):
             ValueError: if a picture has more than one object.
         """
         (features,) = self.backbone(images).values()
-        logits = self.classes(features.mean((2, 3))).float()
-        height, width = images.shape[2:]
+        outputs, size = self._read(features), (images.shape[2], images.shape[3])
+        if not self.training:
+            return self.found(outputs, size)
+        if targets is None:
+            raise ValueError("a localiser needs targets in training")
+        return losses(outputs["logits"], boxes_of(outputs["shares"], size), targets)
+
+    def dense(self, images: Tensor) -> dict[str, Tensor]:
+        """`logits` (N, K) and `shares` (N, 4): the box's centre and sides, as shares of the input's sides."""
+        (features,) = self.backbone.maps(images).values()
+        return self._read(features)
+
+    def _read(self, features: Tensor) -> dict[str, Tensor]:
         cells = F.adaptive_avg_pool2d(features, POOLED).flatten(1) / POOLED**2  # so many inputs would leap at each step
-        shares = self.box(cells).float().sigmoid()
-        sides = torch.tensor([width, height] * 2, device=images.device)
-        boxes = box_convert(shares * sides, "cxcywh", "xyxy")
-        if self.training:
-            if targets is None:
-                raise ValueError("a localiser needs targets in training")
-            return losses(logits, boxes, targets)
+        return {
+            "logits": self.classes(features.mean((2, 3))).float(),
+            "shares": self.box(cells).float().sigmoid(),
+        }
+
+    def found(self, dense: Mapping[str, Tensor], size: tuple[int, int]) -> list[dict[str, Tensor]]:
+        """What is found in inputs of `size` of which `dense` gave this."""
+        logits, boxes = dense["logits"], boxes_of(dense["shares"], size)
         probabilities, labels = logits.softmax(1).topk(min(ANSWERS, logits.shape[1]))
-        inside = boxes.clamp(min=0).minimum(sides)
+        inside = boxes.clamp(min=0).minimum(torch.tensor([size[1], size[0]] * 2, device=boxes.device))
         return [
             {"boxes": box.expand(len(scores), 4), "scores": scores, "labels": numbers}
             for box, scores, numbers in zip(inside, probabilities, labels, strict=True)
         ]
+
+
+def boxes_of(shares: Tensor, size: tuple[int, int]) -> Tensor:
+    """(N, 4) left, top, right and bottom in inputs of `size`, from centres and sides (N, 4) as shares of its sides."""
+    sides = torch.tensor([size[1], size[0]] * 2, device=shares.device)
+    return box_convert(shares * sides, "cxcywh", "xyxy")
 
 
 def losses(logits: Tensor, boxes: Tensor, targets: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:

@@ -9,7 +9,9 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool, LastLevelP6P7
 
@@ -59,6 +61,7 @@ class Backbone(nn.Module):
         self.strides = tuple(stage.stride for stage in self.chosen)
         self.out_channels = channels or self.chosen[-1].channels
         self.fpn = None
+        self._grids: dict[tuple[int, int], tuple[tuple[int, int], ...]] = {}
         if channels:
             above: dict[str, Any] = {
                 "": lambda: None,
@@ -71,12 +74,28 @@ class Backbone(nn.Module):
             self.strides += tuple(self.strides[-1] * 2**step for step in range(1, more + 1))
 
     def forward(self, images: Tensor) -> OrderedDict[str, Tensor]:
-        """The maps of images, finest first, by the names "0", "1"..."""
+        """The maps of images, finest first, by the names "0", "1"..., and of what is above them."""
+        return OrderedDict((name, values.float()) for name, values in self.maps(images).items())
+
+    def maps(self, images: Tensor) -> OrderedDict[str, Tensor]:
+        """The maps as they were computed, in whichever type."""
         maps = self.body.features(images, [stage.name for stage in self.chosen])
         numbered = OrderedDict((str(number), maps[stage.name]) for number, stage in enumerate(self.chosen))
-        if self.fpn is not None:
-            numbered = self.fpn(numbered)
-        return OrderedDict((name, values.float()) for name, values in numbered.items())
+        if self.fpn is None:
+            return numbered
+        pyramid: OrderedDict[str, Tensor] = self.fpn(numbered)
+        return pyramid
+
+    def grids(self, size: tuple[int, int]) -> tuple[tuple[int, int], ...]:
+        """Height and width of each map for an input of `size`; no map is computed."""
+        if size not in self._grids:
+            tensors = {**dict(self.named_parameters()), **dict(self.named_buffers())}
+            nothing = {name: tensor.to("meta") for name, tensor in tensors.items()}
+            image = torch.empty(1, self.body.architecture.in_channels, *size, device="meta")
+            with torch.no_grad():
+                maps = functional_call(self, nothing, (image,))
+            self._grids[size] = tuple((values.shape[2], values.shape[3]) for values in maps.values())
+        return self._grids[size]
 
 
 def of_strides(stages: Sequence[Stage], least: int, greatest: int) -> tuple[Stage, ...]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -55,11 +56,14 @@ class Outputs:
     points: Tensor
     strides: Tensor
 
+    def reach(self) -> Tensor:
+        """(N, A, 4) how far boxes reach to left, top, right and bottom of their points, in strides."""
+        bins = torch.arange(BINS, device=self.distances.device, dtype=torch.float32)
+        return self.distances.softmax(3) @ bins
+
     def boxes(self) -> Tensor:
         """(N, A, 4) left, top, right, bottom."""
-        bins = torch.arange(BINS, device=self.points.device, dtype=torch.float32)
-        reach = self.distances.softmax(3) @ bins * self.strides[:, None]  # (N, A, 4)
-        return torch.cat((self.points - reach[..., :2], self.points + reach[..., 2:]), 2)
+        return boxes_about(self.points, self.reach() * self.strides[:, None])
 
 
 class Head(nn.Module):
@@ -80,16 +84,32 @@ class Head(nn.Module):
 
     def forward(self, maps: Sequence[Tensor]) -> Outputs:
         """What the maps (N, channels, H / stride, W / stride) say."""
-        logits, distances, points, strides = [], [], [], []
-        for features, stride, classes, reach in zip(maps, self.strides, self.classes, self.distances, strict=True):
+        logits, distances = [], []
+        for features, classes, reach in zip(maps, self.classes, self.distances, strict=True):
             logits.append(classes(features).flatten(2).transpose(1, 2))  # (N, points, K)
             distances.append(reach(features).flatten(2).transpose(1, 2).unflatten(2, (4, BINS)))
-            y, x = (stride * (torch.arange(side, device=features.device) + 0.5) for side in features.shape[2:])
-            points.append(torch.cartesian_prod(y, x).flip(1))  # row by row, as the maps are flattened
-            strides.append(torch.full((len(points[-1]),), float(stride), device=features.device))
-        return Outputs(
-            torch.cat(logits, 1).float(), torch.cat(distances, 1).float(), torch.cat(points), torch.cat(strides)
-        )
+        points, strides = grid_points([features.shape[2:] for features in maps], self.strides, maps[0].device)
+        return Outputs(torch.cat(logits, 1).float(), torch.cat(distances, 1).float(), points, strides)
+
+
+def grid_points(
+    grids: Sequence[Sequence[int]], strides: Sequence[int], device: torch.device | None = None
+) -> tuple[Tensor, Tensor]:
+    """x and y (A, 2) of the points of maps of these heights and widths, in the input's pixels, and their strides (A,).
+
+    Row by row and map by map, as the maps are flattened.
+    """
+    points, steps = [], []
+    for grid, stride in zip(grids, strides, strict=True):
+        y, x = (stride * (torch.arange(side, device=device) + 0.5) for side in grid)
+        points.append(torch.cartesian_prod(y, x).flip(1))
+        steps.append(torch.full((len(points[-1]),), float(stride), device=device))
+    return torch.cat(points), torch.cat(steps)
+
+
+def boxes_about(points: Tensor, reach: Tensor) -> Tensor:
+    """(N, A, 4) boxes that reach so far (N, A, 4) to left, top, right and bottom of points (A, 2)."""
+    return torch.cat((points - reach[..., :2], points + reach[..., 2:]), 2)
 
 
 def branch(channels: int, outputs: int, bias: float) -> nn.Sequential:
@@ -104,7 +124,7 @@ def branch(channels: int, outputs: int, bias: float) -> nn.Sequential:
 
 
 class Yolo(nn.Module):
-    """Backbone, pyramid and head, with the interface of torchvision's detectors.
+    """Backbone, pyramid and head: the interface of torchvision's detectors, and the two parts of `heads.two_parts`.
 
     Args:
         backbone: whose maps the head reads.
@@ -113,6 +133,8 @@ class Yolo(nn.Module):
         nms_threshold: of two boxes of one class that overlap by more (IoU), the less probable one is left out.
         max_detections: boxes of a picture at most.
     """
+
+    following: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self, backbone: Backbone, num_classes: int, score_threshold: float, nms_threshold: float, max_detections: int
@@ -139,13 +161,29 @@ class Yolo(nn.Module):
                 raise ValueError("a detector needs targets in training")
             with torch.autocast(images.device.type, enabled=False):
                 return losses(outputs, targets)
-        return self.detections(outputs, images.shape[-2:])
+        return self.detections(outputs.logits, outputs.boxes(), images.shape[-2:])
 
-    def detections(self, outputs: Outputs, size: Sequence[int]) -> list[dict[str, Tensor]]:
-        """The boxes of each picture that are sure enough and no other's double, inside an input of `size`."""
+    def dense(self, images: Tensor) -> dict[str, Tensor]:
+        """`logits` (N, A, K) and `reach` (N, A, 4), in strides."""
+        outputs = self.head(list(self.backbone.maps(images).values()))
+        return {"logits": outputs.logits, "reach": outputs.reach()}
+
+    def found(self, dense: Mapping[str, Tensor], size: tuple[int, int]) -> list[dict[str, Tensor]]:
+        """What the detector finds in inputs of `size` of which `dense` gave this."""
+        points, strides = grid_points(self.backbone.grids(size), self.head.strides)
+        return self.detections(dense["logits"], boxes_about(points, dense["reach"] * strides[:, None]), size)
+
+    def detections(self, logits: Tensor, every: Tensor, size: Sequence[int]) -> list[dict[str, Tensor]]:
+        """The boxes of each picture that are sure enough and no other's double, inside an input of `size`.
+
+        Args:
+            logits: (N, A, K).
+            every: (N, A, 4), all boxes.
+            size: height and width.
+        """
         found = []
-        edges = torch.tensor([size[1], size[0]] * 2, device=outputs.points.device)
-        for scores, boxes in zip(outputs.logits.sigmoid(), outputs.boxes(), strict=True):
+        edges = torch.tensor([size[1], size[0]] * 2, device=every.device)
+        for scores, boxes in zip(logits.sigmoid(), every, strict=True):
             values, order = scores.flatten().topk(min(CANDIDATES, scores.numel()))
             sure = values > self.score_threshold
             values, order = values[sure], order[sure]

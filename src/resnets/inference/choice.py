@@ -23,7 +23,7 @@ ASKED_FOR = ("compiled",)
 
 BATCH = 16
 SECONDS = 0.5
-"""Pictures of a batch, and for how long each engine is measured."""
+"""Pictures of a batch, fewer where they are larger than 224 x 224, and for how long each engine is measured."""
 
 
 def choose_precision(device: torch.device) -> str:
@@ -43,8 +43,10 @@ def choose_engine(network: nn.Module, preprocessing: Preprocessing, precision: s
         known = {}
     if known.get(key) in list_engines():
         return str(known[key])
+    height, width = preprocessing.size
+    batch = max(min(BATCH * 224 * 224 // (height * width), BATCH), 1)
     speeds = {
-        name: throughput(engine, preprocessing)
+        name: throughput(engine, preprocessing, batch)
         for name, engine in usable_engines(network, preprocessing, precision, device).items()
     }
     chosen = max(speeds, key=lambda name: speeds[name])

@@ -183,7 +183,7 @@ def evaluate(
     if len(predictors) > 1 or views != "single":
         return averaged(predictors, pictures, batch_size)
     loader = Loader(pictures, card.preprocessing, batch_size, shuffle=False, workers=workers)
-    if not card.export and engine is None and precision is None:
+    if engine is None and precision is None and not (card.export and predictor.task.tells):
         return evaluate_network(predictor.network, predictor.task, loader, card.preprocessing, predictor.device)
     outputs = predictor_outputs(predictor, loader)
     return predictor.task.evaluation(pictures.split, outputs, truth_of(pictures), pictures.names)

@@ -30,7 +30,7 @@ from resnets.data.audit import readable
 from resnets.data.dataset import Dataset, UnreadablePictureError, open_dataset
 from resnets.inference.predictor import Picture, Predictor
 from resnets.report.scores import wilson_interval
-from resnets.runs.run import find_run, write_whole
+from resnets.runs.run import Run, find_run, write_whole
 from resnets.weights.files import read_tensors, write_tensors
 
 FORMAT = 1
@@ -69,7 +69,7 @@ class Gallery:
 
     Attributes:
         run: the folder or the name of the run whose network made them.
-        weights: the SHA-256 of that network's weights.
+        weights: the SHA-256 of that network's weights, or of the files of its export.
         names: of each picture's class.
         pictures: their own names.
         embeddings: (N, D) float32 of length 1.
@@ -178,7 +178,7 @@ def build_gallery(
     found = find_run(run)
     return Gallery(
         run=str(found.folder.resolve()),
-        weights=_digest(found.weights_path),
+        weights=_digest(found),
         names=names,
         pictures=tuple(pictures.names),
         embeddings=embeddings,
@@ -325,7 +325,7 @@ def identify(
     _library()
     where = find_run(run or gallery.run)
     predictor = recogniser(where.folder, device, gallery.views)
-    if _digest(where.weights_path) != gallery.weights:
+    if _digest(where) != gallery.weights:
         raise ValueError(
             f"the weights of {where.folder} are not those that the index was made with, so its embeddings mean nothing "
             "to them; make the index anew with `resnets index`"
@@ -357,9 +357,15 @@ def _pictures(source: str | Path, max_unreadable: float) -> Dataset:
     return data.whole()
 
 
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _digest(run: Run) -> str:
+    """The SHA-256 of a run's weights, or of the files of its export."""
+    files = [run.weights_path]
+    if not run.weights_path.is_file():
+        files = sorted(path for path in run.folder.glob("model.*") if path != run.card_path)
+    digest = hashlib.sha256()
+    for path in files:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def _library() -> Any:

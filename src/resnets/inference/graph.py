@@ -20,6 +20,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from resnets.types import Interpolation, Preprocessing
 
+aten = torch.ops.aten
+
 Answer = Any
 """What a network gives: a tensor, a tuple of tensors, or a dictionary of them."""
 
@@ -70,24 +72,14 @@ class Graph:
     """A network with what stands before it, ready to be exported.
 
     Attributes:
-        program: one input, pixels (N, H, W, C) uint8; its outputs in order.
+        program: its outputs in order.
+        inputs: their shapes by name, in order, -1 for any number: of pictures `pixels` (N, H, W, C) uint8.
         outputs: how they stand together.
-        size: height and width of the pixels; None where a whole picture of any size is taken.
-        batch: the number of pictures; None for any.
-        channels: of the pixels.
     """
 
     program: ExportedProgram
+    inputs: Mapping[str, tuple[int, ...]]
     outputs: Outputs
-    size: tuple[int, int] | None
-    batch: int | None
-    channels: int
-
-    @property
-    def shape(self) -> list[int]:
-        """Of the pixels, -1 for any number."""
-        height, width = self.size or (-1, -1)
-        return [self.batch or -1, height, width, self.channels]
 
 
 class Pixels(nn.Module):
@@ -207,7 +199,22 @@ def graph_of(
         sizes |= {1: Dim.AUTO, 2: Dim.AUTO}
     with torch.no_grad():
         program = torch.export.export(pixels, (sample,), dynamic_shapes=(sizes,))
-    return Graph(program, outputs, None if whole else preprocessing.size, batch, preprocessing.channels)
+    height, width = (-1, -1) if whole else preprocessing.size
+    return Graph(program, {"pixels": (batch or -1, height, width, preprocessing.channels)}, outputs)
+
+
+def graph_of_field(network: nn.Module, preprocessing: Preprocessing, *, batch: int | None = None) -> Graph:
+    """A network on the CPU that makes pictures, in evaluation mode, as a graph of its velocity at a time.
+
+    It takes `x` (N, C, H, W) between noise and normalised pictures, `times` (N,) and `labels` (N,) int64.
+    """
+    count, channels, (height, width) = batch or 2, preprocessing.channels, preprocessing.size
+    sample = (torch.zeros(count, channels, height, width), torch.zeros(count), torch.zeros(count, dtype=torch.int64))
+    sizes = None if batch is not None else tuple({0: Dim.AUTO} for _ in sample)
+    with torch.no_grad():
+        program = torch.export.export(network, sample, dynamic_shapes=sizes)
+    many = batch or -1
+    return Graph(program, {"x": (many, channels, height, width), "times": (many,), "labels": (many,)}, Outputs())
 
 
 def folded(network: nn.Module, images: Tensor) -> nn.Module:
@@ -220,9 +227,9 @@ def folded(network: nn.Module, images: Tensor) -> nn.Module:
     sizes = {0: Dim.AUTO, 2: Dim.AUTO, 3: Dim.AUTO}
     with torch.no_grad():
         module: Any = torch.export.export(network, (images,), dynamic_shapes=(sizes,)).module(check_guards=False)
-    for norm in [node for node in module.graph.nodes if node.target is torch.ops.aten.batch_norm.default]:
+    for norm in [node for node in module.graph.nodes if node.target is aten.batch_norm.default]:
         convolution = norm.args[0]
-        if convolution.target is not torch.ops.aten.conv2d.default or len(convolution.users) > 1:
+        if convolution.target is not aten.conv2d.default or len(convolution.users) > 1:
             continue
         weight, bias = (_value(module, node) for node in (*convolution.args, None)[1:3])
         scale, shift, mean, variance = (_value(module, node) for node in norm.args[1:5])
@@ -236,6 +243,8 @@ def folded(network: nn.Module, images: Tensor) -> nn.Module:
         convolution.args = (convolution.args[0], *nodes, *convolution.args[3:])
         norm.replace_all_uses_with(convolution)
         module.graph.erase_node(norm)
+    for check in [node for node in module.graph.nodes if node.target is aten._assert_tensor_metadata.default]:
+        module.graph.erase_node(check)  # of the types that maps have here, which may be exported in another
     module.graph.eliminate_dead_code()
     module.delete_all_unused_submodules()
     module.recompile()

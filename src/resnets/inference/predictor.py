@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from resnets.data.transforms import normalise
 from resnets.data.views import view
 from resnets.inference.choice import choose_engine, choose_precision
 from resnets.inference.engines import PRECISIONS, Engine, engine_class, open_engine
-from resnets.inference.export import open_export, takes_whole_pictures
+from resnets.inference.exported import generating_network, open_export, takes_whole_pictures, usual_device
 from resnets.inference.finding import find_objects
 from resnets.inference.graph import Answer
 from resnets.inference.pipeline import in_batches
@@ -88,7 +88,7 @@ class Predictor:
 
     Args:
         run: the run's folder, or the name of one in the package; exported or not.
-        device: where to compute; by default a GPU if there is one.
+        device: where to compute; by default a GPU if there is one, and the CPU where an export is for it.
         engine: a module of `inference.engines`, or "auto" for the fastest here, by a short measurement that is
             remembered; by default "eager", or what an export is for.
         precision: "float32", "bfloat16", "int8" or "auto", which is bfloat16 where the processor or GPU computes in
@@ -118,7 +118,7 @@ class Predictor:
     ) -> None:
         self.run = find_run(run)
         self.card: Card = self.run.finished_card()
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.device = usual_device(self.card) if device is None else torch.device(device)
         self.task: Any = create_task(self.card.task, self.card.classes, self.card.settings)
         self.exact = exact
         self.views = views
@@ -126,15 +126,14 @@ class Predictor:
         self._asked = engine, precision
         if views not in ("single", *VIEWS):
             raise ValueError(f"views must be one of single, {', '.join(VIEWS)}, not {views!r}")
-        if self.sees_all and engine not in (None, "auto", "eager"):
-            asked = "give masks" if self.gives_masks else "find objects"
-            raise ValueError(f"networks that {asked} are computed by the engine eager alone, not by {engine}")
         if self.gives_masks and views != "single":
             raise ValueError(f"the views of masks are flips and scales; leave out {views}")
         if self.finds_objects and views != "single":
             raise ValueError(f"the places of objects cannot be averaged over views; leave out {views}")
         if self._looks_often and not self.gives_masks:
             raise ValueError(f"flips and scales are for masks, and the task is {self.card.task}")
+        if self._looks_often and (self.card.export or engine not in (None, "auto", "eager")):
+            raise ValueError("flips and scales are computed by the engine eager alone, of a run that is no export")
         if self.whole and views != "single":
             raise ValueError(f"{run} crops pictures in its graph, so that {views} cannot; export without --preprocess")
         if views == "multi-scale" and (self.card.export or engine not in (None, "eager")):
@@ -156,13 +155,15 @@ class Predictor:
             return open_export(self.run.folder, self.card, self.device, name, precision)
         chosen = choose_precision(self.device) if precision == "auto" else precision or "float32"
         network, preprocessing = self._looking(self.run.network()), self.card.preprocessing
-        if name == "auto" and not self.sees_all:
+        if name == "auto" and not self._looks_often:
             name = choose_engine(network, preprocessing, chosen, self.device)
         return open_engine("eager" if name in (None, "auto") else name, network, preprocessing, chosen, self.device)
 
     @cached_property
     def network(self) -> nn.Module:
         """The network as PyTorch's module, in evaluation mode, channels-last on the device."""
+        if not self.task.tells:
+            return cast(nn.Module, generating_network(self.run, self.device))
         return self._looking(self.run.network()).to(memory_format=torch.channels_last).to(self.device)
 
     @property

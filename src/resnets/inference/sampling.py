@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from resnets.data.order import normal
+from resnets.inference.exported import generating_network, usual_device
 from resnets.runs.card import Card
 from resnets.runs.run import find_run
 
@@ -87,14 +88,14 @@ class Generator:
 
     def __init__(self, run: str | Path, device: str | torch.device | None = None) -> None:
         folder = find_run(run)
-        self.card: Card = folder.card()
+        self.card: Card = folder.finished_card()
         if self.card.task != "generation":
             raise ValueError(
                 f"{run} is for {self.card.task} and makes no pictures; `resnets train DATA --task generation` trains a "
                 "network that does"
             )
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self.network: Any = folder.network().to(memory_format=torch.channels_last).to(self.device)
+        self.device = usual_device(self.card) if device is None else torch.device(device)
+        self.network: Any = generating_network(folder, self.device)
 
     def labels(self, count: int, class_name: str | None = None) -> Tensor:
         """(count,) int64: the number of a class, or of all classes in turn.

@@ -19,6 +19,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from resnets.inference.parts import dense_part
 from resnets.networks.catalogue import build
 from resnets.networks.declaration import Declaration
 from resnets.networks.network import Network
@@ -101,7 +102,7 @@ def profile(network: Network, size: tuple[int, int]) -> Profile:
     """
     if isinstance(network, UNet):
         raise ValueError("a U-Net's stages do not follow one another; `resnets models 'flow*'` tells what it costs")
-    twin = _on_meta(network)
+    twin: Network = _on_meta(network)
     shape = (twin.architecture.in_channels, *size)
     one, two, three = (torch.empty(n, *shape, device="meta") for n in (1, 2, 3))
     twin.features(one, [])  # checks the size and computes nothing
@@ -120,6 +121,18 @@ def profile(network: Network, size: tuple[int, int]) -> Profile:
         for (name, _), tensors, figures, kept_bytes in zip(_steps(twin), _tensors(twin), work, kept, strict=True)
     )
     return Profile(size, shape[0], tuple(stages))
+
+
+def multiply_adds(network: nn.Module, size: tuple[int, int]) -> int:
+    """What an engine does for a picture of the given height and width; of a detector, what is dense of it.
+
+    The network is neither run nor changed.
+    """
+    twin = _on_meta(network).eval()
+    image = torch.empty(1, twin.architecture.in_channels, *size, device="meta")
+    with torch.no_grad(), _Meter(alive=[], known=[]) as meter:
+        dense_part(twin)(image)
+    return meter.multiply_adds
 
 
 def totals(declaration: Declaration, size: tuple[int, int]) -> tuple[int, int]:
@@ -161,7 +174,7 @@ def _totals_of_unet(declaration: UNetArchitecture, size: tuple[int, int]) -> tup
     return sum(p.numel() for p in network.parameters()), meter.multiply_adds
 
 
-def _on_meta(network: Network) -> Network:
+def _on_meta(network: Any) -> Any:
     """A copy with all parameters and buffers but none of their values, real numbers as float32."""
     memo: dict[int, Tensor] = {}
     for tensor in (*network.parameters(), *network.buffers()):

@@ -14,7 +14,7 @@ The first four are torchvision's own parts, under its names of parameters: its w
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, ClassVar, Literal, get_args
 
@@ -28,6 +28,7 @@ from torchvision.ops import MultiScaleRoIAlign
 
 from resnets.heads.localiser import ANSWERS, Localiser
 from resnets.heads.pyramid import Backbone
+from resnets.heads.two_parts import Found, OneStage, TwoStages
 from resnets.heads.yolo import LAST, Yolo
 from resnets.networks.declaration import Declaration
 from resnets.types import Stage
@@ -158,12 +159,18 @@ class Detector(nn.Module):
     Attributes:
         architecture: the declaration it was built from.
         class_layers: names of the layers whose size depends on the number of classes.
+        following: names of the modules that `finish` needs the weights of.
+        dense: the part that is a graph, images (N, C, H, W) to tensors by their names; see `heads.two_parts`.
+        found: the part that follows.
     """
 
     architecture: DetectorArchitecture
     backbone: Backbone
     class_layers: tuple[str, ...] = ()
     first_label = BACKGROUND
+    following: ClassVar[tuple[str, ...]]
+    dense: Callable[[Tensor], dict[str, Tensor]]
+    found: Callable[[Mapping[str, Tensor], tuple[int, int]], Found]
 
     @property
     def stages(self) -> Sequence[Stage]:
@@ -199,6 +206,10 @@ class Detector(nn.Module):
         found = super().forward(images, targets)
         return found if self.training else torch.stack([self._rows(each) for each in found])
 
+    def finish(self, dense: Mapping[str, Tensor], size: tuple[int, int]) -> Tensor:
+        """What `forward` gives for inputs of `size` (height, width) of which `dense` gave this."""
+        return torch.stack([self._rows(each) for each in self.found(dense, size)])
+
     def _rows(self, found: Mapping[str, Tensor]) -> Tensor:
         order = found["scores"].argsort(descending=True, stable=True)[: self.architecture.max_detections]
         labels = found["labels"] - self.first_label
@@ -209,19 +220,19 @@ class Detector(nn.Module):
         return F.pad(rows, (0, 0, 0, self.architecture.max_detections - len(rows)))
 
 
-class _FasterRCNN(Detector, FasterRCNN):
+class _FasterRCNN(TwoStages, Detector, FasterRCNN):
     class_layers = ("roi_heads.box_predictor.cls_score", "roi_heads.box_predictor.bbox_pred")
 
 
-class _MaskRCNN(Detector, MaskRCNN):
+class _MaskRCNN(TwoStages, Detector, MaskRCNN):
     class_layers = (*_FasterRCNN.class_layers, "roi_heads.mask_predictor.mask_fcn_logits")
 
 
-class _RetinaNet(Detector, RetinaNet):
+class _RetinaNet(OneStage, Detector, RetinaNet):
     class_layers = ("head.classification_head.cls_logits",)
 
 
-class _FCOS(Detector, FCOS):
+class _FCOS(OneStage, Detector, FCOS):
     class_layers = ("head.classification_head.cls_logits",)
 
 

@@ -1,13 +1,14 @@
 """What computes a network: one module an engine, found by its name; nothing that calls one knows it by name.
 
 A module here defines `ENGINE`, a class with what `Engine` says. An engine takes pixels (N, H, W, C) uint8 of the
-input's size, or whole pictures where its graph resizes them, and gives what the network gives, float32 on the CPU.
+input's size, or whole pictures where its graph resizes them, and gives what the network gives, float32 on the CPU. Of
+a network that makes pictures, an exported graph takes what the network takes.
 """
 
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -16,6 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from resnets.inference.graph import Answer, Graph, Outputs
+from resnets.inference.parts import Dense, Finished
+from resnets.networks.detector import Detector
 from resnets.types import Preprocessing
 
 PRECISIONS = ("float32", "bfloat16", "int8")
@@ -25,19 +28,30 @@ class Engine(Protocol):
     """A network ready to compute.
 
     Attributes:
-        precisions: in which it computes a network as it was trained; int8 needs an export.
         parallel: how many batches are worth handing over at the same time, each from a thread of its own.
     """
 
-    precisions: ClassVar[tuple[str, ...]]
     parallel: int
+
+    def __call__(self, *inputs: Tensor) -> Answer:
+        """What the network gives for pixels (N, H, W, C)."""
+
+
+class Kind(Protocol):
+    """A class of engines.
+
+    Attributes:
+        precisions: in which it computes a network as it was trained; int8 needs an export.
+        programs: the precisions in which it computes networks that are no graphs, too; of a detector, the others
+            compute what is dense.
+    """
+
+    precisions: ClassVar[tuple[str, ...]]
+    programs: ClassVar[tuple[str, ...]]
 
     @classmethod
     def of(cls, network: nn.Module, preprocessing: Preprocessing, precision: str, device: torch.device) -> Engine:
         """An engine for a network on the CPU in evaluation mode."""
-
-    def __call__(self, pixels: Tensor) -> Answer:
-        """What the network gives for pixels (N, H, W, C)."""
 
 
 class Exporter(Protocol):
@@ -91,15 +105,18 @@ def open_engine(
         raise ValueError("int8 has to be calibrated with training pictures: `resnets export RUN --precision int8`")
     if precision not in kind.precisions:
         raise ValueError(f"the engine {name} computes in {' or '.join(kind.precisions)}, not {precision!r}")
+    if isinstance(network, Detector) and precision not in kind.programs:
+        dense: Engine = kind.of(Dense(network), preprocessing, precision, device)
+        return Finished(dense, dense.parallel, network)
     engine: Engine = kind.of(network, preprocessing, precision, device)
     return engine
 
 
-def by_batches(pixels: Tensor, count: int, compute: Callable[[Tensor], list[Tensor]]) -> list[Tensor]:
+def by_batches(inputs: Sequence[Tensor], count: int, compute: Callable[..., list[Tensor]]) -> list[Tensor]:
     """What a graph that takes `count` pictures and no other number gives for any number, the last batch filled up."""
     parts = []
-    for batch in pixels.split(count):
-        missing = count - len(batch)
-        filled = torch.cat([batch, batch[-1:].expand(missing, *batch.shape[1:])]) if missing else batch
-        parts.append([tensor[: len(batch)] for tensor in compute(filled)])
+    for batch in zip(*(tensor.split(count) for tensor in inputs), strict=True):
+        own = len(batch[0])
+        filled = [torch.cat([each, each[-1:].expand(count - own, *each.shape[1:])]) for each in batch]
+        parts.append([tensor[:own] for tensor in compute(*(batch if own == count else filled))])
     return [torch.cat(tensors) for tensors in zip(*parts, strict=True)]

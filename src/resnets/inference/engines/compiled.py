@@ -5,7 +5,7 @@ It needs a C++ compiler.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,8 @@ class CompiledEngine(EagerEngine):
 
     Others are cut and filled up to that, as every other size would be compiled anew.
     """
+
+    programs: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, network: nn.Module, preprocessing: Preprocessing, precision: str, device: torch.device) -> None:
         super().__init__(network, preprocessing, precision, device)
@@ -42,7 +44,7 @@ class CompiledEngine(EagerEngine):
                 leaves, structure = tree_flatten(super(CompiledEngine, self).__call__(batch))
             return leaves
 
-        leaves = by_batches(pixels, self.batch if len(pixels) > 1 else 1, compute)
+        leaves = by_batches([pixels], self.batch if len(pixels) > 1 else 1, compute)
         return tree_unflatten(leaves, structure)
 
 

@@ -28,6 +28,7 @@ class EagerEngine:
     """
 
     precisions: ClassVar[tuple[str, ...]] = ("float32", "bfloat16")
+    programs: ClassVar[tuple[str, ...]] = ("float32",)
     format: ClassVar[str] = "torch"
     exports: ClassVar[dict[str, torch.dtype]] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
     parallel = 1

@@ -35,6 +35,7 @@ class OnnxEngine:
     """
 
     precisions: ClassVar[tuple[str, ...]] = ("float32",)
+    programs: ClassVar[tuple[str, ...]] = ()
     format: ClassVar[str] = "onnx"
     exports: ClassVar[dict[str, torch.dtype]] = dict.fromkeys(("float32", "int8"), torch.float32)
 
@@ -85,17 +86,18 @@ class OnnxEngine:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # cores that wait could decode
         return onnxruntime.InferenceSession(self.model, options, providers=["CPUExecutionProvider"])
 
-    def __call__(self, pixels: Tensor) -> Answer:
-        """What the network gives for pixels (N, H, W, C) uint8."""
-        session = self.alone if len(pixels) == 1 else self.together
-        (given,) = session.get_inputs()
+    def __call__(self, *inputs: Tensor) -> Answer:
+        """What the network gives for pixels (N, H, W, C) uint8, or for the inputs of its graph."""
+        session = self.alone if len(inputs[0]) == 1 else self.together
+        given = session.get_inputs()
 
-        def compute(batch: Tensor) -> list[Tensor]:
-            arrays = session.run(None, {given.name: batch.contiguous().numpy()})
+        def compute(*batch: Tensor) -> list[Tensor]:
+            named = zip(given, batch, strict=True)
+            arrays = session.run(None, {one.name: tensor.contiguous().numpy() for one, tensor in named})
             return [torch.from_numpy(array) for array in arrays]
 
-        count = given.shape[0] if isinstance(given.shape[0], int) else len(pixels)
-        return self.outputs.together(by_batches(pixels, count, compute))
+        count = given[0].shape[0] if isinstance(given[0].shape[0], int) else len(inputs[0])
+        return self.outputs.together(by_batches(inputs, count, compute))
 
 
 def from_graph(graph: Graph) -> Any:
@@ -106,7 +108,7 @@ def from_graph(graph: Graph) -> Any:
             graph.program,
             dynamo=True,
             verbose=False,
-            input_names=["pixels"],
+            input_names=list(graph.inputs),
             output_names=graph.outputs.labels(),
         )
     return program.model_proto  # type: ignore[union-attr]

@@ -37,6 +37,7 @@ class OpenvinoEngine:
     """
 
     precisions: ClassVar[tuple[str, ...]] = ("float32", "bfloat16")
+    programs: ClassVar[tuple[str, ...]] = ()
     format: ClassVar[str] = "openvino"
     exports: ClassVar[dict[str, torch.dtype]] = dict.fromkeys(("float32", "bfloat16", "int8"), torch.float32)
 
@@ -88,24 +89,27 @@ class OpenvinoEngine:
         options = {"PERFORMANCE_HINT": aim, "INFERENCE_PRECISION_HINT": COMPUTED_IN[self.precision]}
         return openvino.Core().compile_model(self.model, "CPU", options)
 
-    def __call__(self, pixels: Tensor) -> Answer:
-        """What the network gives for pixels (N, H, W, C) uint8."""
-        compiled = self.alone if len(pixels) == 1 else self.together
+    def __call__(self, *inputs: Tensor) -> Answer:
+        """What the network gives for pixels (N, H, W, C) uint8, or for the inputs of its graph."""
+        compiled = self.alone if len(inputs[0]) == 1 else self.together
 
-        def compute(batch: Tensor) -> list[Tensor]:
+        def compute(*batch: Tensor) -> list[Tensor]:
             request = compiled.create_infer_request()  # of its own, so that threads do not wait for each other
-            request.infer([batch.contiguous().numpy()])
+            request.infer([tensor.contiguous().numpy() for tensor in batch])
             arrays = [request.get_output_tensor(number).data.copy() for number in range(len(compiled.outputs))]
             return [torch.from_numpy(array) for array in arrays]
 
         first = self.model.inputs[0].get_partial_shape()[0]
-        count = len(pixels) if first.is_dynamic else first.get_length()
-        return self.outputs.together(by_batches(pixels, count, compute))
+        count = len(inputs[0]) if first.is_dynamic else first.get_length()
+        return self.outputs.together(by_batches(inputs, count, compute))
 
 
 def from_graph(graph: Graph) -> Any:
     """A graph as OpenVINO's model."""
-    model = openvino.convert_model(graph.program, input=openvino.PartialShape(graph.shape))
+    shapes = [openvino.PartialShape(list(shape)) for shape in graph.inputs.values()]
+    model = openvino.convert_model(graph.program, input=shapes)
+    for given, name in zip(model.inputs, graph.inputs, strict=True):
+        given.get_tensor().set_names({name})
     for given, name in zip(model.outputs, graph.outputs.labels(), strict=True):
         given.get_tensor().set_names({name})
     return model
