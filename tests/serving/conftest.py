@@ -38,9 +38,9 @@ Serve = Callable[..., Service]
 def serve_session() -> Iterator[Serve]:
     with ExitStack() as stack:
 
-        def start(*runs: str, limits: Limits | None = None, **options: Any) -> Service:
+        def start(*runs: str, limits: Limits | None = None, explains: bool = False, **options: Any) -> Service:
             limits, metrics = limits or Limits(rate=0), Metrics()
-            models = Models(name_runs(runs or (RUN,)), load, limits, metrics)
+            models = Models(name_runs(runs or (RUN,)), load, limits, metrics, explains)
             app = create_app(models, limits, metrics, **options)
             client = TestClient(app, raise_server_exceptions=False)
             return Service(stack.enter_context(client), models, metrics)

@@ -7,15 +7,14 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import cache
 from importlib import resources
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from jinja2 import Environment, PackageLoader
 
-from resnets.inference.predictor import Predictor
 from resnets.serving.batching import QueueFullError
 from resnets.serving.envelope import Envelope
 from resnets.serving.fetching import Fetcher
@@ -23,6 +22,7 @@ from resnets.serving.guards import Keys, Rate
 from resnets.serving.limits import Limits, RefusedError
 from resnets.serving.metrics import CONTENT_TYPE, Metrics
 from resnets.serving.models import Model, Models
+from resnets.serving.places import with_masks
 
 try:
     from fastapi import Depends, FastAPI, Query, Request, Response
@@ -35,11 +35,7 @@ try:
 except ImportError as error:
     raise ImportError("serving needs fastapi, uvicorn and more: pip install 'resnets[serve]'") from error
 
-Explain = Callable[[Predictor, bytes], Mapping[str, Any]]
-"""Why a run answers a picture's file as it does, in the fields of `schemas.Explained` besides model and version.
-
-Raises ValueError, in words for the client, where the picture cannot be read.
-"""
+T = TypeVar("T")
 
 PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
@@ -83,7 +79,6 @@ def create_app(
     keys: Keys | None = None,
     hosts: Sequence[str] = (),
     look_every: float = 2.0,
-    explain: Explain | None = None,
 ) -> FastAPI:
     """The service as an ASGI application.
 
@@ -94,14 +89,12 @@ def create_app(
         keys: of which clients must show one; without any, everybody may ask.
         hosts: from which pictures are fetched; see `Fetcher`.
         look_every: seconds between two looks whether a run has changed; 0 for never.
-        explain: for /v1/explain, which is not there without it.
 
     Raises:
         ValueError: for a host that is not written as one.
     """
     intake = Intake(limits, Fetcher(hosts, limits.seconds), metrics)
     rate = Rate(limits.rate)
-    explaining = asyncio.Semaphore(1)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -134,6 +127,16 @@ def create_app(
         request.state.fields.update(model=model.name, version=model.version)
         return model
 
+    async def in_time(answer: Awaitable[T]) -> T:
+        """What is waited for, for as long as the limits say."""
+        try:
+            async with asyncio.timeout(limits.seconds):
+                return await answer
+        except QueueFullError as full:
+            raise RefusedError(503, "the queue is full", full.retry_after) from None
+        except TimeoutError:
+            raise RefusedError(503, f"there was no answer within {limits.seconds:g} s", 1.0) from None
+
     app = FastAPI(
         title="resnets",
         summary="Trained networks that answer pictures.",
@@ -153,25 +156,24 @@ def create_app(
         request: Request,
         model: Annotated[str | None, Query(description="which run answers; by default the first")] = None,
         top: Annotated[int, Query(ge=1, description="classes to name, the most probable first")] = 5,
+        masks: Annotated[bool, Query(description="tell masks, too, where the run gives them")] = False,
     ) -> Response:
         """The answers for one or several pictures. One that cannot be read gets an error; the others are answered."""
         find(model, request)  # before the pictures are waited for...
         async with intake.pictures(request) as pictures:
             chosen = find(model, request)  # ...and again, as the run may have changed meanwhile
             request.state.fields["pictures"] = len(pictures)
-            try:
-                async with asyncio.timeout(limits.seconds):
-                    predictions = await chosen.predictions(pictures, top)
-            except QueueFullError as full:
-                raise RefusedError(503, "the queue is full", full.retry_after) from None
-            except TimeoutError:
-                raise RefusedError(503, f"there was no answer within {limits.seconds:g} s", 1.0) from None
+            predictions = await in_time(chosen.predictions(pictures, top))
         unreadable = [prediction for prediction in predictions if prediction.error is not None]
         metrics.pictures.labels(chosen.name, "answered").inc(len(predictions) - len(unreadable))
         metrics.pictures.labels(chosen.name, "unreadable").inc(len(unreadable))
         if len(unreadable) == len(predictions):
             raise RefusedError(422, f"{unreadable[0].name}: {unreadable[0].error}")
-        answers = [prediction.to_dict() for prediction in predictions]
+        if masks:
+            classes = chosen.predictor.card.classes
+            answers = await asyncio.to_thread(lambda: [with_masks(each, classes) for each in predictions])
+        else:
+            answers = [prediction.to_dict() for prediction in predictions]
         return _json({"model": chosen.name, "version": chosen.version, "predictions": answers})
 
     @app.get("/v1/models", dependencies=checked, responses={200: {"model": schemas.Models}, 401: PROBLEMS[401]})
@@ -179,30 +181,34 @@ def create_app(
         """The runs that answer, and what a request may hold."""
         bounds = {"body_mb": limits.body_mb, "megapixels": limits.megapixels, "pictures": limits.pictures}
         facts = [model.facts() for model in models]
-        return _json({"models": facts, "limits": bounds, "explains": explain is not None})
+        return _json({"models": facts, "limits": bounds})
 
-    if explain is not None:
-
-        @app.post(
-            "/v1/explain",
-            dependencies=checked,
-            responses=PROBLEMS | {200: {"model": schemas.Explained}},
-            openapi_extra={"requestBody": {"required": True, "content": BODIES}},
-        )
-        async def explain_picture(request: Request, model: str | None = None) -> Response:
-            """Why one picture is answered as it is: a heat map, and what each block adds. One at a time."""
+    @app.post(
+        "/v1/explain",
+        dependencies=checked,
+        responses=PROBLEMS | {200: {"model": schemas.Explained}},
+        openapi_extra={"requestBody": {"required": True, "content": BODIES}},
+    )
+    async def explain(
+        request: Request,
+        model: Annotated[str | None, Query(description="whose answer is explained; by default the first's")] = None,
+        target: Annotated[
+            str | None, Query(description="the class or number to explain; by default the first of the answer")
+        ] = None,
+    ) -> Response:
+        """Why one picture is answered as it is: a heat map, and what each block adds. Answers of some runs have no
+        explanation, as /v1/models tells.
+        """
+        find(model, request)
+        async with intake.pictures(request) as pictures:
+            if len(pictures) > 1:
+                raise RefusedError(413, "one picture is explained at a time")
             chosen = find(model, request)
-            async with intake.pictures(request) as pictures:
-                if len(pictures) > 1:
-                    raise RefusedError(413, "one picture is explained at a time")
-                if explaining.locked():
-                    raise RefusedError(503, "another picture is being explained", 1.0)
-                async with explaining:
-                    try:
-                        why = await asyncio.to_thread(explain, chosen.predictor, pictures[0][1])
-                    except ValueError as error:
-                        raise RefusedError(422, str(error)) from None
-            return _json({"model": chosen.name, "version": chosen.version, **why})
+            try:
+                why = await in_time(chosen.explanation(pictures[0][1], target))
+            except ValueError as error:
+                raise RefusedError(422, str(error)) from None
+        return _json({"model": chosen.name, "version": chosen.version, **why})
 
     @app.get("/healthz")
     async def health() -> Response:
