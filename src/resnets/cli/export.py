@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -11,14 +14,16 @@ from rich.table import Table
 
 from resnets.inference.evaluation import evaluate
 from resnets.inference.export import Exported, judge, worsening, write_export
-from resnets.runs.run import find_run
+from resnets.inference.repository import SERVERS, check, write_repository
+from resnets.runs.run import Run, find_run
 from resnets.tasks import task_class
 
 
 def export(
     run: str,
     to: Path | None = None,
-    format: str = "openvino",
+    for_: str | None = None,
+    format: str | None = None,
     precision: str = "float32",
     batch: str = "dynamic",
     preprocess: bool = False,
@@ -34,7 +39,9 @@ def export(
     Args:
         run: the run's folder, or the name of one in the package.
         to: the folder to write; by default the run's, with format and precision behind its name.
-        format: onnx, openvino, or torch (model.pt2).
+        for_: triton or ovms (OpenVINO Model Server): write a model repository of that server, or a new version of the
+            model into the one that is there; by default to models. The run may be an export already.
+        format: onnx, openvino, or torch (model.pt2); by default openvino, for triton onnx.
         precision: float32; bfloat16 (openvino, torch); int8 (openvino, onnx), calibrated with the run's training
             pictures.
         batch: pictures that the graph takes at a time, or dynamic for any number.
@@ -47,6 +54,25 @@ def export(
     source, console = find_run(run), Console()
     if batch != "dynamic" and not batch.isdecimal():
         raise ValueError(f"--batch is a number or dynamic, not {batch!r}")
+    make = partial(
+        _made,
+        source,
+        precision=precision,
+        preprocess=preprocess,
+        batch=None if batch == "dynamic" else int(batch),
+        data=data,
+        max_loss=max_loss,
+    )
+    if for_ is not None:
+        own = source.card().export
+        format = format or own.get("format") or SERVERS.get(for_, ("",))[0]
+        check(for_, format)
+        with tempfile.TemporaryDirectory() as temporary:
+            export = source if own else make(Path(temporary) / "export", format).run
+            version = write_repository(export, to or Path("models"), for_, source.folder.resolve().name)
+        console.print(f"{version.parent.name}, version {version.name}, in {version.parents[1]}", highlight=False)
+        return
+    format = format or "openvino"
     folder = to or Path("runs" if source.folder.name == run else source.folder.parent) / (
         f"{source.folder.name}-{format}-{precision}"
     )
@@ -54,18 +80,15 @@ def export(
         if not (folder / "model.json").is_file() or not find_run(folder).card().export:
             raise ValueError(f"{folder} is no export, so it is not replaced; give another folder by --to")
         shutil.rmtree(folder)
-    exported = write_export(
-        source,
-        folder,
-        format,
-        precision,
-        preprocess=preprocess,
-        batch=None if batch == "dynamic" else int(batch),
-        data=data,
-    )
-    if precision != "float32":
-        exported = _judged(exported, str(source.folder), data, max_loss)
-    _print(console, exported, format, precision)
+    _print(console, make(folder, format), format, precision)
+
+
+def _made(
+    source: Run, folder: Path, format: str, *, precision: str, data: str | None, max_loss: float, **options: Any
+) -> Exported:
+    """The export, judged where its precision is a lower one."""
+    exported = write_export(source, folder, format, precision, data=data, **options)
+    return exported if precision == "float32" else _judged(exported, str(source.folder), data, max_loss)
 
 
 def _judged(exported: Exported, source: str, data: str | None, max_loss: float) -> Exported:

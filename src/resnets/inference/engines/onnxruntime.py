@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from resnets.data.reading import available_processors
-from resnets.inference.engines import by_batches
+from resnets.inference.engines import Port, by_batches
 from resnets.inference.graph import Answer, Graph, Outputs, graph_of
 from resnets.types import Preprocessing
 
@@ -24,6 +24,7 @@ except ImportError as error:
     raise ImportError(f"ONNX needs {error.name}: pip install 'resnets[export]'") from error
 
 FILE = "model.onnx"
+TYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}
 
 
 class OnnxEngine:
@@ -84,6 +85,16 @@ class OnnxEngine:
         options.log_severity_level = 3  # errors
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # cores that wait could decode
         return onnxruntime.InferenceSession(self.model, options, providers=["CPUExecutionProvider"])
+
+    def ports(self) -> tuple[list[Port], list[Port]]:
+        """Inputs and outputs of the graph."""
+        return tuple(  # type: ignore[return-value]
+            [
+                Port(one.name, TYPES[one.type], tuple(side if isinstance(side, int) else -1 for side in one.shape))
+                for one in given
+            ]
+            for given in (self.alone.get_inputs(), self.alone.get_outputs())
+        )
 
     def __call__(self, pixels: Tensor) -> Answer:
         """What the network gives for pixels (N, H, W, C) uint8."""

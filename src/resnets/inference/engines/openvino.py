@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from resnets.inference.engines import by_batches
+from resnets.inference.engines import Port, by_batches
 from resnets.inference.engines.onnxruntime import only_cpu
 from resnets.inference.graph import Answer, Graph, Outputs, graph_of
 from resnets.types import Preprocessing
@@ -23,6 +23,7 @@ except ImportError as error:
     raise ImportError("the engine openvino needs openvino: pip install 'resnets[export]'") from error
 
 FILE = "model.xml"
+TYPES = {"u8": "uint8", "f32": "float32"}
 COMPUTED_IN = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}
 """What is not int8 in a calibrated graph is computed in float32."""
 
@@ -87,6 +88,20 @@ class OpenvinoEngine:
     def _compiled(self, aim: str) -> Any:
         options = {"PERFORMANCE_HINT": aim, "INFERENCE_PRECISION_HINT": COMPUTED_IN[self.precision]}
         return openvino.Core().compile_model(self.model, "CPU", options)
+
+    def ports(self) -> tuple[list[Port], list[Port]]:
+        """Inputs and outputs of the graph."""
+        return tuple(  # type: ignore[return-value]
+            [
+                Port(
+                    one.any_name,
+                    TYPES[one.element_type.get_type_name()],
+                    tuple(-1 if side.is_dynamic else side.get_length() for side in one.partial_shape),
+                )
+                for one in given
+            ]
+            for given in (self.model.inputs, self.model.outputs)
+        )
 
     def __call__(self, pixels: Tensor) -> Answer:
         """What the network gives for pixels (N, H, W, C) uint8."""
