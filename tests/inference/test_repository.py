@@ -92,11 +92,15 @@ def real_ports(version, format):
     model, kinds = openvino.Core().read_model(version / "model.xml"), {"u8": "TYPE_UINT8", "f32": "TYPE_FP32"}
     return [
         [
-            (p.any_name, kinds[p.element_type.get_type_name()], [-1 if s.is_dynamic else s.get_length() for s in p.partial_shape])
-            for p in ports
+            (
+                one.any_name,
+                kinds[one.element_type.get_type_name()],
+                [side.get_max_length() for side in one.partial_shape],
+            )
+            for one in ports
         ]
         for ports in (model.inputs, model.outputs)
-    ]  # fmt: skip
+    ]
 
 
 @pytest.mark.parametrize(("format", "batch"), [("onnx", None), ("onnx", 4), ("openvino", None)])

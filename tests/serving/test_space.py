@@ -39,9 +39,9 @@ import json, sys
 sys.path[:0] = sys.argv[1:2]
 import app, resnets
 from PIL import Image
-told, seen = app.demo.fn(Image.open(sys.argv[2]))
-outputs = [type(part).__name__ for part in app.demo.outputs]
-print(json.dumps({"told": told, "shape": seen.shape, "outputs": outputs, "from": resnets.__file__, "title": app.demo.title}))
+told, seen = app.look(Image.open(sys.argv[2]))
+outputs = [type(part).__name__ for part in app.outputs]
+print(json.dumps({"told": told, "shape": seen.shape, "outputs": outputs, "from": resnets.__file__, "title": app.TITLE}))
 """
 
 
@@ -53,7 +53,7 @@ def space(tmp_path_factory):
 
 
 def test_the_page_answers_as_the_run(space, tmp_path, photograph):
-    """In a process of its own, with nothing of this package but the Space's copy; by Gradio itself where it is there."""
+    """In a process of its own, by the Space's copy of this package, and by Gradio itself where it is there."""
     (tmp_path / "picture.png").write_bytes(photograph("PNG", (48, 40)))
     fake = tmp_path / "fake"
     fake.mkdir()

@@ -23,7 +23,7 @@ def publish(
     half: bool = False,
     space: bool = False,
 ) -> None:
-    """Write a run as a repository of the Hugging Face Hub: weights, card, config.json for timm, README.md; or as a Space.
+    """Write a run as a repository of the Hugging Face Hub: weights, card, config.json for timm, README.md; or a Space.
 
     Args:
         run: the run's folder, or the name of one in the package.

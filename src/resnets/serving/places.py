@@ -1,4 +1,4 @@
-"""What an answer says of places in its picture, as clients get it: masks as small pictures, and the classes' colours."""
+"""What an answer says of places in its picture, as clients get it: masks as pictures, and the classes' colours."""
 
 from __future__ import annotations
 

@@ -115,7 +115,9 @@ class Block(BaseModel):
     ratio: Annotated[
         float | None, Field(description="the norm of F(x) by that of what it is added to; null where that is 0")
     ]
-    change: Annotated[float | None, Field(description="of the value when the block is left out; null where it cannot be")] = None
+    change: Annotated[
+        float | None, Field(description="of the value when the block is left out; null where it cannot be")
+    ] = None
 
 
 class Explained(BaseModel):

@@ -76,7 +76,7 @@ def readme(run: Run, name: str, license: str) -> str:
     }
     return (
         f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True)}---\n\n# {name}\n\n"
-        f"A `{card.model}` for {card.task}, answering pictures. `run` is the network with its card; `resnets` is a copy "
-        f"of the library that reads it (Apache-2.0).\n\nHere, too: `pip install gradio=={GRADIO} -r requirements.txt`, "
-        f"then `python app.py`.\n"
+        f"A `{card.model}` for {card.task}, answering pictures. `run` is the network with its card; `resnets` is a "
+        f"copy of the library that reads it (Apache-2.0).\n\nOn a machine of your own: "
+        f"`pip install gradio=={GRADIO} -r requirements.txt`, then `python app.py`.\n"
     )
