@@ -78,8 +78,9 @@ def photograph() -> Callable[..., bytes]:
 
 
 @pytest.fixture
-def untrained(tmp_path: Path) -> Callable[..., Run]:
-    """Makes runs of untrained networks that see all of a picture."""
+def untrained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Run]:
+    """Makes runs of untrained networks that see all of a picture, one picture at a time."""
+    monkeypatch.setattr("resnets.inference.predictor.BATCH_PIXELS", 64 * 64)
 
     def make(model: str, task: str, classes: tuple[str, ...], **settings: float) -> Run:
         torch.manual_seed(0)
