@@ -14,6 +14,9 @@ import pytest
 
 from resnets.inference.predictor import load
 
+sync_api = pytest.importorskip("playwright.sync_api")
+sync_api.expect.set_options(timeout=30_000)
+
 DROP = """([name, data]) => {
   const transfer = new DataTransfer();
   transfer.items.add(new File([Uint8Array.from(atob(data), (c) => c.charCodeAt(0))], name));
@@ -47,8 +50,7 @@ def browser():
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if chromium is None:
         pytest.skip("needs chromium")
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as running:
+    with sync_api.sync_playwright() as running:
         browser = running.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
         yield browser
         browser.close()
@@ -78,6 +80,11 @@ def drop(page, name: str, content: bytes) -> None:
     page.evaluate(DROP, [name, base64.b64encode(content).decode()])
 
 
+def shows(page, width: int) -> None:
+    """Wait for the layer over the picture, which has so many pixels in a row."""
+    sync_api.expect(page.locator("#heat")).to_have_js_property("naturalWidth", width)
+
+
 def fits(page) -> bool:
     return page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
@@ -94,7 +101,7 @@ def test_a_dropped_picture_is_answered_and_explained(opened, listen, photograph,
     assert page.locator("#name").inner_text() == "<b>odd</b>.png"
     blocks = page.locator("#blocks li span").all_inner_texts()
     assert blocks == [f"layer{stage}.{block}" for stage in (1, 2, 3) for block in range(3)]
-    page.wait_for_function("document.getElementById('heat').naturalWidth === 32")
+    shows(page, 32)
     heat, image = page.locator("#heat").bounding_box(), page.locator("#image").bounding_box()
     assert heat["height"] == pytest.approx(image["height"], abs=1)  # of a wide picture the network sees the middle
     assert heat["width"] == pytest.approx(image["width"] * 64 / 96, abs=1)
@@ -103,7 +110,7 @@ def test_a_dropped_picture_is_answered_and_explained(opened, listen, photograph,
     assert page.locator("#heat").evaluate("(heat) => heat.style.opacity") == "0"
     before = page.locator("#heat").get_attribute("src")
     page.locator("#target").select_option(expected["classes"][1])
-    page.wait_for_function("(before) => document.getElementById('heat').src !== before", arg=before)
+    sync_api.expect(page.locator("#heat")).not_to_have_attribute("src", before)
     assert page.locator("#history li").count() == 1
     assert fits(page)
 
@@ -134,7 +141,7 @@ def test_a_mask_lies_over_the_picture(opened, listen, untrained, photograph):
     run = untrained("fcn_resnet18", "segmentation", ("road", "sky", "tree"))
     page = opened(listen(str(run.folder), explains=True))
     drop(page, "a.png", photograph("PNG", (80, 60)))
-    page.wait_for_function("document.getElementById('heat').naturalWidth === 80")
+    shows(page, 80)
     assert page.locator("#layer").inner_text() == "Mask"
     assert page.locator("#why").is_hidden()
     mask, image = page.locator("#heat").bounding_box(), page.locator("#image").bounding_box()

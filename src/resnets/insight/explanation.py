@@ -170,7 +170,7 @@ def explain_pictures(
 def unexplained(predictor: Predictor) -> str | None:
     """Why a run's answers cannot be explained, in words that name no path; None where they can."""
     if type(predictor.task).explained is Task.explained:
-        return f"there are no explanations of {predictor.card.task} yet"
+        return f"there are no explanations of {predictor.task.name} yet"
     if not predictor.run.weights_path.is_file():
         return "it is an export without weights; the run that it was made from can be"
     return None

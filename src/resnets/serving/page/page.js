@@ -17,6 +17,7 @@ const percent = (share) => {
   return share > 0 && text === "0.0" ? "< 0.1 %" : `${text} %`;
 };
 const number = (value) => Number(value.toPrecision(4)).toString();
+const signed = (value) => `${value < 0 ? "\u2212" : "+"}${Number(Math.abs(value).toPrecision(2))}`;
 const chosen = () => models.find((model) => model.name === $("model").value) ?? models[0];
 
 function element(kind, text = "", children = []) {
@@ -241,6 +242,7 @@ function tellWhy(entry) {
   $("layer").textContent = mask ? "Mask" : "Heat map";
   if (mask) placeOver(1, 1);
   else if (why) placeHeat(model);
+  fade();
   $("why").hidden = !model.explains || !answer;
   $("parts").hidden = !why?.blocks.length;
   $("blocks").replaceChildren();
@@ -249,14 +251,14 @@ function tellWhy(entry) {
   $("wherefore").hidden = !names.length;
   $("target").replaceChildren(...names.map((name) => new Option(name, name)));
   $("target").value = target ?? why?.explained ?? names[0] ?? "";
-  $("because").textContent = whyProblem || (why ? "Orange lies where the network looks for it." : "Looking for reasons");
+  $("because").textContent = whyProblem || (why ? "Orange marks the parts that speak for it." : "Looking for reasons");
   if (!why) return;
   $("value-name").textContent = answer.values ? "the number" : "the logit";
   const most = Math.max(...why.blocks.map((block) => block.ratio ?? 0), 1e-9);
   $("blocks").replaceChildren(...why.blocks.map(({ block, ratio, change }) => {
     const line = bar(block, (ratio ?? 0) / most, ratio?.toFixed(2) ?? "-");
     line.append(line.children[1]);  // the number comes after its bar
-    line.append(element("b", change === null ? "-" : `${change < 0 ? "\u2212" : "+"}${Math.abs(change).toPrecision(2)}`));
+    line.append(element("b", change === null ? "-" : signed(change)));
     return line;
   }));
 }
@@ -273,7 +275,14 @@ function placeHeat({ size: [height, width], crop }) {
 function placeOver(w, h) {
   const style = { left: (1 - w) / 2, top: (1 - h) / 2, width: w, height: h };
   for (const [side, share] of Object.entries(style)) $("heat").style[side] = `${100 * share}%`;
-  $("heat").style.opacity = $("opacity").value / 100;
+  fade();
+}
+
+// How much of the layer is seen; the colours of the picture fade meanwhile, so that those of a heat map stand out.
+function fade() {
+  const share = $("opacity").value / 100;
+  $("heat").style.opacity = share;
+  $("image").style.filter = $("heat").hidden || current?.answer?.mask ? "" : `grayscale(${Math.min(1.5 * share, 1)})`;
 }
 
 function tellHistory() {
@@ -323,7 +332,7 @@ $("image").addEventListener("load", () => {
 $("image").addEventListener("error", () => {
   if (current) $("name").textContent = `${current.file.name} (this browser cannot show it)`;
 });
-$("opacity").addEventListener("input", () => ($("heat").style.opacity = $("opacity").value / 100));
+$("opacity").addEventListener("input", fade);
 $("target").addEventListener("change", () => {
   const entry = current;
   entry.target = $("target").value;
