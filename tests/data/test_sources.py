@@ -114,7 +114,7 @@ def test_sources_are_read_by_threads_and_other_processes(kind: str, paint: Paint
 
 
 def test_every_source_says_what_it_accepts_and_claims_nothing_else(tmp_path: Path) -> None:
-    assert set(sources()) == {"archive", "builtin", "coco", "folder", "hub", "table", "voc", "yolo"}
+    assert set(sources()) == {"archive", "builtin", "coco", "folder", "hub", "masks", "table", "voc", "yolo"}
     for module in sources().values():
         assert module.ACCEPTS
         assert not module.recognises(str(tmp_path / "absent"))
