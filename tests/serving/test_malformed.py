@@ -213,7 +213,8 @@ class Server:
             answer = b""
             try:
                 connection.sendall(raw)
-                connection.shutdown(socket.SHUT_WR)
+                if not whole:  # there is no more to wait for
+                    connection.shutdown(socket.SHUT_WR)
             except OSError:  # it was refused before its end
                 pass
             try:

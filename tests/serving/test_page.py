@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import shutil
 import socket
+import tarfile
 import threading
 import time
 from contextlib import ExitStack
@@ -113,6 +114,27 @@ def test_a_dropped_picture_is_answered_and_explained(opened, listen, photograph,
     sync_api.expect(page.locator("#heat")).not_to_have_attribute("src", before)
     assert page.locator("#history li").count() == 1
     assert fits(page)
+
+
+def test_a_photograph_has_its_class(opened, listen, shared_data):
+    """The first test picture of two classes of CIFAR-10."""
+    page = opened(listen(explains=True))
+    first = {}
+    with tarfile.open(shared_data / "cifar10.tar") as archive:
+        for member in archive:
+            _, split, label, *_ = [*member.name.split("/"), "", "", ""]
+            if member.isfile() and split == "test":
+                first.setdefault(label, member)
+            if len(first) == 3:
+                break
+        for count, label in enumerate(("airplane", "automobile"), 1):
+            drop(page, f"{label}.webp", archive.extractfile(first[label]).read())
+            sync_api.expect(page.locator("#history li")).to_have_count(count)
+            sync_api.expect(page.locator("#first")).to_contain_text(label)
+            sync_api.expect(page.locator("#target")).to_have_value(label)
+            shows(page, 32)
+    page.locator("#history button").last.press("Enter")
+    sync_api.expect(page.locator("#first")).to_contain_text("airplane")
 
 
 def test_objects_are_framed_and_what_is_not_explained_is_hidden(opened, listen, untrained, photograph):

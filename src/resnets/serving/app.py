@@ -61,11 +61,11 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     400: {"model": schemas.Problem, "description": "The request cannot be understood"},
     401: {"model": schemas.Problem, "description": "No key, or an unknown one"},
     403: {"model": schemas.Problem, "description": "Another site's page asks by a visitor's browser"},
-    404: {"model": schemas.Problem, "description": "There is no such model"},
+    404: {"model": schemas.Problem, "description": "There is no such model, or it has no explanations"},
     408: {"model": schemas.Problem, "description": "The request took too long to arrive"},
     413: {"model": schemas.Problem, "description": "More bytes or pictures than are taken"},
     415: {"model": schemas.Problem, "description": "The body is in none of the forms that are taken"},
-    422: {"model": schemas.Problem, "description": "None of the pictures can be read"},
+    422: {"model": schemas.Problem, "description": "No picture can be read"},
     429: {"model": schemas.Problem, "description": "More requests than a client may make; see Retry-After"},
     503: {"model": schemas.Problem, "description": "More work than there is room for; see Retry-After"},
 }
