@@ -158,6 +158,10 @@ def test_what_does_not_fit_is_said(exports, tmp_path, capsys):
             write_repository(run, tmp_path, server, name)
     assert main(["export", RUN, "--for", "triton", "--format", "torch", "--to", str(tmp_path / "new")]) == 1
     assert "triton takes exports to onnx or openvino, not to torch" in capsys.readouterr().err
+    assert main(["export", str(onnx.folder), "--for", "triton", "--precision", "int8"]) == 1
+    assert "is an export already and stays as it is" in capsys.readouterr().err
+    assert main(["export", RUN, "--for", "triton", "--overwrite"]) == 1
+    assert "leave out --overwrite" in capsys.readouterr().err
     assert not (tmp_path / "new").exists()
 
 

@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from resnets.cli.main import create_parser
-from resnets.cli.serve import serve
+from resnets.cli.serve import serve as command_of_serve
+from resnets.serving.guards import Keys
 from resnets.serving.limits import Limits
 
 ROOT = Path(__file__).parents[2]
@@ -42,11 +43,12 @@ def command(dockerfile, manifests) -> list[list[str]]:
 def test_the_commands_are_ones_that_there_are(command):
     for program, *arguments in command:
         assert program == "resnets"
-        parsed = create_parser({"serve": serve}).parse_args(arguments)
+        parsed = create_parser({"serve": command_of_serve}).parse_args(arguments)
         assert (parsed.serve.runs, parsed.serve.host, parsed.serve.port) == (["/runs/pets"], "0.0.0.0", 8000)
 
 
-def test_probes_ask_paths_and_ports_that_are_answered(dockerfile, manifests, client):
+def test_probes_ask_paths_and_ports_that_are_answered_without_a_key(dockerfile, manifests, serve):
+    client = serve(keys=Keys(["0123456789abcdef"])).client
     pod = manifests["Deployment"]["spec"]["template"]["spec"]
     (container,) = pod["containers"]
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}

@@ -65,6 +65,13 @@ def export(
     )
     if for_ is not None:
         own = source.card().export
+        changes = (format, precision, batch, preprocess, data) != (None, "float32", "dynamic", False, None)
+        if overwrite or (own and changes):
+            raise ValueError(
+                "a repository gets one more version; leave out --overwrite"
+                if overwrite
+                else f"{source.folder} is an export already and stays as it is; give --for and --to alone"
+            )
         format = format or own.get("format") or SERVERS.get(for_, ("",))[0]
         check(for_, format)
         with tempfile.TemporaryDirectory() as temporary:

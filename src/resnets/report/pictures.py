@@ -73,7 +73,7 @@ def heat(values: Tensor) -> Image.Image:
     """
     colour, strength = _colours(values)
     layers = torch.cat((colour.expand(3, *values.shape), 255 * strength)).round().to(torch.uint8)
-    return Image.fromarray(layers.permute(1, 2, 0).contiguous().numpy(), "RGBA")
+    return Image.fromarray(layers.permute(1, 2, 0).contiguous().numpy())
 
 
 def _colours(values: Tensor) -> tuple[Tensor, Tensor]:

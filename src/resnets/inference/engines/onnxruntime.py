@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -88,13 +89,7 @@ class OnnxEngine:
 
     def ports(self) -> tuple[list[Port], list[Port]]:
         """Inputs and outputs of the graph."""
-        return tuple(  # type: ignore[return-value]
-            [
-                Port(one.name, TYPES[one.type], tuple(side if isinstance(side, int) else -1 for side in one.shape))
-                for one in given
-            ]
-            for given in (self.alone.get_inputs(), self.alone.get_outputs())
-        )
+        return ports_of(self.alone.get_inputs()), ports_of(self.alone.get_outputs())
 
     def __call__(self, pixels: Tensor) -> Answer:
         """What the network gives for pixels (N, H, W, C) uint8."""
@@ -107,6 +102,14 @@ class OnnxEngine:
 
         count = given.shape[0] if isinstance(given.shape[0], int) else len(pixels)
         return self.outputs.together(by_batches(pixels, count, compute))
+
+
+def ports_of(given: Iterable[Any]) -> list[Port]:
+    """ONNX Runtime's descriptions of inputs or outputs as ours."""
+    return [
+        Port(one.name, TYPES[one.type], tuple(side if isinstance(side, int) else -1 for side in one.shape))
+        for one in given
+    ]
 
 
 def from_graph(graph: Graph) -> Any:

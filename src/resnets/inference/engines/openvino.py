@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -91,17 +92,7 @@ class OpenvinoEngine:
 
     def ports(self) -> tuple[list[Port], list[Port]]:
         """Inputs and outputs of the graph."""
-        return tuple(  # type: ignore[return-value]
-            [
-                Port(
-                    one.any_name,
-                    TYPES[one.element_type.get_type_name()],
-                    tuple(-1 if side.is_dynamic else side.get_length() for side in one.partial_shape),
-                )
-                for one in given
-            ]
-            for given in (self.model.inputs, self.model.outputs)
-        )
+        return ports_of(self.model.inputs), ports_of(self.model.outputs)
 
     def __call__(self, pixels: Tensor) -> Answer:
         """What the network gives for pixels (N, H, W, C) uint8."""
@@ -116,6 +107,18 @@ class OpenvinoEngine:
         first = self.model.inputs[0].get_partial_shape()[0]
         count = len(pixels) if first.is_dynamic else first.get_length()
         return self.outputs.together(by_batches(pixels, count, compute))
+
+
+def ports_of(given: Iterable[Any]) -> list[Port]:
+    """OpenVINO's descriptions of inputs or outputs as ours."""
+    return [
+        Port(
+            one.any_name,
+            TYPES[one.element_type.get_type_name()],
+            tuple(-1 if side.is_dynamic else side.get_length() for side in one.partial_shape),
+        )
+        for one in given
+    ]
 
 
 def from_graph(graph: Graph) -> Any:
