@@ -69,10 +69,19 @@ class Client:
 
     async def ask(self) -> tuple[int, float]:
         """The status of one request and the seconds until its answer."""
-        began = time.perf_counter()
-        reader, writer = self.idle.pop() if self.idle else await asyncio.open_connection("127.0.0.1", self.port)
-        writer.write(next(self.requests))
-        head = await reader.readuntil(b"\r\n\r\n")
+        began, request = time.perf_counter(), next(self.requests)
+        while self.idle:
+            reader, writer = self.idle.pop()
+            writer.write(request)
+            try:
+                head = await reader.readuntil(b"\r\n\r\n")
+                break
+            except (asyncio.IncompleteReadError, ConnectionError):  # it was idle for too long, and closed
+                writer.close()
+        else:
+            reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+            writer.write(request)
+            head = await reader.readuntil(b"\r\n\r\n")
         length = re.search(rb"content-length: (\d+)", head)
         await reader.readexactly(int(length[1]) if length else 0)
         if b"connection: close" in head:
