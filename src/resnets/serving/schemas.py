@@ -33,6 +33,14 @@ class Asked(BaseModel):
     pictures: Annotated[list[Given], Field(min_length=1)]
 
 
+class Wanted(BaseModel):
+    """What a request says behind its path."""
+
+    model: Annotated[str | None, Field(description="which run answers; by default the first")] = None
+    top: Annotated[int, Field(ge=1, description="classes to name, the most probable first")] = 5
+    masks: Annotated[bool, Field(description="tell masks, too, where the run gives them")] = False
+
+
 class Answer(BaseModel):
     """The answer for one picture: classes, or numbers, objects or a mask; or an error where it could not be read."""
 
