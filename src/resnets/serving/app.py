@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
-from functools import cache
-from importlib import resources
 from typing import Annotated, Any, TypeVar
-
-from jinja2 import Environment, PackageLoader
 
 from resnets.serving.batching import QueueFullError
 from resnets.serving.envelope import Envelope
@@ -28,24 +23,17 @@ try:
     from fastapi import Depends, FastAPI, Query, Request, Response
     from fastapi.exceptions import RequestValidationError
     from fastapi.routing import APIRoute
-    from pydantic import BaseModel, ValidationError
+    from pydantic import ValidationError
     from starlette.exceptions import HTTPException
     from starlette.requests import ClientDisconnect
 
     from resnets.serving import schemas
     from resnets.serving.intake import Intake, first_of
+    from resnets.serving.pages import add_pages
 except ImportError as error:
     raise ImportError("serving needs fastapi, uvicorn and more: pip install 'resnets[serve]'") from error
 
 T = TypeVar("T")
-
-PAGE_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
-"""The page runs its own script and asks its own server, nothing else."""
-
-ASSETS = {"page.css": "text/css", "page.js": "text/javascript", "icon.svg": "image/svg+xml"}
 
 BODIES = {
     "multipart/form-data": {
@@ -179,7 +167,7 @@ def create_app(
         route_class_override=BareRoute,
         responses=PROBLEMS | {200: {"model": schemas.Answers}},
         openapi_extra={
-            "parameters": parameters(schemas.Wanted),
+            "parameters": schemas.parameters(schemas.Wanted),
             "requestBody": {"required": True, "content": BODIES},
         },
     )
@@ -236,20 +224,6 @@ def create_app(
         """Figures for Prometheus."""
         return Response(metrics.text(), media_type=CONTENT_TYPE)
 
-    @app.get("/", include_in_schema=False)
-    async def page(request: Request) -> Response:
-        return _page(request, asset("page.html"), "text/html")
-
-    @app.get("/docs", include_in_schema=False)
-    async def docs(request: Request) -> Response:
-        return _page(request, documentation(json.dumps(app.openapi())), "text/html")
-
-    @app.get("/page/{name}", include_in_schema=False)
-    async def page_part(name: str, request: Request) -> Response:
-        if name not in ASSETS:
-            raise HTTPException(404)
-        return _page(request, asset(name), ASSETS[name])
-
     @app.exception_handler(RefusedError)
     async def refused(request: Request, refusal: RefusedError) -> Response:
         headers = {} if refusal.retry_after is None else {"retry-after": str(math.ceil(refusal.retry_after))}
@@ -271,6 +245,7 @@ def create_app(
     async def gone(_request: Request, _error: ClientDisconnect) -> Response:
         return Response(status_code=499)  # nobody reads it; the number is the log's
 
+    add_pages(app)
     without_bodies = app.openapi
 
     def with_bodies() -> dict[str, Any]:
@@ -289,27 +264,12 @@ def create_app(
 class BareRoute(APIRoute):
     """A route that FastAPI describes, but that reads its request itself.
 
-    FastAPI takes a third of a request's time to find arguments for a function, and this path is asked for each picture.
+    To find a function's arguments takes FastAPI about a sixth of all time that a request costs besides its picture.
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """The function, which takes a request and gives a response."""
         return self.endpoint
-
-
-def parameters(query: type[BaseModel]) -> list[dict[str, Any]]:
-    """The fields of a query as OpenAPI describes parameters."""
-    properties = query.model_json_schema()["properties"]
-    return [
-        {
-            "name": name,
-            "in": "query",
-            "required": False,
-            "description": schema["description"],
-            "schema": {key: value for key, value in schema.items() if key != "description"},
-        }
-        for name, schema in properties.items()
-    ]
 
 
 def _json(content: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
@@ -320,26 +280,3 @@ def _json(content: Mapping[str, Any], status: int = 200, headers: Mapping[str, s
 def _problem(request: Request, status: int, reason: str, headers: Mapping[str, str] | None = None) -> Response:
     request.state.fields["reason"] = reason
     return _json({"error": reason, "request_id": request.state.request_id}, status, headers)
-
-
-def _page(request: Request, content: str, kind: str) -> Response:
-    """A file of the package, which browsers keep and ask for anew only if it has changed."""
-    tag = f'"{hashlib.sha256(content.encode()).hexdigest()[:16]}"'
-    headers = {"cache-control": "no-cache", "etag": tag, "content-security-policy": PAGE_POLICY}
-    if request.headers.get("if-none-match") == tag:
-        return Response(status_code=304, headers=headers)
-    return Response(content, headers=headers, media_type=kind)
-
-
-@cache
-def asset(name: str) -> str:
-    """A file of the page, from the package."""
-    return (resources.files(__package__) / "page" / name).read_text(encoding="utf-8")
-
-
-@cache
-def documentation(schema: str) -> str:
-    """The page that says what can be asked, from the schema in JSON."""
-    loader = PackageLoader("resnets.serving", "page")
-    template = Environment(loader=loader, autoescape=True, trim_blocks=True).get_template("docs.html")
-    return template.render(schema=json.loads(schema))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -144,3 +144,18 @@ class Problem(BaseModel):
 
     error: str
     request_id: str
+
+
+def parameters(query: type[BaseModel]) -> list[dict[str, Any]]:
+    """The fields of a query as OpenAPI describes parameters."""
+    properties = query.model_json_schema()["properties"]
+    return [
+        {
+            "name": name,
+            "in": "query",
+            "required": False,
+            "description": schema["description"],
+            "schema": {key: value for key, value in schema.items() if key != "description"},
+        }
+        for name, schema in properties.items()
+    ]
