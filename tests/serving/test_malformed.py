@@ -75,7 +75,8 @@ bombs = st.builds(png, st.integers(1, 2**31 - 1), st.integers(1, 2**31 - 1), st.
 tall = st.builds(png, st.integers(20_000, 60_000), st.integers(20_000, 60_000), st.just(1), st.integers(1, 500))
 slips = st.builds(archive, st.sampled_from(["../../etc/passwd", "/etc/passwd", "a/../../b", "C:\\x", "x" * 5000]))
 beginnings = st.builds(bytes.__add__, st.sampled_from(BEGINNINGS), st.binary(max_size=300))
-contents = st.one_of(damaged(), damaged(), bombs, tall, slips, beginnings)
+lines = st.integers(1, 60_000).map(lambda height: png(1, height, 8, height))
+contents = st.one_of(damaged(), damaged(), bombs, tall, lines, slips, beginnings)
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
