@@ -39,3 +39,4 @@ def write_events() -> None:
         logger.handlers = [handler]
         logger.setLevel(level)
         logger.propagate = False
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # what it says of strangers' forms, refusals say
