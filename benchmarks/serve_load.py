@@ -204,10 +204,13 @@ def draw(rows: list[dict[str, float]], path: Path) -> None:
     memory, answers = figure.subplots(2, sharex=True, height_ratios=(2, 1))
     minutes = [row["minute"] for row in rows]
     memory.plot(minutes, [row["memory_mb"] for row in rows], color="#0a5ea8")
-    memory.set(ylabel="resident memory, MB", ylim=(0, None), title="resnets serve at 70 % load")
+    most = max(row["memory_mb"] for row in rows)
+    memory.set(ylabel="resident memory, MB", ylim=(0, 1.2 * most), title="resnets serve at 70 % load")
     answers.plot(minutes, [row["answers"] for row in rows], color="#58636e", label="answers")
     answers.plot(minutes, [row["errors"] for row in rows], color="#b4480a", label="errors")
-    answers.set(xlabel="minutes", ylabel=f"in {60 * minutes[0]:.0f} s", ylim=(0, None))
+    answers.set(
+        xlabel="minutes", ylabel=f"in {60 * minutes[0]:.0f} s", ylim=(0, 1.2 * max(row["answers"] for row in rows))
+    )
     answers.legend(loc="center right")
     for axes in (memory, answers):
         axes.spines[["top", "right"]].set_visible(False)
