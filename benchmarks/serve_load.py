@@ -9,7 +9,9 @@ own, as `resnets serve` starts it; the load comes from another. Measured are
     overload     more requests at a time than the queue takes: nothing but answers and 503
 
     python benchmarks/serve_load.py --json serve.json
-    python benchmarks/serve_load.py --minutes 30      # 70 % load for so long, and the server's memory meanwhile
+    python benchmarks/serve_load.py --minutes 30 --figure memory.png    # 70 % load for so long, and the server's memory
+
+Beside the figures stands what they should be: `BOUNDS`.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ from tempfile import TemporaryDirectory
 import torch
 from common import parser
 from inference import IMAGENET, below, make_pictures
+from matplotlib.figure import Figure
 
 from resnets.inference.machine import keep_freed_memory
 from resnets.inference.predictor import load
@@ -40,6 +43,19 @@ from resnets.runs.run import Run
 from resnets.weights.models import create_model
 
 QUEUE = 128
+
+BOUNDS = {
+    "full_load_by_predictor": "at least 0.85",
+    "p99_by_median": "below 5",
+    "errors_at_full_load": "0",
+    "errors_at_70": "0",
+    "overload_others": "0",
+    "errors_in_the_long_run": "0",
+    "memory_growth_mb": "below 20",
+}
+
+SAMPLES = 30
+"""Of the memory, at least, however long it is watched."""
 
 
 class Client:
@@ -53,10 +69,19 @@ class Client:
 
     async def ask(self) -> tuple[int, float]:
         """The status of one request and the seconds until its answer."""
-        began = time.perf_counter()
-        reader, writer = self.idle.pop() if self.idle else await asyncio.open_connection("127.0.0.1", self.port)
-        writer.write(next(self.requests))
-        head = await reader.readuntil(b"\r\n\r\n")
+        began, request = time.perf_counter(), next(self.requests)
+        while self.idle:
+            reader, writer = self.idle.pop()
+            writer.write(request)
+            try:
+                head = await reader.readuntil(b"\r\n\r\n")
+                break
+            except (asyncio.IncompleteReadError, ConnectionError):  # it was idle for too long, and closed
+                writer.close()
+        else:
+            reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+            writer.write(request)
+            head = await reader.readuntil(b"\r\n\r\n")
         length = re.search(rb"content-length: (\d+)", head)
         await reader.readexactly(int(length[1]) if length else 0)
         if b"connection: close" in head:
@@ -130,7 +155,7 @@ def start_server(run: Path, options: dict[str, str]) -> tuple[subprocess.Popen[s
     return server, int(address[1])
 
 
-async def measure(port: int, process: int, pictures: list[bytes], seconds: float, minutes: float) -> dict[str, float]:
+async def measure(port: int, pictures: list[bytes], seconds: float) -> dict[str, float]:
     client = Client(port, pictures)
     await client.closed_loop(16, min(seconds, 5))
     full, statuses = await client.closed_loop(48, seconds)
@@ -143,20 +168,60 @@ async def measure(port: int, process: int, pictures: list[bytes], seconds: float
     _, statuses = await client.closed_loop(3 * QUEUE, seconds)
     others = statuses.total() - statuses[200] - statuses[503]
     figures |= {"overload_200": statuses[200], "overload_503": statuses[503], "overload_others": others}
-    if minutes:
-        rows = []
-        for minute in range(round(minutes)):
-            _, statuses = await client.open_loop(0.7 * full, 60)
-            rows.append(resident_mb(process))
-            print(f"minute {minute + 1}: {rows[-1]:,.0f} MB, {dict(statuses)}", flush=True)
-        figures |= {"memory_first_mb": rows[0], "memory_last_mb": rows[-1]}
     return figures
+
+
+async def watch(port: int, process: int, pictures: list[bytes], rate: float, minutes: float) -> list[dict[str, float]]:
+    """The server's memory and its answers, for so many minutes at so many requests a second."""
+    client, rows, count = Client(port, pictures), [], max(round(minutes), SAMPLES)
+    for number in range(1, count + 1):
+        _, statuses = await client.open_loop(rate, 60 * minutes / count)
+        rows.append(
+            {
+                "minute": number * minutes / count,
+                "memory_mb": resident_mb(process),
+                "answers": statuses[200],
+                "errors": statuses.total() - statuses[200],
+            }
+        )
+        row = rows[-1]
+        print(
+            f"minute {row['minute']:.1f}: {row['memory_mb']:,.0f} MB, {statuses[200]} answers, {row['errors']} errors"
+        )
+    return rows
+
+
+def growth(rows: list[dict[str, float]]) -> float:
+    """Memory of the last third, median, less that of the second; the first third is for what is made at first use."""
+    third = len(rows) // 3
+    second, last = (median(row["memory_mb"] for row in part) for part in (rows[third : 2 * third], rows[2 * third :]))
+    return last - second
+
+
+def draw(rows: list[dict[str, float]], path: Path) -> None:
+    """Memory and answers over time, as PNG."""
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    memory, answers = figure.subplots(2, sharex=True, height_ratios=(2, 1))
+    minutes = [row["minute"] for row in rows]
+    memory.plot(minutes, [row["memory_mb"] for row in rows], color="#0a5ea8")
+    most = max(row["memory_mb"] for row in rows)
+    memory.set(ylabel="resident memory, MB", ylim=(0, 1.2 * most), title="resnets serve at 70 % load")
+    answers.plot(minutes, [row["answers"] for row in rows], color="#58636e", label="answers")
+    answers.plot(minutes, [row["errors"] for row in rows], color="#b4480a", label="errors")
+    answers.set(
+        xlabel="minutes", ylabel=f"in {60 * minutes[0]:.0f} s", ylim=(0, 1.2 * max(row["answers"] for row in rows))
+    )
+    answers.legend(loc="center right")
+    for axes in (memory, answers):
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=150)
 
 
 def main() -> None:
     """Measure, print, write the JSON."""
     flags = parser(__doc__)
     flags.add_argument("--minutes", type=float, default=0.0, help="of 70 %% load at the end, watching the memory")
+    flags.add_argument("--figure", type=Path, help="draw the memory into this file, as PNG")
     flags.add_argument("--engine", default="eager")
     flags.add_argument("--precision", default="auto")
     asked = flags.parse_args()
@@ -174,7 +239,10 @@ def main() -> None:
         alone = [predictor_alone(run.folder, options, pictures, seconds)]
         server, port = start_server(run.folder, options)
         try:
-            figures = asyncio.run(measure(port, server.pid, pictures, seconds, asked.minutes))
+            figures = asyncio.run(measure(port, pictures, seconds))
+            rows = []
+            if asked.minutes:
+                rows = asyncio.run(watch(port, server.pid, pictures, 0.7 * figures["full_load"], asked.minutes))
         finally:
             server.send_signal(signal.SIGTERM)
             server.wait(60)
@@ -184,10 +252,18 @@ def main() -> None:
         "p99_by_median": figures["p99_by_median"],
     }
     figures = {"predictor_before": alone[0], "predictor_after": alone[1], **figures}
+    if rows:
+        figures |= {
+            "errors_in_the_long_run": sum(row["errors"] for row in rows),
+            "memory_mb": rows[-1]["memory_mb"],
+            "memory_growth_mb": growth(rows),
+        }
     for name, value in (figures | ratios).items():
-        print(f"{name}: {value:,.2f}")
+        print(f"{name}: {value:,.2f}" + (f" ({BOUNDS[name]})" if name in BOUNDS else ""))
+    if rows and asked.figure is not None:
+        draw(rows, asked.figure)
     if asked.json is not None:
-        content = {"title": "resnet18 served", "figures": figures, "ratios": ratios}
+        content = {"title": "resnet18 served", "figures": figures, "ratios": ratios, "minutes": rows}
         asked.json.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 

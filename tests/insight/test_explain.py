@@ -22,6 +22,7 @@ from resnets.insight.picture_page import to_draw
 from resnets.insight.survey import survey, vote
 from resnets.runs.card import Card
 from resnets.runs.run import Run
+from resnets.tasks import create_task
 from resnets.training.folds import cross_validate
 from resnets.training.train import train
 from resnets.types import Preprocessing
@@ -195,8 +196,8 @@ def test_what_is_refused(run, options, sentence, capsys, request, tmp_path, monk
 
 def test_a_task_that_says_nothing_of_explanations(run):
     predictor = Predictor(run.folder, "cpu")
-    predictor.task = object()
-    with pytest.raises(ValueError, match="a run for classification cannot be explained by a command"):
+    predictor.task = create_task("detection", ("x",))
+    with pytest.raises(ValueError, match="cannot be explained: there are no explanations of detection yet"):
         next(explain_pictures(predictor, ["x.png"]))
 
 

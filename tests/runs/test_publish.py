@@ -127,11 +127,17 @@ def test_the_command(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("huggingface_hub.create_repo", lambda name, **_: f"https://huggingface.co/{name}")
     monkeypatch.setattr(
         "huggingface_hub.upload_folder",
-        lambda repo_id, folder_path: sent.update({repo_id: sorted(file.name for file in folder_path.iterdir())}),
+        lambda repo_id, repo_type, folder_path: sent.update(
+            {(repo_id, repo_type): sorted(file.name for file in folder_path.iterdir())}
+        ),
     )
     assert main(["publish", str(run.folder), "someone/pets"]) == 0
     assert "https://huggingface.co/someone/pets" in capsys.readouterr().out
-    assert sent == {"someone/pets": ["README.md", "config.json", "model.json", "model.safetensors"]}
+    assert main(["publish", str(run.folder), "someone/page", "--space"]) == 0
+    assert sent == {
+        ("someone/pets", "model"): ["README.md", "config.json", "model.json", "model.safetensors"],
+        ("someone/page", "space"): ["README.md", "app.py", "requirements.txt", "resnets", "run"],
+    }
 
 
 def test_half_the_space(tmp_path):

@@ -280,22 +280,6 @@ def test_the_documentation_tells_of_every_path(client):
     assert references <= set(schema["components"]["schemas"])
 
 
-def test_explanations_are_there_where_the_server_has_them(serve, client, photograph):
-    def explain(predictor, content):
-        if content == b"broken":
-            raise ValueError("the picture is broken")
-        return {"explained": predictor.card.classes[0], "heat": "data:image/png;base64,", "blocks": []}
-
-    explaining = serve(explain=explain).client
-    assert explaining.get("/v1/models").json()["explains"] is True
-    answer = explaining.post("/v1/explain", files={"a": photograph()})
-    assert (answer.status_code, answer.json()["explained"]) == (200, "airplane")
-    assert explaining.post("/v1/explain", files={"a": b"broken"}).status_code == 422
-    assert explaining.post("/v1/explain", files=[("a", ("a", b"1")), ("a", ("b", b"1"))]).status_code == 413
-    assert client.get("/v1/models").json()["explains"] is False
-    assert client.post("/v1/explain", files={"a": photograph()}).status_code == 404
-
-
 def test_limits_that_contradict_each_other_are_an_error():
     with pytest.raises(ValueError, match="a request may have 32 pictures, but the queue takes 8"):
         Limits(queue=8)

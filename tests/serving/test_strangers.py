@@ -126,6 +126,16 @@ def test_bombs_are_refused_by_their_header(client, bomb):
     assert "pixels" in answered(response)["error"]
 
 
+def test_lines_are_refused_before_they_are_resized(client):
+    """1 x 60,000 pixels that cover 32 x 32 would be 32 x 1,920,000."""
+    line = png(1, 60_000, zlib.compress(bytes(60_000 * 2)))
+    assert len(line) < 1000
+    response = client.post("/v1/predict", content=line, headers={"content-type": "image/png"})
+    assert "one side may be 50 times the other" in answered(response)["error"]
+    wide = png(50, 1, zlib.compress(bytes(51)))
+    assert client.post("/v1/predict", content=wide, headers={"content-type": "image/png"}).status_code == 200
+
+
 @quick
 @given(st.text(max_size=20), st.text(max_size=20), st.sampled_from(["model", "top", "other"]))
 def test_queries_of_any_kind(client, value, kind, name):

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -14,7 +17,8 @@ from resnets.cli.evaluate import capitalised
 from resnets.cli.predict import split_runs
 from resnets.inference.evaluation import evaluate
 from resnets.inference.export import Exported, judge, worsening, write_export
-from resnets.runs.run import find_run
+from resnets.inference.repository import SERVERS, check, write_repository
+from resnets.runs.run import Run, find_run
 from resnets.tasks import task_class
 
 
@@ -22,7 +26,8 @@ def export(
     run: str,
     *others: str,
     to: Path | None = None,
-    format: str = "openvino",
+    for_: str | None = None,
+    format: str | None = None,
     precision: str = "float32",
     batch: str = "dynamic",
     preprocess: bool = False,
@@ -41,7 +46,9 @@ def export(
             mean of their answers.
         others: further runs of the same task, classes and preprocessing, for that graph.
         to: the folder to write; by default the run's, with format and precision behind its name.
-        format: onnx, openvino, or torch (model.pt2).
+        for_: triton or ovms (OpenVINO Model Server): write a model repository of that server, or a new version of the
+            model into the one that is there; by default to models. The run may be an export already.
+        format: onnx, openvino, or torch (model.pt2); by default openvino, for triton onnx.
         precision: float32; bfloat16 (openvino, torch); int8 (openvino, onnx), calibrated with the run's training
             pictures.
         batch: pictures that the graph takes at a time, or dynamic for any number.
@@ -54,24 +61,47 @@ def export(
     runs, console = [find_run(each) for name in (run, *others) for each in split_runs(name)], Console()
     if batch != "dynamic" and not batch.isdecimal():
         raise ValueError(f"--batch is a number or dynamic, not {batch!r}")
-    name, first = "+".join(each.folder.name for each in runs), runs[0].folder
+    name, first = "+".join(each.folder.resolve().name for each in runs), runs[0].folder
+    make = partial(
+        _made,
+        runs,
+        precision=precision,
+        preprocess=preprocess,
+        batch=None if batch == "dynamic" else int(batch),
+        data=data,
+        max_loss=max_loss,
+    )
+    if for_ is not None:
+        own = {} if len(runs) > 1 else runs[0].card().export
+        changes = (format, precision, batch, preprocess, data) != (None, "float32", "dynamic", False, None)
+        if overwrite or (own and changes):
+            raise ValueError(
+                "a repository gets one more version; leave out --overwrite"
+                if overwrite
+                else f"{first} is an export already and stays as it is; give --for and --to alone"
+            )
+        format = format or own.get("format") or SERVERS.get(for_, ("",))[0]
+        check(for_, format)
+        with tempfile.TemporaryDirectory() as temporary:
+            export = runs[0] if own else make(Path(temporary) / "export", format).run
+            version = write_repository(export, to or Path("models"), for_, name.replace("+", "-"))
+        console.print(f"{version.parent.name}, version {version.name}, in {version.parents[1]}", highlight=False)
+        return
+    format = format or "openvino"
     folder = to or Path("runs" if first.name == run else first.parent) / f"{name}-{format}-{precision}"
     if folder.exists() and overwrite:
         if not (folder / "model.json").is_file() or not find_run(folder).card().export:
             raise ValueError(f"{folder} is no export, so it is not replaced; give another folder by --to")
         shutil.rmtree(folder)
-    exported = write_export(
-        runs,
-        folder,
-        format,
-        precision,
-        preprocess=preprocess,
-        batch=None if batch == "dynamic" else int(batch),
-        data=data,
-    )
-    if precision != "float32":
-        exported = _judged(exported, [each.folder for each in runs], data, max_loss)
-    _print(console, exported, format, precision)
+    _print(console, make(folder, format), format, precision)
+
+
+def _made(
+    runs: Sequence[Run], folder: Path, format: str, *, precision: str, data: str | None, max_loss: float, **options: Any
+) -> Exported:
+    """The export, judged where its precision is a lower one."""
+    exported = write_export(runs, folder, format, precision, data=data, **options)
+    return exported if precision == "float32" else _judged(exported, [each.folder for each in runs], data, max_loss)
 
 
 def _judged(exported: Exported, sources: Sequence[Path], data: str | None, max_loss: float) -> Exported:

@@ -29,6 +29,7 @@ def serve(
     api_key_file: Path | None = None,
     allow_host: str = "",
     look_every: float = 2.0,
+    explain: bool = True,
     **limits: Annotated[Any, Limits],
 ) -> None:
     """Answer pictures over HTTP, and on a page for people at /. What can be asked is at /docs.
@@ -51,6 +52,7 @@ def serve(
         allow_host: hosts from which pictures may be fetched, such as example.org,http://localhost:9000; by default
             none.
         look_every: seconds between two looks whether a run's files have changed; 0 for never.
+        explain: tell why, too, by heat maps and what each block adds, for which a second copy of each network is kept.
     """
     from resnets.serving.server import serve_runs
 
@@ -78,5 +80,6 @@ def serve(
         api_key_file=api_key_file,
         hosts=[name for name in allow_host.split(",") if name],
         look_every=look_every,
+        explains=explain,
         ready=ready,
     )

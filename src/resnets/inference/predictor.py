@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, partial
 from os import PathLike
 from pathlib import Path
@@ -79,8 +79,11 @@ class Prediction:
 
     def to_dict(self) -> dict[str, Any]:
         """What there is of it, in JSON's types; without masks."""
-        told = asdict(replace(self, mask=None, masks=None))
-        return {name: value for name, value in told.items() if value not in (None, ())}
+        return {
+            name: value
+            for name, value in vars(self).items()
+            if name not in ("mask", "masks") and value is not None and value != ()
+        }
 
 
 class Predictor:

@@ -14,6 +14,7 @@ from resnets.insight.attributions import METHODS, PIXELS, Scalar, attribute, ava
 from resnets.insight.blocks import block_parts
 from resnets.insight.faithfulness import Faithfulness, chance, faithfulness
 from resnets.networks.resnet import ResidualNetwork
+from resnets.tasks import Task
 
 TOP = 5
 """Classes of an answer that are told."""
@@ -26,7 +27,8 @@ class Map:
     Attributes:
         method: one of `METHODS`.
         values: (H, W) float32, in the method's own units.
-        faithfulness: measured by the probability; None for numbers, which have no certain end to fall to.
+        faithfulness: measured by the probability; None for numbers, which have no certain end to fall to, and where it
+            was not asked for.
         gap: of integrated gradients, how far the sum of the values is from the difference that they divide.
     """
 
@@ -66,7 +68,7 @@ class Explanation:
         probability: of the class; None for numbers.
         answer: the most probable classes with their probabilities, or the numbers.
         maps: one a method.
-        chance: what random maps reach; None for numbers.
+        chance: what random maps reach; None where faithfulness is.
         blocks: what each adds, in order; none in a network without residual blocks.
         error: why the picture could not be read; nothing else is known then.
     """
@@ -104,6 +106,7 @@ def explain_pictures(
     target: str | None = None,
     methods: Sequence[str] | None = None,
     stage: str | None = None,
+    judged: bool = True,
 ) -> Iterator[Explanation]:
     """Explain a run's answers, each picture as it is asked for.
 
@@ -113,17 +116,15 @@ def explain_pictures(
         target: the class or the number to explain; by default the most probable class, or the first number.
         methods: some of `METHODS`; by default all, without captum those that do without it.
         stage: whose map is weighed; by default the last.
+        judged: measure how faithful the maps are, too, which takes most of the time.
 
     Raises:
-        ValueError: if there is no such class, method or stage, or the run's task cannot be explained.
+        ValueError: if there is no such class, method or stage, or the run's answers cannot be explained.
         ImportError: if captum is needed and not there.
     """
+    if reason := unexplained(predictor):
+        raise ValueError(f"{predictor.run.folder} cannot be explained: {reason}")
     task, card, network = predictor.task, predictor.card, predictor.network
-    if not hasattr(task, "explained"):
-        raise ValueError(
-            f"a run for {card.task} cannot be explained by a command; resnets.insight.attributions.attribute takes any "
-            "function of its network's outputs"
-        )
     if target is not None and target not in card.classes:
         raise ValueError(f"the run knows no {target!r}; it knows {', '.join(card.classes)}")
     if unknown := [name for name in methods or () if name not in METHODS]:
@@ -149,7 +150,7 @@ def explain_pictures(
         maps = []
         for method in methods:
             values = attribute(network, image, scalar, method, None if method in PIXELS else layer)[0].cpu()
-            faithful = faithfulness(network, image, values, probability) if probability else None
+            faithful = faithfulness(network, image, values, probability) if probability and judged else None
             gap = abs(values.double().sum().item() - (value - empty)) if method == "integrated-gradients" else None
             maps.append(Map(method, values, faithful, gap))
         yield Explanation(
@@ -161,9 +162,18 @@ def explain_pictures(
             probability(outputs).item() if probability else None,
             answer,
             tuple(maps),
-            chance(network, image, probability) if probability else None,
+            chance(network, image, probability) if probability and judged else None,
             tuple(_blocks(predictor, image, scalar, value, is_class)),
         )
+
+
+def unexplained(predictor: Predictor) -> str | None:
+    """Why a run's answers cannot be explained, in words that name no path; None where they can."""
+    if type(predictor.task).explained is Task.explained:
+        return f"there are no explanations of {predictor.task.name} yet"
+    if not predictor.run.weights_path.is_file():
+        return "it is an export without weights; the run that it was made from can be"
+    return None
 
 
 def answer_of(predictor: Predictor, outputs: Tensor, top: int) -> dict[str, float]:

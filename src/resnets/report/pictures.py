@@ -60,14 +60,30 @@ def overlay(pixels: Tensor, values: Tensor) -> Tensor:
     """
     grey = pixels.float().mean(0, keepdim=True)
     grey = 60 + 0.65 * grey  # less contrast than the colours
+    colour, strength = _colours(values)
+    strength = strength * 0.85
+    return (grey * (1 - strength) + colour * strength).round().clamp(0, 255).to(torch.uint8)
+
+
+def heat(values: Tensor) -> Image.Image:
+    """The colours of `overlay` alone, to lie over a picture: the less a pixel counts, the more can be seen through it.
+
+    Args:
+        values: (H, W) of any scale.
+    """
+    colour, strength = _colours(values)
+    layers = torch.cat((colour.expand(3, *values.shape), 255 * strength)).round().to(torch.uint8)
+    return Image.fromarray(layers.permute(1, 2, 0).contiguous().numpy())
+
+
+def _colours(values: Tensor) -> tuple[Tensor, Tensor]:
+    """The colour of each pixel, (3, H, W), and how strong it is, (1, H, W) from 0 to 1."""
     sizes = values.abs().float()
     scale = torch.quantile(sizes.flatten()[:: max(1, sizes.numel() // 100_000)], _STRONGEST)
     if scale <= 0:
         scale = sizes.max().clamp(min=1e-30)
-    strength = (sizes / scale).clamp(max=1)[None] * 0.85
     speaks_for, speaks_against = (torch.tensor(colour)[:, None, None] for colour in (_FOR, _AGAINST))
-    colour = torch.where(values[None] >= 0, speaks_for, speaks_against)
-    return (grey * (1 - strength) + colour * strength).round().clamp(0, 255).to(torch.uint8)
+    return torch.where(values[None] >= 0, speaks_for, speaks_against), (sizes / scale).clamp(max=1)[None]
 
 
 def data_address(image: Image.Image, file_format: str) -> str:

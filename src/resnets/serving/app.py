@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
-from functools import cache
-from importlib import resources
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
-from jinja2 import Environment, PackageLoader
-
-from resnets.inference.predictor import Predictor
 from resnets.serving.batching import QueueFullError
 from resnets.serving.envelope import Envelope
 from resnets.serving.fetching import Fetcher
@@ -23,31 +17,23 @@ from resnets.serving.guards import Keys, Rate
 from resnets.serving.limits import Limits, RefusedError
 from resnets.serving.metrics import CONTENT_TYPE, Metrics
 from resnets.serving.models import Model, Models
+from resnets.serving.places import with_masks
 
 try:
     from fastapi import Depends, FastAPI, Query, Request, Response
     from fastapi.exceptions import RequestValidationError
+    from fastapi.routing import APIRoute
+    from pydantic import ValidationError
     from starlette.exceptions import HTTPException
     from starlette.requests import ClientDisconnect
 
     from resnets.serving import schemas
-    from resnets.serving.intake import Intake
+    from resnets.serving.intake import Intake, first_of
+    from resnets.serving.pages import add_pages
 except ImportError as error:
     raise ImportError("serving needs fastapi, uvicorn and more: pip install 'resnets[serve]'") from error
 
-Explain = Callable[[Predictor, bytes], Mapping[str, Any]]
-"""Why a run answers a picture's file as it does, in the fields of `schemas.Explained` besides model and version.
-
-Raises ValueError, in words for the client, where the picture cannot be read.
-"""
-
-PAGE_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
-"""The page runs its own script and asks its own server, nothing else."""
-
-ASSETS = {"page.css": "text/css", "page.js": "text/javascript", "icon.svg": "image/svg+xml"}
+T = TypeVar("T")
 
 BODIES = {
     "multipart/form-data": {
@@ -65,11 +51,11 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     400: {"model": schemas.Problem, "description": "The request cannot be understood"},
     401: {"model": schemas.Problem, "description": "No key, or an unknown one"},
     403: {"model": schemas.Problem, "description": "Another site's page asks by a visitor's browser"},
-    404: {"model": schemas.Problem, "description": "There is no such model"},
+    404: {"model": schemas.Problem, "description": "There is no such model, or it has no explanations"},
     408: {"model": schemas.Problem, "description": "The request took too long to arrive"},
     413: {"model": schemas.Problem, "description": "More bytes or pictures than are taken"},
     415: {"model": schemas.Problem, "description": "The body is in none of the forms that are taken"},
-    422: {"model": schemas.Problem, "description": "None of the pictures can be read"},
+    422: {"model": schemas.Problem, "description": "No picture can be read"},
     429: {"model": schemas.Problem, "description": "More requests than a client may make; see Retry-After"},
     503: {"model": schemas.Problem, "description": "More work than there is room for; see Retry-After"},
 }
@@ -83,7 +69,6 @@ def create_app(
     keys: Keys | None = None,
     hosts: Sequence[str] = (),
     look_every: float = 2.0,
-    explain: Explain | None = None,
 ) -> FastAPI:
     """The service as an ASGI application.
 
@@ -94,14 +79,12 @@ def create_app(
         keys: of which clients must show one; without any, everybody may ask.
         hosts: from which pictures are fetched; see `Fetcher`.
         look_every: seconds between two looks whether a run has changed; 0 for never.
-        explain: for /v1/explain, which is not there without it.
 
     Raises:
         ValueError: for a host that is not written as one.
     """
     intake = Intake(limits, Fetcher(hosts, limits.seconds), metrics)
     rate = Rate(limits.rate)
-    explaining = asyncio.Semaphore(1)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -134,6 +117,16 @@ def create_app(
         request.state.fields.update(model=model.name, version=model.version)
         return model
 
+    async def in_time(answer: Awaitable[T]) -> T:
+        """What is waited for, for as long as the limits say."""
+        try:
+            async with asyncio.timeout(limits.seconds):
+                return await answer
+        except QueueFullError as full:
+            raise RefusedError(503, "the queue is full", full.retry_after) from None
+        except TimeoutError:
+            raise RefusedError(503, f"there was no answer within {limits.seconds:g} s", 1.0) from None
+
     app = FastAPI(
         title="resnets",
         summary="Trained networks that answer pictures.",
@@ -143,66 +136,75 @@ def create_app(
     )
     checked = [Depends(admit)]
 
-    @app.post(
-        "/v1/predict",
-        dependencies=checked,
-        responses=PROBLEMS | {200: {"model": schemas.Answers}},
-        openapi_extra={"requestBody": {"required": True, "content": BODIES}},
-    )
-    async def predict(
-        request: Request,
-        model: Annotated[str | None, Query(description="which run answers; by default the first")] = None,
-        top: Annotated[int, Query(ge=1, description="classes to name, the most probable first")] = 5,
-    ) -> Response:
+    async def predict(request: Request) -> Response:
         """The answers for one or several pictures. One that cannot be read gets an error; the others are answered."""
-        find(model, request)  # before the pictures are waited for...
+        await admit(request)
+        try:
+            wanted = schemas.Wanted.model_validate(dict(request.query_params))
+        except ValidationError as error:
+            raise RefusedError(400, first_of(error)) from None
+        find(wanted.model, request)  # before the pictures are waited for...
         async with intake.pictures(request) as pictures:
-            chosen = find(model, request)  # ...and again, as the run may have changed meanwhile
+            chosen = find(wanted.model, request)  # ...and again, as the run may have changed meanwhile
             request.state.fields["pictures"] = len(pictures)
-            try:
-                async with asyncio.timeout(limits.seconds):
-                    predictions = await chosen.predictions(pictures, top)
-            except QueueFullError as full:
-                raise RefusedError(503, "the queue is full", full.retry_after) from None
-            except TimeoutError:
-                raise RefusedError(503, f"there was no answer within {limits.seconds:g} s", 1.0) from None
+            predictions = await in_time(chosen.predictions(pictures, wanted.top))
         unreadable = [prediction for prediction in predictions if prediction.error is not None]
         metrics.pictures.labels(chosen.name, "answered").inc(len(predictions) - len(unreadable))
         metrics.pictures.labels(chosen.name, "unreadable").inc(len(unreadable))
         if len(unreadable) == len(predictions):
             raise RefusedError(422, f"{unreadable[0].name}: {unreadable[0].error}")
-        answers = [prediction.to_dict() for prediction in predictions]
+        if wanted.masks:
+            classes = chosen.predictor.card.classes
+            answers = await asyncio.to_thread(lambda: [with_masks(each, classes) for each in predictions])
+        else:
+            answers = [prediction.to_dict() for prediction in predictions]
         return _json({"model": chosen.name, "version": chosen.version, "predictions": answers})
+
+    app.router.add_api_route(
+        "/v1/predict",
+        predict,
+        methods=["POST"],
+        route_class_override=BareRoute,
+        responses=PROBLEMS | {200: {"model": schemas.Answers}},
+        openapi_extra={
+            "parameters": schemas.parameters(schemas.Wanted),
+            "requestBody": {"required": True, "content": BODIES},
+        },
+    )
 
     @app.get("/v1/models", dependencies=checked, responses={200: {"model": schemas.Models}, 401: PROBLEMS[401]})
     async def list_models() -> Response:
         """The runs that answer, and what a request may hold."""
         bounds = {"body_mb": limits.body_mb, "megapixels": limits.megapixels, "pictures": limits.pictures}
         facts = [model.facts() for model in models]
-        return _json({"models": facts, "limits": bounds, "explains": explain is not None})
+        return _json({"models": facts, "limits": bounds})
 
-    if explain is not None:
-
-        @app.post(
-            "/v1/explain",
-            dependencies=checked,
-            responses=PROBLEMS | {200: {"model": schemas.Explained}},
-            openapi_extra={"requestBody": {"required": True, "content": BODIES}},
-        )
-        async def explain_picture(request: Request, model: str | None = None) -> Response:
-            """Why one picture is answered as it is: a heat map, and what each block adds. One at a time."""
+    @app.post(
+        "/v1/explain",
+        dependencies=checked,
+        responses=PROBLEMS | {200: {"model": schemas.Explained}},
+        openapi_extra={"requestBody": {"required": True, "content": BODIES}},
+    )
+    async def explain(
+        request: Request,
+        model: Annotated[str | None, Query(description="whose answer is explained; by default the first's")] = None,
+        target: Annotated[
+            str | None, Query(description="the class or number to explain; by default the first of the answer")
+        ] = None,
+    ) -> Response:
+        """Why one picture is answered as it is: a heat map, and what each block adds. Answers of some runs have no
+        explanation, as /v1/models tells.
+        """
+        find(model, request)
+        async with intake.pictures(request) as pictures:
+            if len(pictures) > 1:
+                raise RefusedError(413, "one picture is explained at a time")
             chosen = find(model, request)
-            async with intake.pictures(request) as pictures:
-                if len(pictures) > 1:
-                    raise RefusedError(413, "one picture is explained at a time")
-                if explaining.locked():
-                    raise RefusedError(503, "another picture is being explained", 1.0)
-                async with explaining:
-                    try:
-                        why = await asyncio.to_thread(explain, chosen.predictor, pictures[0][1])
-                    except ValueError as error:
-                        raise RefusedError(422, str(error)) from None
-            return _json({"model": chosen.name, "version": chosen.version, **why})
+            try:
+                why = await in_time(chosen.explanation(pictures[0][1], target))
+            except ValueError as error:
+                raise RefusedError(422, str(error)) from None
+        return _json({"model": chosen.name, "version": chosen.version, **why})
 
     @app.get("/healthz")
     async def health() -> Response:
@@ -221,20 +223,6 @@ def create_app(
     async def prometheus() -> Response:
         """Figures for Prometheus."""
         return Response(metrics.text(), media_type=CONTENT_TYPE)
-
-    @app.get("/", include_in_schema=False)
-    async def page(request: Request) -> Response:
-        return _page(request, asset("page.html"), "text/html")
-
-    @app.get("/docs", include_in_schema=False)
-    async def docs(request: Request) -> Response:
-        return _page(request, documentation(json.dumps(app.openapi())), "text/html")
-
-    @app.get("/page/{name}", include_in_schema=False)
-    async def page_part(name: str, request: Request) -> Response:
-        if name not in ASSETS:
-            raise HTTPException(404)
-        return _page(request, asset(name), ASSETS[name])
 
     @app.exception_handler(RefusedError)
     async def refused(request: Request, refusal: RefusedError) -> Response:
@@ -257,6 +245,7 @@ def create_app(
     async def gone(_request: Request, _error: ClientDisconnect) -> Response:
         return Response(status_code=499)  # nobody reads it; the number is the log's
 
+    add_pages(app)
     without_bodies = app.openapi
 
     def with_bodies() -> dict[str, Any]:
@@ -272,6 +261,17 @@ def create_app(
     return app
 
 
+class BareRoute(APIRoute):
+    """A route that FastAPI describes, but that reads its request itself.
+
+    To find a function's arguments takes FastAPI about a sixth of all time that a request costs besides its picture.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The function, which takes a request and gives a response."""
+        return self.endpoint
+
+
 def _json(content: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """JSON in ASCII, which holds any text that a client sends."""
     return Response(json.dumps(content), status, headers, "application/json")
@@ -280,26 +280,3 @@ def _json(content: Mapping[str, Any], status: int = 200, headers: Mapping[str, s
 def _problem(request: Request, status: int, reason: str, headers: Mapping[str, str] | None = None) -> Response:
     request.state.fields["reason"] = reason
     return _json({"error": reason, "request_id": request.state.request_id}, status, headers)
-
-
-def _page(request: Request, content: str, kind: str) -> Response:
-    """A file of the package, which browsers keep and ask for anew only if it has changed."""
-    tag = f'"{hashlib.sha256(content.encode()).hexdigest()[:16]}"'
-    headers = {"cache-control": "no-cache", "etag": tag, "content-security-policy": PAGE_POLICY}
-    if request.headers.get("if-none-match") == tag:
-        return Response(status_code=304, headers=headers)
-    return Response(content, headers=headers, media_type=kind)
-
-
-@cache
-def asset(name: str) -> str:
-    """A file of the page, from the package."""
-    return (resources.files(__package__) / "page" / name).read_text(encoding="utf-8")
-
-
-@cache
-def documentation(schema: str) -> str:
-    """The page that says what can be asked, from the schema in JSON."""
-    loader = PackageLoader("resnets.serving", "page")
-    template = Environment(loader=loader, autoescape=True, trim_blocks=True).get_template("docs.html")
-    return template.render(schema=json.loads(schema))

@@ -121,7 +121,7 @@ class Intake:
         try:
             asked = await asyncio.to_thread(Asked.model_validate_json, body)
         except ValidationError as error:
-            raise RefusedError(400, f"the JSON is not what is expected: {_first(error)}") from None
+            raise RefusedError(400, f"the JSON is not what is expected: {first_of(error)}") from None
         if len(asked.pictures) > self._limits.pictures:
             raise RefusedError(413, f"a request may have up to {self._limits.pictures} pictures")
         pictures, most = [], int(self._limits.body_mb * 1e6)
@@ -146,7 +146,7 @@ def _name(given: str | None, number: int) -> str:
     return (given or str(number))[:LONGEST_NAME]
 
 
-def _first(error: ValidationError) -> str:
+def first_of(error: ValidationError) -> str:
     """The first thing that is wrong, without the input, which may be large."""
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     place = ".".join(map(str, first["loc"]))

@@ -9,6 +9,9 @@ from datetime import UTC, datetime
 
 LOGGER = logging.getLogger("resnets.serving")
 
+STRANGERS = ("PIL", "python_multipart")
+"""Libraries whose remarks are about what strangers send, which refusals say already."""
+
 
 class JsonLines(logging.Formatter):
     """Time, level, event, what was given as `extra={"fields": {...}}`, and the trace of an error."""
@@ -32,10 +35,12 @@ def event(name: str, level: int = logging.INFO, error: BaseException | None = No
 
 
 def write_events() -> None:
-    """Have this process write its events, and uvicorn's, to standard error."""
+    """Have this process write its events, and warnings of libraries, to standard error."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
-    for logger, level in ((LOGGER, logging.INFO), (logging.getLogger("uvicorn"), logging.WARNING)):
+    for logger, level in ((LOGGER, logging.INFO), (logging.getLogger(), logging.WARNING)):
         logger.handlers = [handler]
         logger.setLevel(level)
         logger.propagate = False
+    for name in STRANGERS:
+        logging.getLogger(name).setLevel(logging.CRITICAL)

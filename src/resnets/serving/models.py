@@ -17,18 +17,26 @@ from torch import Tensor
 
 from resnets.data.reading import available_processors
 from resnets.inference.predictor import Prediction, Predictor, Result
+from resnets.insight.explanation import unexplained
 from resnets.runs.run import find_run
 from resnets.serving.batching import Batcher
-from resnets.serving.limits import Limits
+from resnets.serving.explaining import Question, explain, read_question
+from resnets.serving.limits import Limits, RefusedError
 from resnets.serving.log import event
 from resnets.serving.metrics import Metrics
 from resnets.serving.pictures import UNDECODABLE, open_checked
+from resnets.serving.places import colours
 
 Read = list[Tensor] | str
 Signature = tuple[tuple[str, int, int, int], ...]
 
 DIGITS = 12
 """Of a version, hexadecimal."""
+
+EXPLAINED = 8
+"""Pictures of a run that wait for an explanation at a time, each of which costs as much as many answers."""
+
+SWITCHED_OFF = "this server gives no explanations"
 
 
 @dataclass(frozen=True)
@@ -40,6 +48,8 @@ class Model:
         version: the first digits of a SHA-256 over the run's card and weights, the same on every machine.
         predictor: the run's.
         batcher: from files of pictures to rows of the task's answers, or what is wrong with a picture.
+        explainer: from files of pictures to explanations; None where there are none.
+        unexplained: why there are none, in words for clients; "" where there are.
         signature: of the files that were loaded.
         loaded: when.
     """
@@ -48,6 +58,8 @@ class Model:
     version: str
     predictor: Predictor
     batcher: Batcher[bytes, Read, Result]
+    explainer: Batcher[Question, Any, dict[str, Any]] | None
+    unexplained: str
     signature: Signature
     loaded: datetime
 
@@ -59,6 +71,25 @@ class Model:
         """
         rows = await self.batcher.results([content for _, content in pictures])
         return [self.predictor.prediction(name, row, top) for (name, _), row in zip(pictures, rows, strict=True)]
+
+    async def explanation(self, picture: bytes, target: str | None) -> dict[str, Any]:
+        """Why the picture is answered as it is; see `explaining.explain`.
+
+        Raises:
+            QueueFullError: if too many others wait for theirs.
+            RefusedError: if there are no explanations, or there is no such class or number.
+            ValueError: in words for the client, if the picture cannot be read.
+        """
+        if self.explainer is None:
+            raise RefusedError(404, f"there are no explanations by {self.name}: {self.unexplained}")
+        if target is not None and target not in self.predictor.card.classes:
+            raise RefusedError(400, f"target: {self.name} knows nothing of this name; see its classes at /v1/models")
+        (told,) = await self.explainer.results([(picture, target)])
+        return told
+
+    async def close(self) -> None:
+        """Finish what was taken on."""
+        await asyncio.gather(*(each.close() for each in (self.batcher, self.explainer) if each is not None))
 
     def facts(self) -> dict[str, Any]:
         """What a client may know of it, which is nothing of the machine it is on or was trained on."""
@@ -73,6 +104,8 @@ class Model:
             "channels": card.preprocessing.channels,
             "crop": card.preprocessing.crop,
             "calibrated": "temperature" in card.settings,
+            "explains": self.explainer is not None,
+            "colours": colours(card),
             "metrics": dict(card.metrics),
             "loaded": self.loaded.isoformat(timespec="seconds"),
         }
@@ -86,15 +119,22 @@ class Models:
         load: gives a predictor for one.
         limits: of pictures and of the queue.
         metrics: that are kept up.
+        explains: whether answers are explained, for which a second copy of each network is kept.
 
     Raises:
         FileNotFoundError, ValueError, ImportError: as `load` does.
     """
 
     def __init__(
-        self, runs: Mapping[str, str], load: Callable[[str], Predictor], limits: Limits, metrics: Metrics
+        self,
+        runs: Mapping[str, str],
+        load: Callable[[str], Predictor],
+        limits: Limits,
+        metrics: Metrics,
+        explains: bool = True,
     ) -> None:
         self._runs, self._load, self._limits, self._metrics = dict(runs), load, limits, metrics
+        self._explains = explains
         self._models = {name: self._open(name) for name in runs}
         self._closing: set[asyncio.Task[None]] = set()
         for model in self._models.values():
@@ -142,13 +182,13 @@ class Models:
         self._metrics.versions.remove(name, old.version)
         self._tell(fresh)
         event("reloaded", model=name, version=fresh.version, before=old.version)
-        closing = asyncio.create_task(old.batcher.close())
+        closing = asyncio.create_task(old.close())
         self._closing.add(closing)
         closing.add_done_callback(self._closing.discard)
 
     async def close(self) -> None:
         """Finish what was taken on."""
-        await asyncio.gather(*self._closing, *(model.batcher.close() for model in self))
+        await asyncio.gather(*self._closing, *(model.close() for model in self))
 
     def _open(self, name: str) -> Model:
         signature = signature_of(self._runs[name])
@@ -157,6 +197,9 @@ class Models:
         height, width = predictor.card.preprocessing.size
         for count in (1, predictor.batch_size):  # what is made at first use
             predictor.compute([predictor.read(Image.new("RGB", (width, height)))] * count)
+        reason = (unexplained(predictor) or "") if self._explains else SWITCHED_OFF
+        if not reason:
+            predictor.network.eval()  # read now, as the files may be others when it is asked
         if signature_of(self._runs[name]) != signature:
             raise ValueError(f"{self._runs[name]} changed while it was loaded")
         batcher: Batcher[bytes, Read, Result] = Batcher(
@@ -168,7 +211,11 @@ class Models:
             predictor.engine.parallel,
             partial(self._observe, name),
         )
-        return Model(name, version, predictor, batcher, signature, datetime.now(UTC))
+        explainer: Batcher[Question, Any, dict[str, Any]] | None = None
+        if not reason:
+            read, compute = partial(read_question, self._limits.megapixels), partial(explain, predictor)
+            explainer = Batcher(read, compute, 1, EXPLAINED, 1)
+        return Model(name, version, predictor, batcher, explainer, reason, signature, datetime.now(UTC))
 
     def _tell(self, model: Model) -> None:
         self._metrics.versions.labels(model.name, model.version).set(1)

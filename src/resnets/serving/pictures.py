@@ -11,6 +11,10 @@ from resnets.data.decoding import picture_formats
 FORMATS = tuple(name for name in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF") if name in picture_formats())
 """Pillow's names of the formats that are tried; the fewer, the less there is to attack."""
 
+NARROWEST = 50
+"""Times that one side of a picture may have the other: a line that is resized to cover a square becomes a huge picture,
+however few pixels it had."""
+
 UNDECODABLE = "the picture is broken or cut off"
 
 
@@ -18,7 +22,7 @@ def open_checked(content: bytes, megapixels: float) -> Image.Image:
     """A picture from the bytes of its file, its pixels not yet decoded.
 
     Raises:
-        ValueError: if it is no picture of `FORMATS`, broken, or has more pixels than are allowed.
+        ValueError: if it is no picture of `FORMATS`, broken, too narrow, or has more pixels than are allowed.
     """
     try:
         image = Image.open(io.BytesIO(content), formats=FORMATS)
@@ -31,5 +35,9 @@ def open_checked(content: bytes, megapixels: float) -> Image.Image:
     if image.width * image.height > megapixels * 1e6:
         raise ValueError(
             f"the picture has {image.width} x {image.height} pixels; up to {megapixels:g} million are taken"
+        )
+    if max(image.size) > NARROWEST * min(image.size):
+        raise ValueError(
+            f"the picture has {image.width} x {image.height} pixels; one side may be {NARROWEST} times the other"
         )
     return image

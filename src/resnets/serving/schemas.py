@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -33,13 +33,45 @@ class Asked(BaseModel):
     pictures: Annotated[list[Given], Field(min_length=1)]
 
 
+class Wanted(BaseModel):
+    """What a request says behind its path."""
+
+    model: Annotated[str | None, Field(description="which run answers; by default the first")] = None
+    top: Annotated[int, Field(ge=1, description="classes to name, the most probable first")] = 5
+    masks: Annotated[bool, Field(description="tell masks, too, where the run gives them")] = False
+
+
 class Answer(BaseModel):
-    """The answer for one picture: classes, or numbers, or an error where it could not be read."""
+    """The answer for one picture: classes, or numbers, objects or a mask; or an error where it could not be read."""
 
     name: str
-    classes: Annotated[list[str], Field(description="from the most probable down")] = []
+    classes: Annotated[list[str], Field(description="from the most probable down; of objects, a class for each")] = []
     probabilities: Annotated[list[float], Field(description="of those classes, 0 to 1")] = []
-    values: Annotated[dict[str, float] | None, Field(description="numbers by name")] = None
+    values: Annotated[
+        dict[str, float] | None, Field(description="numbers by name; of a mask, the share of the pixels of each class")
+    ] = None
+    boxes: Annotated[
+        list[tuple[float, float, float, float]] | None,
+        Field(description="of objects: left, top, right and bottom in the picture's pixels"),
+    ] = None
+    masks: Annotated[
+        list[str] | None,
+        Field(
+            description="of objects, where they are asked for: data address of a grey PNG to stretch over the object's "
+            "box; what is brighter than 127 is the object's"
+        ),
+    ] = None
+    mask: Annotated[
+        str | None,
+        Field(
+            description="of every pixel, where it is asked for: data address of a PNG whose pixels are the numbers of "
+            "the classes, from 0"
+        ),
+    ] = None
+    size: Annotated[
+        tuple[int, int] | None, Field(description="height and width of the picture, of objects or a mask")
+    ] = None
+    embedding: Annotated[list[float] | None, Field(description="by networks that recognise: of length 1")] = None
     error: Annotated[str | None, Field(description="why the picture could not be read")] = None
 
 
@@ -63,6 +95,8 @@ class Model(BaseModel):
     channels: int
     crop: Annotated[float, Field(description="share of the resized picture's side that the network sees")]
     calibrated: Annotated[bool, Field(description="whether a temperature was fitted on validation pictures")]
+    explains: Annotated[bool, Field(description="whether its answers have an explanation, at /v1/explain")]
+    colours: Annotated[list[str], Field(description="of the classes in pictures, where places are answered")]
     metrics: dict[str, float]
     loaded: str
 
@@ -80,15 +114,18 @@ class Models(BaseModel):
 
     models: list[Model]
     limits: Bounds
-    explains: Annotated[bool, Field(description="whether there is /v1/explain")]
 
 
 class Block(BaseModel):
     """What a residual block adds for a picture."""
 
     block: str
-    ratio: Annotated[float, Field(description="the norm of F(x) by that of what it is added to")]
-    change: Annotated[float | None, Field(description="of what is explained when the block is left out")] = None
+    ratio: Annotated[
+        float | None, Field(description="the norm of F(x) by that of what it is added to; null where that is 0")
+    ]
+    change: Annotated[
+        float | None, Field(description="of the value when the block is left out; null where it cannot be")
+    ] = None
 
 
 class Explained(BaseModel):
@@ -97,8 +134,9 @@ class Explained(BaseModel):
     model: str
     version: str
     explained: Annotated[str, Field(description="the class or number")]
-    heat: Annotated[str, Field(description="data address of a transparent PNG over what the network sees")]
-    blocks: list[Block]
+    value: Annotated[float, Field(description="its logit, or the number")]
+    heat: Annotated[str, Field(description="data address of a transparent PNG to lie over what the network sees")]
+    blocks: Annotated[list[Block], Field(description="in order; none in a network without residual blocks")]
 
 
 class Problem(BaseModel):
@@ -106,3 +144,18 @@ class Problem(BaseModel):
 
     error: str
     request_id: str
+
+
+def parameters(query: type[BaseModel]) -> list[dict[str, Any]]:
+    """The fields of a query as OpenAPI describes parameters."""
+    properties = query.model_json_schema()["properties"]
+    return [
+        {
+            "name": name,
+            "in": "query",
+            "required": False,
+            "description": schema["description"],
+            "schema": {key: value for key, value in schema.items() if key != "description"},
+        }
+        for name, schema in properties.items()
+    ]

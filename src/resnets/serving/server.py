@@ -34,6 +34,7 @@ def serve_runs(
     api_key_file: Path | None = None,
     hosts: Sequence[str] = (),
     look_every: float = 2.0,
+    explains: bool = True,
     ready: Callable[[str, Models], None] = lambda _address, _models: None,
 ) -> None:
     """Answer requests until SIGINT or SIGTERM, then finish what was taken on.
@@ -46,6 +47,7 @@ def serve_runs(
         api_key_file: of keys, one a line.
         hosts: from which pictures are fetched.
         look_every: seconds between two looks whether a run has changed; 0 for never.
+        explains: whether answers are explained; see `Models`.
         ready: told the address and the models when requests are answered from now on.
 
     Raises:
@@ -55,7 +57,7 @@ def serve_runs(
     keys = None if api_key_file is None else Keys.from_file(api_key_file)
     with bind(host, port) as listener:
         metrics = Metrics()
-        models = Models(name_runs(runs), load, limits, metrics)
+        models = Models(name_runs(runs), load, limits, metrics, explains)
         app = create_app(models, limits, metrics, keys=keys, hosts=hosts, look_every=look_every)
         write_events()
         quiet_pictures(limits)

@@ -44,8 +44,8 @@ def download(repository: str) -> Path:
     raise ValueError(f"hf:{repository} has neither {' nor '.join(WEIGHTS)}")
 
 
-def upload(folder: Path, repository: str) -> str:
-    """Send a folder's files to a repository of the Hub, which is made if need be, and give its address.
+def upload(folder: Path, repository: str, space: bool = False) -> str:
+    """Send a folder's files to a repository of the Hub, or a Space of Gradio's, which is made if need be; its address.
 
     Raises:
         ImportError: without huggingface_hub.
@@ -53,8 +53,9 @@ def upload(folder: Path, repository: str) -> str:
     """
     library = _library()
     try:
-        address = library.create_repo(repository, exist_ok=True)
-        library.upload_folder(repo_id=repository, folder_path=folder)
+        kind, sdk = ("space", "gradio") if space else ("model", None)
+        address = library.create_repo(repository, repo_type=kind, space_sdk=sdk, exist_ok=True)
+        library.upload_folder(repo_id=repository, repo_type=kind, folder_path=folder)
     except (OSError, ValueError) as error:
         raise OSError(f"{folder} could not be sent to {repository}: {str(error).splitlines()[0]}") from None
     return str(address)

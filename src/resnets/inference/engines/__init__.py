@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import pkgutil
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -22,6 +23,15 @@ from resnets.networks.detector import Detector
 from resnets.types import Preprocessing
 
 PRECISIONS = ("float32", "bfloat16", "int8")
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input or output of a graph: its name, "uint8" or "float32", and its shape, -1 for any number."""
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
 
 
 class Engine(Protocol):

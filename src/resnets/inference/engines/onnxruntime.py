@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from resnets.data.reading import available_processors
-from resnets.inference.engines import by_batches
+from resnets.inference.engines import Port, by_batches
 from resnets.inference.graph import Answer, Graph, Outputs, graph_of
 from resnets.types import Preprocessing
 
@@ -24,6 +25,7 @@ except ImportError as error:
     raise ImportError(f"ONNX needs {error.name}: pip install 'resnets[export]'") from error
 
 FILE = "model.onnx"
+TYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}
 
 
 class OnnxEngine:
@@ -86,6 +88,10 @@ class OnnxEngine:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # cores that wait could decode
         return onnxruntime.InferenceSession(self.model, options, providers=["CPUExecutionProvider"])
 
+    def ports(self) -> tuple[list[Port], list[Port]]:
+        """Inputs and outputs of the graph."""
+        return ports_of(self.alone.get_inputs()), ports_of(self.alone.get_outputs())
+
     def __call__(self, *inputs: Tensor) -> Answer:
         """What the network gives for pixels (N, H, W, C) uint8, or for the inputs of its graph."""
         session = self.alone if len(inputs[0]) == 1 else self.together
@@ -98,6 +104,14 @@ class OnnxEngine:
 
         count = given[0].shape[0] if isinstance(given[0].shape[0], int) else len(inputs[0])
         return self.outputs.together(by_batches(inputs, count, compute))
+
+
+def ports_of(given: Iterable[Any]) -> list[Port]:
+    """ONNX Runtime's descriptions of inputs or outputs as ours."""
+    return [
+        Port(one.name, TYPES[one.type], tuple(side if isinstance(side, int) else -1 for side in one.shape))
+        for one in given
+    ]
 
 
 def from_graph(graph: Graph) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -10,7 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from resnets.inference.engines import by_batches
+from resnets.inference.engines import Port, by_batches
 from resnets.inference.engines.onnxruntime import only_cpu
 from resnets.inference.graph import Answer, Graph, Outputs, graph_of
 from resnets.types import Preprocessing
@@ -23,6 +24,7 @@ except ImportError as error:
     raise ImportError("the engine openvino needs openvino: pip install 'resnets[export]'") from error
 
 FILE = "model.xml"
+TYPES = {"u8": "uint8", "f32": "float32"}
 COMPUTED_IN = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}
 """What is not int8 in a calibrated graph is computed in float32."""
 
@@ -89,6 +91,10 @@ class OpenvinoEngine:
         options = {"PERFORMANCE_HINT": aim, "INFERENCE_PRECISION_HINT": COMPUTED_IN[self.precision]}
         return openvino.Core().compile_model(self.model, "CPU", options)
 
+    def ports(self) -> tuple[list[Port], list[Port]]:
+        """Inputs and outputs of the graph."""
+        return ports_of(self.model.inputs), ports_of(self.model.outputs)
+
     def __call__(self, *inputs: Tensor) -> Answer:
         """What the network gives for pixels (N, H, W, C) uint8, or for the inputs of its graph."""
         compiled = self.alone if len(inputs[0]) == 1 else self.together
@@ -102,6 +108,18 @@ class OpenvinoEngine:
         first = self.model.inputs[0].get_partial_shape()[0]
         count = len(inputs[0]) if first.is_dynamic else first.get_length()
         return self.outputs.together(by_batches(inputs, count, compute))
+
+
+def ports_of(given: Iterable[Any]) -> list[Port]:
+    """OpenVINO's descriptions of inputs or outputs as ours."""
+    return [
+        Port(
+            one.any_name,
+            TYPES[one.element_type.get_type_name()],
+            tuple(-1 if side.is_dynamic else side.get_length() for side in one.partial_shape),
+        )
+        for one in given
+    ]
 
 
 def from_graph(graph: Graph) -> Any:

@@ -3,10 +3,10 @@
 const $ = (id) => document.getElementById(id);
 const KEPT = 24;  // pictures of the history
 const TOP = 5;  // classes that are shown
+const LABELLED = 12;  // boxes whose labels are shown at a time; of more, the one that is pointed at
 const TINY = 128;  // pixels; up to this side a picture is shown enlarged, pixel by pixel
 
 let models = [];
-let explains = false;
 let entries = [];  // of the history, the latest first
 let current = null;
 let waiting = Promise.resolve();  // pictures are asked about one after the other
@@ -17,6 +17,7 @@ const percent = (share) => {
   return share > 0 && text === "0.0" ? "< 0.1 %" : `${text} %`;
 };
 const number = (value) => Number(value.toPrecision(4)).toString();
+const signed = (value) => `${value < 0 ? "\u2212" : "+"}${Number(Math.abs(value).toPrecision(2))}`;
 const chosen = () => models.find((model) => model.name === $("model").value) ?? models[0];
 
 function element(kind, text = "", children = []) {
@@ -53,7 +54,7 @@ function form(file) {
 
 async function begin() {
   try {
-    ({ models, explains } = await ask("v1/models"));
+    ({ models } = await ask("v1/models"));
   } catch (error) {
     if (error.status !== 401) return complain(error.message);
     if (sessionStorage.getItem("key")) complain("The server does not know this key.");
@@ -83,7 +84,7 @@ function add(files) {
 
 async function answer(file) {
   const model = chosen();
-  const entry = { file, address: URL.createObjectURL(file), model, answer: null, why: null, problem: "", seconds: 0 };
+  const entry = { file, address: URL.createObjectURL(file), model, answer: null, target: null, why: null, problem: "", seconds: 0 };
   entries = [entry, ...entries];
   for (const old of entries.splice(KEPT)) URL.revokeObjectURL(old.address);
   show(entry);
@@ -94,7 +95,7 @@ async function predict(entry) {
   const { model, file } = entry;
   const began = performance.now();
   try {
-    const query = new URLSearchParams({ model: model.name, top: TOP });
+    const query = new URLSearchParams({ model: model.name, top: TOP, masks: model.colours.length > 0 });
     const { predictions, version } = await ask(`v1/predict?${query}`, form(file));
     Object.assign(entry, { answer: predictions[0], version, seconds: (performance.now() - began) / 1000 });
   } catch (error) {
@@ -102,11 +103,17 @@ async function predict(entry) {
   }
   if (current === entry) show(entry);
   else tellHistory();
-  if (!explains || !entry.answer) return;
+  if (entry.answer) await explain(entry);
+}
+
+async function explain(entry) {
+  const { model, file, target } = entry;
+  if (!model.explains) return;
+  const query = new URLSearchParams({ model: model.name, ...(target === null ? {} : { target }) });
   try {
-    entry.why = await ask(`v1/explain?${new URLSearchParams({ model: model.name })}`, form(file));
+    Object.assign(entry, { why: await ask(`v1/explain?${query}`, form(file)), whyProblem: "" });
   } catch (error) {
-    entry.whyProblem = error.message;
+    Object.assign(entry, { why: null, whyProblem: error.message });
   }
   if (current === entry) tellWhy(entry);
 }
@@ -139,73 +146,119 @@ function show(entry) {
   tellHistory();
 }
 
-function tellAnswer({ answer, model, version, seconds }) {
-  $("first").hidden = !answer;
-  $("bars").replaceChildren();
-  $("note").textContent = "";
-  if (!answer) return;
-  const time = `Answered in ${seconds < 1 ? `${Math.round(seconds * 1000)} ms` : `${seconds.toFixed(1)} s`} by version ${version}.`;
-  if (answer.values) {
-    const [[name, value], ...others] = Object.entries(answer.values);
-    $("first").replaceChildren(`${name} `, element("small", number(value)));
-    $("bars").replaceChildren(...others.map(([label, more]) => element("li", "", [element("span", label), element("b", number(more))])));
-    $("note").textContent = time;
-    return;
+// What is told in one line: [the answer, what is said of it].
+function headline({ answer, model }) {
+  const { classes = [], probabilities = [], values, boxes = [], embedding } = answer;
+  if (embedding) return ["An embedding", `${embedding.length} numbers`];
+  if (values) {
+    const [name, value] = Object.entries(values)[0];
+    return [name, model.task === "segmentation" ? percent(value) : number(value)];
   }
-  const { classes = [], probabilities = [] } = answer;
-  if (!classes.length) {
-    $("first").textContent = "Nothing that this network knows";
-    $("note").textContent = time;
-    return;
+  if (model.task === "detection") {
+    const counts = Map.groupBy(boxes, (_, place) => classes[place]);
+    return [[...counts].map(([name, found]) => `${found.length} ${name}`).join(", ") || "Nothing found", ""];
   }
-  $("first").replaceChildren(`${classes[0]} `, element("small", percent(probabilities[0])));
-  $("bars").replaceChildren(...classes.map((name, place) => bar(name, probabilities[place], percent(probabilities[place]))));
-  const calibrated = model.calibrated
-    ? "Probabilities are calibrated on validation pictures"
-    : "Probabilities are the network's own, not calibrated";
-  const only = classes.length < model.classes.length && !answer.boxes ? `; the ${classes.length} most probable of ${model.classes.length} classes` : "";
-  $("note").textContent = `${calibrated}${only}. ${time}`;
+  return classes.length ? [classes[0], percent(probabilities[0])] : ["Nothing that this network knows", ""];
 }
 
-function bar(name, share, text) {
+function tellAnswer(entry) {
+  const { answer, model, version, seconds } = entry;
+  $("first").hidden = !answer;
+  $("bars").replaceChildren();
+  $("bars").classList.toggle("many", model.colours.length > 0);
+  $("note").textContent = "";
+  if (!answer) return;
+  const [said, more] = headline(entry);
+  $("first").replaceChildren(`${said} `, element("small", more));
+  const { classes = [], probabilities = [], values = {}, boxes } = answer;
+  const told = Object.entries(values);
+  if (model.task === "segmentation") $("bars").append(...told.map(([name, share]) => bar(name, share, percent(share), colour(model, name))));
+  else $("bars").append(...told.slice(1).map(([name, value]) => element("li", "", [element("span", name), element("b", number(value))])));
+  $("bars").append(...classes.map((name, place) => {
+    const line = bar(name, probabilities[place], percent(probabilities[place]), boxes && colour(model, name));
+    if (boxes) point(line, place);
+    return line;
+  }));
+  const notes = [];
+  if (model.task === "segmentation") notes.push("Shares of the pixels");
+  else if (classes.length) {
+    notes.push(model.calibrated ? "Probabilities are calibrated on validation pictures" : "Probabilities are the network's own, not calibrated");
+    if (classes.length < model.classes.length && !boxes) notes.push(`the ${classes.length} most probable of ${model.classes.length} classes`);
+  }
+  const time = seconds < 1 ? `${Math.round(seconds * 1000)} ms` : `${seconds.toFixed(1)} s`;
+  $("note").textContent = `${notes.length ? `${notes.join("; ")}. ` : ""}Answered in ${time} by version ${version}.`;
+}
+
+const colour = (model, name) => model.colours[model.classes.indexOf(name)];
+
+// Pointing at a line, or moving to it by the keyboard, marks its box.
+function point(line, place) {
+  line.tabIndex = 0;
+  const mark = (on) => () => $("boxes").children[place]?.classList.toggle("marked", on);
+  for (const event of ["mouseenter", "focus"]) line.addEventListener(event, mark(true));
+  for (const event of ["mouseleave", "blur"]) line.addEventListener(event, mark(false));
+}
+
+function bar(name, share, text, ink) {
   const track = element("div", "", [element("i")]);
   track.className = "track";
   track.style.setProperty("--v", Math.min(Math.max(share, 0), 1));
-  return element("li", "", [element("span", name), element("b", text), track]);
+  const line = element("li", "", [element("span", name), element("b", text), track]);
+  if (ink) {
+    line.className = "coloured";
+    line.style.setProperty("--c", ink);
+  }
+  return line;
 }
 
 function tellBoxes() {
-  const { boxes = [] } = current?.answer ?? {};
+  const { boxes = [], masks = [], classes, probabilities } = current?.answer ?? {};
   const { naturalWidth: width, naturalHeight: height } = $("image");
   $("boxes").replaceChildren();
-  if (!boxes.length || !width) return;
-  $("boxes").setAttribute("viewBox", `0 0 ${width} ${height}`);
-  for (const [left, top, right, bottom] of boxes) {
-    for (const kind of ["under", "over"]) {
-      const rect = document.createElementNS("http://www.w3.org/2000/svg", "rect");
-      const sides = { class: kind, x: left, y: top, width: right - left, height: bottom - top };
-      for (const [side, value] of Object.entries(sides)) rect.setAttribute(side, value);
-      $("boxes").append(rect);
+  if (!width) return;
+  $("boxes").classList.toggle("quiet", boxes.length > LABELLED);
+  $("boxes").append(...boxes.map(([left, top, right, bottom], place) => {
+    const label = element("span", `${classes[place]} ${percent(probabilities[place])}`);
+    const box = element("div", "", [label]);
+    box.style.setProperty("--c", colour(current.model, classes[place]));
+    const sides = { left: left / width, top: top / height, width: (right - left) / width, height: (bottom - top) / height };
+    for (const [side, share] of Object.entries(sides)) box.style[side] = `${100 * share}%`;
+    if (top / height < 0.08) box.classList.add("high");  // no room for a label above it
+    if (left / width > 0.75) box.classList.add("right");
+    if (masks[place]) {
+      const tint = element("i");
+      tint.style.maskImage = `url(${masks[place]})`;
+      box.append(tint);
     }
-  }
+    return box;
+  }));
 }
 
 function tellWhy(entry) {
-  const { why, whyProblem, answer, model } = entry;
-  $("why").hidden = !explains || !answer;
-  $("heat").hidden = $("strength").hidden = !why;
-  $("blocks-title").hidden = $("blocks-note").hidden = !why?.blocks.length;
+  const { why, whyProblem, answer, model, target } = entry;
+  const mask = answer?.mask;
+  $("heat").hidden = $("strength").hidden = !why && !mask;
+  if (mask || why) $("heat").src = mask ?? why.heat;
+  $("layer").textContent = mask ? "Mask" : "Heat map";
+  if (mask) placeOver(1, 1);
+  else if (why) placeHeat(model);
+  fade();
+  $("why").hidden = !model.explains || !answer;
+  $("parts").hidden = !why?.blocks.length;
   $("blocks").replaceChildren();
   if ($("why").hidden) return;
-  $("because").textContent = whyProblem ?? (why ? `What speaks for ${why.explained} is orange.` : "Looking for reasons");
+  const names = Object.keys(answer.values ?? {}).concat(answer.classes ?? []);
+  $("wherefore").hidden = !names.length;
+  $("target").replaceChildren(...names.map((name) => new Option(name, name)));
+  $("target").value = target ?? why?.explained ?? names[0] ?? "";
+  $("because").textContent = whyProblem || (why ? "Orange marks the parts that speak for it." : "Looking for reasons");
   if (!why) return;
-  $("heat").src = why.heat;
-  placeHeat(model);
-  const most = Math.max(...why.blocks.map((block) => block.ratio), 1e-9);
+  $("value-name").textContent = answer.values ? "the number" : "the logit";
+  const most = Math.max(...why.blocks.map((block) => block.ratio ?? 0), 1e-9);
   $("blocks").replaceChildren(...why.blocks.map(({ block, ratio, change }) => {
-    const line = bar(block, ratio / most, ratio.toFixed(2));
+    const line = bar(block, (ratio ?? 0) / most, ratio?.toFixed(2) ?? "-");
     line.append(line.children[1]);  // the number comes after its bar
-    if (change !== null && change !== undefined) line.title = `${why.explained} changes by ${number(change)} without this block`;
+    line.append(element("b", change === null ? "-" : signed(change)));
     return line;
   }));
 }
@@ -215,10 +268,21 @@ function placeHeat({ size: [height, width], crop }) {
   const { naturalWidth: W, naturalHeight: H } = $("image");
   if (!W) return;
   const scale = Math.max(height / crop / H, width / crop / W);
-  const [w, h] = [width / scale / W, height / scale / H];
+  placeOver(width / scale / W, height / scale / H);
+}
+
+// The layer over the middle of the picture, such shares of its sides wide and high.
+function placeOver(w, h) {
   const style = { left: (1 - w) / 2, top: (1 - h) / 2, width: w, height: h };
   for (const [side, share] of Object.entries(style)) $("heat").style[side] = `${100 * share}%`;
-  $("heat").style.opacity = $("opacity").value / 100;
+  fade();
+}
+
+// How much of the layer is seen; the colours of the picture fade meanwhile, so that those of a heat map stand out.
+function fade() {
+  const share = $("opacity").value / 100;
+  $("heat").style.opacity = share;
+  $("image").style.filter = $("heat").hidden || current?.answer?.mask ? "" : `grayscale(${Math.min(1.5 * share, 1)})`;
 }
 
 function tellHistory() {
@@ -229,10 +293,8 @@ function tellHistory() {
     image.alt = file.name;
     image.addEventListener("load", () => image.classList.toggle("tiny", Math.max(image.naturalWidth, image.naturalHeight) <= TINY));
     image.src = address;
-    const values = Object.entries(answer?.values ?? {})[0];
-    const said = values ? values[0] : answer?.classes?.[0] ?? (problem ? "no answer" : "...");
-    const surely = values ? number(values[1]) : answer?.probabilities?.length ? percent(answer.probabilities[0]) : "";
-    const button = element("button", "", [image, element("span", said), element("small", surely)]);
+    const [said, more] = answer ? headline(entry) : [problem ? "no answer" : "...", ""];
+    const button = element("button", "", [image, element("span", said), element("small", more)]);
     button.type = "button";
     if (entry === current) button.setAttribute("aria-current", "true");
     button.addEventListener("click", () => show(entry));
@@ -265,12 +327,18 @@ addEventListener("paste", (event) => {
 $("image").addEventListener("load", () => {
   $("image").classList.toggle("tiny", Math.max($("image").naturalWidth, $("image").naturalHeight) <= TINY);
   tellBoxes();
-  if (current?.why) placeHeat(current.model);
+  if (current?.why && !current.answer.mask) placeHeat(current.model);
 });
 $("image").addEventListener("error", () => {
   if (current) $("name").textContent = `${current.file.name} (this browser cannot show it)`;
 });
-$("opacity").addEventListener("input", () => ($("heat").style.opacity = $("opacity").value / 100));
+$("opacity").addEventListener("input", fade);
+$("target").addEventListener("change", () => {
+  const entry = current;
+  entry.target = $("target").value;
+  $("because").textContent = "Looking for reasons";
+  explain(entry);
+});
 $("model").addEventListener("change", () => {
   tellModel();
   if (current) add([current.file]);
