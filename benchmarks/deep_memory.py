@@ -74,8 +74,8 @@ def main() -> None:
     flags.add_argument("--kept-steps", type=int, default=5, help="with all maps kept")
     asked = flags.parse_args()
     table = Table(title=f"Training in batches of {BATCH}", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("")
-    for heading in ("--memory", "steps", "seconds a step", "GiB before", "GiB at most", "loss of the first", "last"):
+    table.add_column("", no_wrap=True)
+    for heading in ("memory", "steps", "s/step", "GiB before", "at most", "loss, first", "last"):
         table.add_column(heading, justify="right")
     found = {}
     for model in asked.networks:

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from resnets.cli.main import main
 from resnets.studies import find_study, list_studies
+from resnets.studies.gradients import verdict
 from resnets.studies.study import Study
 
 
@@ -73,6 +74,22 @@ def test_what_a_study_refuses(tmp_path, capsys):
     assert "--depths are whole numbers" in capsys.readouterr().err
     assert main(["study", "degradation", "--depths", "9", "--epochs", "1", "--run", folder]) == 1
     assert "plain9" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("gradient", "error", "end"),
+    [
+        (0.1, 0.36, "degradation has another cause: the paper's authors are right"),
+        (1e-15, 0.88, "the gradient has vanished in spite of batch norm"),
+        (1e5, 0.88, "the gradient has exploded"),
+        (1.0, 0.01, "no degradation shows at this depth"),
+    ],
+)
+def test_the_gradients_verdict_follows_from_the_numbers(gradient, error, end):
+    course = {("plain", 56): [1.0, gradient], ("resnet", 56): [1.0, 0.5]}
+    said = verdict(course, {("plain", 20): 0.02, ("plain", 56): error}, 20, 56)
+    assert end in said
+    assert f"plain56 gets {gradient:.2g} times" in said
 
 
 def test_every_study_says_where_its_claim_is_from(capsys):

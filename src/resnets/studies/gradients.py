@@ -48,12 +48,12 @@ def conduct(study: Study) -> Findings:
     }
     runs = {(kind, depth): watched(study, f"{kind}{depth}", batch) for kind, depth in product(KINDS, study.depths)}
     course = {key: read(run) for key, run in runs.items()}
-    shallow, deep = min(study.depths), max(study.depths)
+    deep = max(study.depths)
     errors = {key: training_error(run) for key, run in runs.items()}
     vanishing = {kind: ratio(initial[kind, deep, "none", "glorot"]) for kind in KINDS}
     return Findings(
         title="Gradients: where they vanish and where they do not",
-        sentences=sentences(initial, course, errors, shallow, deep),
+        sentences=sentences(initial, course, errors, study.depths),
         headline=tuple(
             Number(
                 f"{NAMES[kind].capitalize()}, {deep} layers",
@@ -112,10 +112,10 @@ def sentences(
     initial: dict[Any, list[LayerGradient]],
     course: dict[tuple[str, int], list[float]],
     errors: dict[tuple[str, int], float],
-    shallow: int,
-    deep: int,
+    depths: Sequence[int],
 ) -> tuple[str, ...]:
     """Who is right when."""
+    shallow, deep = min(depths), max(depths)
     bare = {kind: ratio(initial[kind, deep, "none", "glorot"]) for kind in KINDS}
     if bare["plain"] < VANISHED <= bare["resnet"]:
         first = "the gradient vanishes in the plain network, and shortcuts mend that: the introductions are right"
@@ -123,25 +123,33 @@ def sentences(
         first = "the shortcut makes no such difference here as the introductions claim"
     begun = {kind: ratio(initial[kind, deep, "batch", "he"]) for kind in KINDS}
     how = "explodes" if begun["plain"] > HEALTHY else "vanishes" if begun["plain"] < 1 / HEALTHY else "is healthy"
-    trained = {kind: course[kind, deep][-1] for kind in KINDS}
-    worse = errors["plain", deep] - errors["plain", shallow]
-    healthy = 1 / HEALTHY <= trained["plain"] <= HEALTHY
-    compared = (
-        f"plain{deep}'s training error is {errors['plain', deep]:.2%}, plain{shallow}'s {errors['plain', shallow]:.2%}"
-    )
-    if healthy and worse > 0:
-        last = f"the gradient is healthy and yet {compared}: the authors are right, degradation has another cause"
-    elif worse > 0:
-        last = f"the gradient is not within a factor of {HEALTHY:g} even then, and {compared}"
-    else:
-        last = f"{compared}: no degradation shows at these depths"
     return (
         f"Without normalisation and with Glorot's weights, the first of {deep} layers gets {bare['plain']:.1e} of the "
         f"last one's gradient in the plain network, {bare['resnet']:.1e} in the residual one: {first}.",
         f"With batch norm and He's weights, before the first step, it gets {begun['plain']:.1e} times as much in the "
         f"plain network, where the gradient {how}, and {begun['resnet']:.1e} times in the residual one.",
-        f"After training with batch norm it gets {trained['plain']:.2g} and {trained['resnet']:.2g} times as much; "
-        f"{last}.",
+        *(verdict(course, errors, shallow, depth) for depth in depths if depth > shallow),
+    )
+
+
+def verdict(
+    course: dict[tuple[str, int], list[float]], errors: dict[tuple[str, int], float], shallow: int, depth: int
+) -> str:
+    """Who is right of a deep plain network after training with batch norm."""
+    kept = {kind: course[kind, depth][-1] for kind in KINDS}
+    healthy = 1 / HEALTHY <= kept["plain"] <= HEALTHY
+    if errors["plain", depth] <= errors["plain", shallow]:
+        end = "no degradation shows at this depth"
+    elif healthy:
+        end = "the gradient is healthy, and degradation has another cause: the paper's authors are right"
+    elif kept["plain"] < 1 / HEALTHY:
+        end = "the gradient has vanished in spite of batch norm: the introductions are right"
+    else:
+        end = "the gradient has exploded in spite of batch norm"
+    return (
+        f"After training with batch norm, the first layer of plain{depth} gets {kept['plain']:.2g} times the last "
+        f"one's gradient, that of resnet{depth} {kept['resnet']:.2g} times. The training error of plain{depth} is "
+        f"{errors['plain', depth]:.2%}, that of plain{shallow} {errors['plain', shallow]:.2%}: {end}."
     )
 
 
