@@ -1,7 +1,8 @@
 """Blood cells found (BCCD): two kinds of detectors, and one of them on a VGG and on a residual backbone.
 
 Every training has the same pictures, size, recipe and seed; the weights begin at random. A row gives the network, its
-multiply-adds for a picture, the time of the training, and COCO's metrics on the validation split.
+multiply-adds for a picture, the time of the training, and COCO's metrics on the validation split. Runs that are there
+are gone on with.
 
     python benchmarks/blood_cells.py ../shared/data/bccd --json results/blood_cells.json
     python benchmarks/blood_cells.py ../shared/data/bccd --models fasterrcnn_vgg16_bn_fpn fasterrcnn_resnet34_fpn
@@ -14,12 +15,12 @@ import json
 from pathlib import Path
 
 import torch
+from common import trained
 from rich.console import Console
 from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
 
 from resnets.networks.catalogue import build, declaration_from_dict
-from resnets.training.train import train
 
 SUITED = {"pyramid": 128, "proposals": 128, "anchor_size": 4.0}
 """Of Faster R-CNN: half the channels and a quarter of the proposals that torchvision has, for two cores; and anchors
@@ -52,7 +53,7 @@ def main() -> None:
         changes = SUITED if model.startswith("fasterrcnn") else {}
         if options.epochs is not None:
             changes = changes | {"epochs": options.epochs}
-        run = train(options.data, model=model, size=options.size, run=options.runs / model, overwrite=True, **changes)
+        run = trained(options.data, options.runs / model, model=model, size=options.size, **changes)
         card = run.card()
         rows.append(
             {

@@ -13,11 +13,15 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import torch
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+
+from resnets.runs.run import Run
+from resnets.training.train import resume, train
 
 _measure: Callable[[], float]
 
@@ -54,6 +58,14 @@ def take_turns(contenders: Mapping[str, Callable[[], float]], rounds: int) -> di
             if number:
                 speeds[name].append(speed)
     return speeds
+
+
+def trained(data: Path, folder: Path, **options: Any) -> Run:
+    """The run in a folder: trained, gone on with, or finished before."""
+    run = Run(folder)
+    if not run.card_path.is_file():
+        return train(data, run=folder, **options)
+    return run if run.card().metrics else resume(folder)
 
 
 def ratio(speeds: Mapping[str, list[float]], name: str, baseline: str) -> float:

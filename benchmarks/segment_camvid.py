@@ -6,7 +6,8 @@ weights, trained alike on these pictures alone. The network sees them at half th
 
     python benchmarks/segment_camvid.py --data camvid
 
-Speeds are those of the finished networks: pictures of 480 x 360 a second, one at a time, with nothing else running.
+Speeds are those of the finished networks: pictures of 480 x 360 a second, one at a time, from their pixels to a class
+for each, by PyTorch and as an export to OpenVINO in float32.
 """
 
 from __future__ import annotations
@@ -14,20 +15,20 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
-import onnxruntime
-import torch
-from common import parser
+import numpy as np
+from common import parser, trained
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
-from torch import nn
 
 import resnets
+from resnets.inference.export import write_export
+from resnets.inference.predictor import Predictor, load
+from resnets.runs.run import Run
 
 CLASSES = (
     "sky",
@@ -49,40 +50,34 @@ PICTURE = (360, 480)
 
 def linked(camvid: Path, folder: Path) -> Path:
     """The data set with the names of its classes beside it."""
+    folder.mkdir(parents=True, exist_ok=True)
     for kind in ("images", "masks"):
-        (folder / kind).symlink_to((camvid / kind).resolve())
+        if not (folder / kind).exists():
+            (folder / kind).symlink_to((camvid / kind).resolve())
     (folder / "classes.txt").write_text("\n".join(CLASSES) + "\n", encoding="utf-8")
     return folder
 
 
-def pictures_a_second(answer: Callable[[torch.Tensor], object], rounds: int) -> float:
-    """The median speed of single pictures."""
-    picture = torch.randn(1, 3, *PICTURE)
+def pictures_a_second(predictor: Predictor, rounds: int) -> float:
+    """The median speed of single pictures, from their pixels to a class for each."""
+    picture = np.random.default_rng(0).integers(0, 256, (*PICTURE, 3), dtype=np.uint8)
     seconds = []
     for _ in range(rounds + 2):
         begun = time.perf_counter()
-        answer(picture)
+        predictor(picture)
         seconds.append(time.perf_counter() - begun)
     return 1 / median(seconds[2:])
 
 
-def speeds(network: nn.Module, folder: Path, rounds: int) -> dict[str, float]:
-    """Pictures a second in float32, in bfloat16, and exported to ONNX Runtime."""
-    network = network.to(memory_format=torch.channels_last)
-
-    def straight(picture: torch.Tensor) -> object:
-        return network(picture.to(memory_format=torch.channels_last))
-
-    path = folder / "network.onnx"
-    torch.onnx.export(network, (torch.randn(1, 3, *PICTURE),), path, dynamo=True, verbose=False)
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-    with torch.inference_mode():
-        float32 = pictures_a_second(straight, rounds)
-        with torch.autocast("cpu", torch.bfloat16):
-            bfloat16 = pictures_a_second(straight, rounds)
-    exported = pictures_a_second(lambda picture: session.run(None, {name: picture.numpy()}), rounds)
-    return {"float32": float32, "bfloat16": bfloat16, "exported": exported}
+def speeds(run: Run, folder: Path, rounds: int) -> dict[str, float]:
+    """Pictures a second in float32, in bfloat16, and exported to OpenVINO."""
+    exported = write_export(run, folder / f"{run.folder.name}-export", "openvino").run
+    predictors = {
+        "float32": load(run.folder, engine="eager", precision="float32"),
+        "bfloat16": load(run.folder, engine="eager", precision="bfloat16"),
+        "exported": load(exported.folder),
+    }
+    return {name: pictures_a_second(predictor, rounds) for name, predictor in predictors.items()}
 
 
 def main() -> None:
@@ -93,27 +88,24 @@ def main() -> None:
     flags.add_argument("--models", nargs="+", default=MODELS)
     flags.add_argument("--size", type=int, default=180, help="shorter side of what the network sees, in pixels")
     flags.add_argument("--epochs", type=int, default=0, help="by default the recipe's")
-    flags.add_argument("--runs", type=Path, help="keep the runs, with their reports, in this folder")
+    flags.add_argument(
+        "--runs",
+        type=Path,
+        help="keep the runs here, and go on with those that are there",
+    )
     asked = flags.parse_args()
     epochs = asked.epochs or (2 if asked.quick else 0)
     figures: dict[str, dict[str, float]] = {}
     ious: dict[str, dict[str, float | None]] = {}
     with TemporaryDirectory() as temporary:
-        data = Path(temporary) / "camvid"
-        data.mkdir()
-        linked(asked.data, data)
+        runs = asked.runs or Path(temporary)
+        data = linked(asked.data, runs / "camvid")
         for model in asked.models:
-            run = resnets.train(
-                data,
-                run=(asked.runs or Path(temporary)) / model,
-                model=model,
-                recipe="segmentation",
-                size=asked.size,
-                **({"epochs": epochs} if epochs else {}),
-            )
+            changes = {"epochs": epochs} if epochs else {}
+            run = trained(data, runs / model, model=model, recipe="segmentation", size=asked.size, **changes)
             card = run.card()
             ious[model] = {name: scores.iou for name, scores in resnets.evaluate(run.folder).each.items()}
-            rates = speeds(run.network(), Path(temporary), 3 if asked.quick else 20)
+            rates = speeds(run, Path(temporary), 3 if asked.quick else 20)
             minutes = card.provenance["seconds"] / 60
             figures[model] = {**card.metrics, "minutes": minutes, **rates}
     console = Console()
