@@ -12,7 +12,7 @@ demo: .venv/installed
 
 # One process a processor, one thread each: small networks gain nothing from more.
 test: .venv/dev
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist loadfile --max-worker-restart 0
 
 slow: .venv/dev
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m slow

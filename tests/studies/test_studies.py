@@ -14,7 +14,8 @@ from resnets.studies.study import Study
 
 
 @pytest.mark.parametrize("name", list_studies())
-def test_a_study_from_the_command_line(tmp_path, capsys, name):
+def test_a_study_from_the_command_line(tmp_path, capsys, monkeypatch, name):
+    monkeypatch.setattr("resnets.studies.landscape.POINTS", 5)
     command = ["study", name, "--data", "digits", "--depths", "8,14", "--epochs", "1", "--run", str(tmp_path / "run")]
     assert main(command) == 0
     written = json.loads((tmp_path / "run" / f"{name}.json").read_text())

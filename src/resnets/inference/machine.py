@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import platform
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -45,6 +48,37 @@ def give_large_blocks_back() -> None:
         c_library.mallopt(MALLOC_MMAP_MAX, 65_536)  # the default
         c_library.mallopt(MALLOC_MMAP_THRESHOLD, LARGE)
         c_library.mallopt(MALLOC_TRIM_THRESHOLD, 1 << 20)
+
+
+class SignalStack(ctypes.Structure):
+    """Linux's `stack_t`, from <signal.h>: where a thread's signal handlers run."""
+
+    _fields_ = (("pointer", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t))
+
+
+def signal_stack() -> SignalStack:
+    """Where this thread's signal handlers run, on Linux."""
+    stack = SignalStack()
+    ctypes.CDLL(None).sigaltstack(None, ctypes.byref(stack))
+    return stack
+
+
+@contextmanager
+def signal_stack_kept() -> Iterator[None]:
+    """Have this thread's signal handlers run where they did before.
+
+    Each core of OpenVINO gives its thread a signal stack for as long as it lives, and puts back the one that it found.
+    Of two that do not end in the reverse order, the second puts back one that is no longer there, and the next signal,
+    be it Ctrl-C, ends the process. A core that finds another stack than its own leaves it.
+    """
+    if not sys.platform.startswith("linux"):
+        yield
+        return
+    before = signal_stack()
+    try:
+        yield
+    finally:
+        ctypes.CDLL(None).sigaltstack(ctypes.byref(before), None)
 
 
 def processor_name() -> str:

@@ -9,6 +9,8 @@ import logging
 import sys
 from typing import Any
 
+from resnets.inference.machine import signal_stack_kept
+
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # see engines/openvino.py
 logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # nncf has it look for CUDA's compiler
 try:
@@ -28,9 +30,10 @@ def quantised(model: Any, inputs: list[Any]) -> Any:
         inputs: what the model is fed with, one batch an item.
     """
     nncf.set_log_level(logging.ERROR)
-    return nncf.quantize(
-        model,
-        nncf.Dataset(inputs),
-        subset_size=len(inputs),
-        ignored_scope=nncf.IgnoredScope(patterns=[RESIZING], validate=False),
-    )
+    with signal_stack_kept():
+        return nncf.quantize(
+            model,
+            nncf.Dataset(inputs),
+            subset_size=len(inputs),
+            ignored_scope=nncf.IgnoredScope(patterns=[RESIZING], validate=False),
+        )

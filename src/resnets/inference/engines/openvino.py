@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from resnets.inference.engines import Port, by_batches
 from resnets.inference.engines.onnxruntime import only_cpu
 from resnets.inference.graph import Answer, Graph, Outputs, graph_of
+from resnets.inference.machine import signal_stack_kept
 from resnets.types import Preprocessing
 
 # OpenVINO's tools report their use over the network unless this package cannot be found.
@@ -89,7 +90,8 @@ class OpenvinoEngine:
 
     def _compiled(self, aim: str) -> Any:
         options = {"PERFORMANCE_HINT": aim, "INFERENCE_PRECISION_HINT": COMPUTED_IN[self.precision]}
-        return openvino.Core().compile_model(self.model, "CPU", options)
+        with signal_stack_kept():
+            return openvino.Core().compile_model(self.model, "CPU", options)
 
     def ports(self) -> tuple[list[Port], list[Port]]:
         """Inputs and outputs of the graph."""
