@@ -7,7 +7,7 @@
             outputs, loss, gradients: in parts, where asked for or where the batch does not fit into memory
             step, and average the weights; pass over the step where its loss is not finite
             stop here if asked to, with everything saved
-        evaluate, write the epoch's row and the checkpoint
+        evaluate, show the training to whoever watches it, write the epoch's row and the checkpoint
 
 Every random choice is a function of (seed, epoch, sample) or (seed, step), and the position is one number,
 `state.step`: a resumed training takes the same steps as one that was never stopped.
@@ -86,9 +86,7 @@ def fit(job: Job, display: Display, watch: Callable[[Job], None] | None = None) 
                     roll_back(job)
                     break
             else:
-                display.epoch(end_epoch(job, epoch))
-                if watch is not None:
-                    watch(job)
+                display.epoch(end_epoch(job, epoch, watch))
 
 
 def batches(job: Job, epoch: int, first: int) -> Iterator[Batch]:
@@ -147,8 +145,11 @@ def train_step(job: Job, batch: Batch, epoch: int, rate: float) -> None:
     job.state.count(loss, score, len(batch))
 
 
-def end_epoch(job: Job, epoch: int) -> dict[str, float]:
-    """Evaluate where it is due, write the epoch's row and the checkpoint, and give the row."""
+def end_epoch(job: Job, epoch: int, watch: Callable[[Job], None] | None = None) -> dict[str, float]:
+    """Evaluate where it is due, write the epoch's row and the checkpoint, and give the row.
+
+    Who watches sees the training before the checkpoint is written: what is killed in between is seen again.
+    """
     state, recipe = job.state, job.recipe
     job.restore_folder()
     job.fabric.all_reduce(state.totals, reduce_op="sum")  # in place
@@ -176,6 +177,8 @@ def end_epoch(job: Job, epoch: int) -> dict[str, float]:
         row |= job.evaluate()
     watch_validation(job, row)
     state.end_epoch(row)
+    if watch is not None:
+        watch(job)
     job.save()
     if job.fabric.is_global_zero:
         job.run.write_history(state.history)

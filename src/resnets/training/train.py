@@ -98,7 +98,8 @@ def train(
         checkpoint_every: seconds after which a checkpoint is written within an epoch; after an epoch there always is.
         logger: tensorboard, or the full name of a Lightning logger class; `metrics.csv` is always written.
         console: where to print; by default the terminal.
-        watch: is called after each epoch with the training as it stands, and must leave it so.
+        watch: is called after each epoch with the training as it stands, and must leave it so; again after the same
+            epoch where the training was killed before its checkpoint.
         changes: fields of the recipe or of the network's declaration that take other values, such as `epochs=5` or
             `shortcut="C"`.
 
