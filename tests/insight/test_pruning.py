@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from rich.console import Console
 
 from resnets.cli.main import main
 from resnets.insight.lesions import without
-from resnets.insight.pruning import droppable, left_out, prune
+from resnets.insight.pruning import droppable, held_out, left_out, prune
 from resnets.runs.run import Run
 from resnets.training.train import train
 from resnets.weights.models import create_model
@@ -57,6 +59,7 @@ def test_from_the_command_line(trained, tmp_path, capsys):
     assert main(command) == 0
     told = capsys.readouterr().out
     assert "fewer multiply-adds" in told
+    assert "was trained on the held-out pictures" in told
     card = Run(folder).card()
     assert card.architecture["depths"] == [1, 1, 1]  # a loss of 100 points lets every block go that can
     assert set(card.provenance["pruned"]["blocks"]) < {"layer1.0", "layer1.1", "layer2.1", "layer3.1"}
@@ -69,6 +72,38 @@ def test_from_the_command_line(trained, tmp_path, capsys):
     assert main(["evaluate", str(folder)]) == 0
     assert main(command) == 1
     assert "is there already" in capsys.readouterr().err
+
+
+def test_what_another_pruning_has_begun_is_not_taken_for_its_own(trained, tmp_path, monkeypatch):
+    """It is stopped after its first training; the next one allows for less."""
+    folder, trainings = tmp_path / "pruned", []
+
+    def noted(*arguments: object, run: Path, **options: object) -> Run:
+        trainings.append(run)
+        if len(trainings) == 1:
+            raise KeyboardInterrupt
+        return train(*arguments, run=run, **options)
+
+    monkeypatch.setattr("resnets.insight.pruning.train", noted)
+    options = {"keep_accuracy": 60, "console": Console(quiet=True)}
+    with pytest.raises(KeyboardInterrupt):
+        prune(trained, "digits", folder, epochs=1, **options)
+    prune(trained, "digits", folder, epochs=2, **options)
+    assert trainings[0] not in trainings[1:]
+    assert not (folder / "rounds").exists()
+    with pytest.raises(FileExistsError, match="is there already"):
+        prune(trained, "digits", folder, epochs=2, **options)
+
+
+def test_pictures_are_held_out_as_they_were_for_the_run(tmp_path):
+    options = {"model": "resnet14", "size": 8, "epochs": 1, "batch_size": 64, "precision": "32-true", "val_share": 0.2}
+    run = train("digits", run=tmp_path / "run", console=Console(quiet=True), **options)
+    held = held_out("digits", run.card()).splits["val"]
+    assert len(held) == run.card().data["pictures"]["val"]
+    pruned = prune(run, "digits", tmp_path / "pruned", keep_accuracy=100, epochs=1, console=Console(quiet=True))
+    assert not pruned.seen
+    assert pruned.run.card().data["pictures"] == run.card().data["pictures"]
+    assert pruned.run.card().recipe["scale_lr"] is False
 
 
 def test_it_refuses_where_nothing_can_go(trained, tmp_path):

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
-from resnets.insight.responses import response_deviations
+from resnets.insight.responses import responding, response_deviations
 from resnets.weights.models import create_model
 
 
-@pytest.mark.parametrize(("name", "layers"), [("resnet20", 19), ("plain20", 19), ("preresnet29", 10), ("resnet50", 17)])
+@pytest.mark.parametrize(
+    ("name", "layers"), [("resnet20", 19), ("plain20", 19), ("preresnet29", 10), ("resnet50", 17), ("resnet50d", 19)]
+)
 def test_every_3x3_layer_responds_once(name, layers):
-    found = response_deviations(create_model(name, 10), torch.randn(2, 3, 32, 32))
+    network = create_model(name, 10)
+    found = response_deviations(network, torch.randn(2, 3, 32, 32))
     assert len(found) == layers
     assert all(value > 0 for value in found.values())
+    kind = nn.Conv2d if name.startswith("pre") else nn.BatchNorm2d
+    assert all(isinstance(module, kind) for module in responding(network).values())
 
 
 def test_the_response_is_what_stands_before_the_sum():

@@ -89,7 +89,9 @@ def test_every_norm_and_activation_has_a_maker() -> None:
             assert activation()(norm(16)(x)).shape == x.shape
 
 
-@pytest.mark.parametrize(("channels", "groups"), [(16, 8), (32, 16), (64, 32), (2048, 32), (160, 16), (1, 1)])
+@pytest.mark.parametrize(
+    ("channels", "groups"), [(16, 8), (32, 16), (64, 32), (2048, 32), (160, 16), (1, 1), (21, 1), (65, 1)]
+)
 def test_group_norm_has_two_channels_or_more_in_a_group(channels: int, groups: int) -> None:
     layer = group_norm(channels)
     assert layer.num_groups == groups

@@ -8,15 +8,19 @@ import pytest
 from rich.console import Console
 
 from resnets.cli.main import main
+from resnets.insight.gradients import LayerGradient
 from resnets.studies import find_study, list_studies
-from resnets.studies.gradients import verdict
-from resnets.studies.study import Study
+from resnets.studies.gradients import sentences, verdict
+from resnets.studies.normalisation import judged
+from resnets.studies.study import Study, exceeds
+from resnets.studies.variants import Trained, Variant
 
 
 @pytest.mark.parametrize("name", list_studies())
 def test_a_study_from_the_command_line(tmp_path, capsys, monkeypatch, name):
     monkeypatch.setattr("resnets.studies.landscape.POINTS", 5)
-    command = ["study", name, "--data", "digits", "--depths", "8,14", "--epochs", "1", "--run", str(tmp_path / "run")]
+    depths = "14" if len(find_study(name).DEPTHS) == 1 else "8,14"
+    command = ["study", name, "--data", "digits", "--depths", depths, "--epochs", "1", "--run", str(tmp_path / "run")]
     assert main(command) == 0
     written = json.loads((tmp_path / "run" / f"{name}.json").read_text())
     assert written["sentences"]
@@ -33,24 +37,27 @@ def test_a_study_from_the_command_line(tmp_path, capsys, monkeypatch, name):
 
 
 def test_an_interrupted_study_goes_on(tmp_path):
-    command = ["study", "degradation", "--depths", "8", "--epochs", "2", "--run", str(tmp_path / "run")]
+    command = ["study", "shortcuts", "--depths", "8", "--epochs", "2", "--run", str(tmp_path / "run")]
     assert main([*command]) == 0
-    whole = json.loads((tmp_path / "run" / "degradation.json").read_text())
-    (folder,) = (tmp_path / "run" / "trainings").glob("resnet8-*")
+    whole = json.loads((tmp_path / "run" / "shortcuts.json").read_text())
+    folder = next((tmp_path / "run" / "trainings").glob("resnet8-*"))
     unfinished = json.loads((folder / "model.json").read_text()) | {"metrics": {}}
     (folder / "model.json").write_text(json.dumps(unfinished))
     (folder / "checkpoint.pt").unlink()
     assert main([*command]) == 0
-    assert json.loads((tmp_path / "run" / "degradation.json").read_text()) == whole
+    assert json.loads((tmp_path / "run" / "shortcuts.json").read_text()) == whole
 
 
 def test_studies_share_their_networks_and_others_are_trained_anew(tmp_path):
-    options = ["--depths", "8", "--run", str(tmp_path)]
-    assert main(["study", "degradation", "--epochs", "1", *options]) == 0
-    assert main(["study", "responses", "--epochs", "1", *options]) == 0
-    assert len(list((tmp_path / "trainings").iterdir())) == 2
-    assert main(["study", "responses", "--epochs", "2", *options]) == 0
-    assert len(list((tmp_path / "trainings").iterdir())) == 4
+    def trainings(study: str, *options: str) -> int:
+        assert main(["study", study, *options, "--run", str(tmp_path)]) == 0
+        return len(list((tmp_path / "trainings").iterdir()))
+
+    assert trainings("degradation", "--depths", "8,14", "--epochs", "1") == 4
+    assert trainings("responses", "--depths", "8,14", "--epochs", "1") == 4
+    assert trainings("shortcuts", "--depths", "8", "--epochs", "1") == 4 + 2  # A is what CIFAR's networks have, B and C
+    assert trainings("preactivation", "--depths", "8,14", "--epochs", "1") == 6 + 2
+    assert trainings("responses", "--depths", "8,14", "--epochs", "2") == 8 + 4
 
 
 def test_photographs_with_a_validation_split(tmp_path, shared_data):
@@ -73,8 +80,16 @@ def test_what_a_study_refuses(tmp_path, capsys):
     assert "there is no study 'alchemy'; there is bottleneck, degradation" in capsys.readouterr().err
     assert main(["study", "degradation", "--depths", "deep"]) == 1
     assert "--depths are whole numbers" in capsys.readouterr().err
-    assert main(["study", "degradation", "--depths", "9", "--epochs", "1", "--run", folder]) == 1
+    assert main(["study", "degradation", "--depths", "9,20", "--epochs", "1", "--run", folder]) == 1
     assert "plain9" in capsys.readouterr().err
+    assert main(["study", "degradation", "--depths", "20,50", "--epochs", "1", "--run", folder]) == 1
+    assert "resnet50 is a network for ImageNet, and studies compare those for CIFAR" in capsys.readouterr().err
+    assert main(["study", "degradation", "--depths", "20,20"]) == 1
+    assert "takes two or more that differ, not 20, 20" in capsys.readouterr().err
+    assert main(["study", "lesion", "--depths", "20,56"]) == 1
+    assert "the study lesion is of one depth, such as 56, not of 20, 56" in capsys.readouterr().err
+    assert main(["study", "lesion", "--seeds", "3"]) == 1
+    assert "looks into single networks; leave --seeds out" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -84,13 +99,57 @@ def test_what_a_study_refuses(tmp_path, capsys):
         (1e-15, 0.88, "the gradient has vanished in spite of batch norm"),
         (1e5, 0.88, "the gradient has exploded"),
         (1.0, 0.01, "no degradation shows at this depth"),
+        (1.0, 0.021, "no degradation shows at this depth"),  # a picture in a thousand is chance
     ],
 )
 def test_the_gradients_verdict_follows_from_the_numbers(gradient, error, end):
     course = {("plain", 56): [1.0, gradient], ("resnet", 56): [1.0, 0.5]}
-    said = verdict(course, {("plain", 20): 0.02, ("plain", 56): error}, 20, 56)
+    said = verdict(course, {("plain", 20): 0.02, ("plain", 56): error}, 20, 56, 1000)
     assert end in said
     assert f"plain56 gets {gradient:.2g} times" in said
+
+
+@pytest.mark.parametrize(
+    ("plain", "residual", "said"),
+    [
+        (1e-19, 0.5, "vanishes in the plain network, and shortcuts mend that: the introductions are right"),
+        (7.5e-4, 8.7e-2, "shrinks 1.2e+02 times as much without shortcuts, and at this depth it has not vanished"),
+        (1e-9, 1e-5, "shrinks 1e+04 times as much without shortcuts, and at this depth it has vanished in both"),
+        (0.5, 0.4, "makes no such difference here"),
+    ],
+)
+def test_what_is_said_of_gradients_before_training(plain, residual, said):
+    def gradients(ratio: float) -> list[LayerGradient]:
+        return [LayerGradient("first", ratio, 1.0), LayerGradient("last", 1.0, 1.0)]
+
+    initial = {
+        (kind, 14, norm, init): gradients({"plain": plain, "resnet": residual}[kind])
+        for kind in ("plain", "resnet")
+        for norm, init in (("none", "glorot"), ("batch", "he"))
+    }
+    assert said in sentences(initial, {}, {}, (14,), 1000)[0]
+
+
+def test_what_is_said_where_trainings_diverge():
+    nothing = Trained(Variant("none, He, rate 0.1", "resnet8"), [])
+    assert judged(nothing, nothing) == "Without any normalisation all trainings diverged: here batch norm is required."
+
+
+def test_an_error_exceeds_another_as_far_as_chance_goes():
+    """Against the test of two shares in a statistics library."""
+    stats = pytest.importorskip("scipy.stats")
+    for wrong, others in ((30, 20), (35, 20), (40, 20), (44, 20)):
+        middle = (wrong + others) / 2000
+        score = (wrong - others) / 1000 / (2 * middle * (1 - middle) / 1000) ** 0.5
+        assert exceeds(wrong / 1000, others / 1000, 1000) == (2 * stats.norm.sf(score) < 0.05)
+
+
+def test_curves_are_called_by_the_pictures_that_they_are_of(tmp_path, shared_data):
+    options = ["--depths", "8", "--epochs", "1", "--size", "16", "--run", str(tmp_path)]
+    assert main(["study", "shortcuts", "--data", str(shared_data / "ants_bees"), *options]) == 0
+    page = (tmp_path / "shortcuts.html").read_text()
+    assert "8 layers, validation pictures" in page
+    assert "8 layers, test pictures" not in page
 
 
 def test_every_study_says_where_its_claim_is_from(capsys):

@@ -26,8 +26,8 @@ def prune(
 ) -> None:
     """Take the blocks that a trained network can do without out of it, one at a time, and train it on.
 
-    Blocks are chosen by the data's validation split, or by a tenth of its training pictures. Called again after an
-    interruption it goes on where it stopped.
+    Blocks are chosen by the data's validation split, by that of the run, or by a tenth of its training pictures. Called
+    again after an interruption it goes on where it stopped.
 
     Args:
         source: the run's folder, or the name of one in the package; a classifier.
@@ -36,7 +36,7 @@ def prune(
         keep_accuracy: points of accuracy that may be lost.
         epochs: of training on, each time that more is lost.
         lr: the rate of training on, as a share of that by which the network was trained.
-        overwrite: replace the folder if it is there.
+        overwrite: replace the folder if it is there, begun or finished.
     """
     whole, console = find_run(source), Console()
     folder = run or Path("runs") / f"{whole.folder.name}-pruned"
@@ -74,3 +74,5 @@ def prune(
         f"{100 * (pruned.after - pruned.before):+.2f} points; run {pruned.run.folder}",
         highlight=False,
     )
+    if pruned.seen:
+        console.print("the whole network was trained on the held-out pictures, which flatters it", highlight=False)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from resnets.studies import find_study, list_studies
+from resnets.studies import check_asked, find_study, list_studies
 from resnets.studies.study import Study, write_findings
 
 
@@ -28,9 +28,10 @@ def study(
     Args:
         name: of the study.
         data: the pictures to train on, in any form that `resnets train` takes.
-        depths: layers of the networks, such as 20,56,110; by default what shows the claim on small pictures.
+        depths: layers of the networks, such as 20,56,110, or one of those studies that compare something else; by
+            default what shows the claim on small pictures.
         epochs: of each training.
-        seeds: trainings of each kind.
+        seeds: trainings of each kind, of those studies that compare errors.
         size: side of the networks' input in pixels; by default what suits the pictures. The networks are CIFAR's, so
             photographs want 32 to 64.
         run: the folder to write, for all studies of the same data; by default runs/study-DATA.
@@ -48,6 +49,7 @@ def study(
         raise ValueError(f"--depths are whole numbers such as 20,56,110, not {depths!r}") from None
     if epochs < 1 or seeds < 1:
         raise ValueError("--epochs and --seeds must be at least 1")
+    check_asked(name, layers, seeds)
     folder = run or Path("runs") / f"study-{Path(data).stem}"
     asked = Study(data, layers, epochs, seeds, folder, console, size)
     findings = module.conduct(asked)

@@ -40,6 +40,7 @@ def layer_gradients(network: nn.Module, images: Tensor, targets: Tensor) -> list
         targets: (N,) classes.
     """
     network = deepcopy(network).float().train()
+    device = next(network.parameters()).device
     layers = {
         name: module
         for name, module in network.named_modules()
@@ -53,7 +54,7 @@ def layer_gradients(network: nn.Module, images: Tensor, targets: Tensor) -> list
 
     for module in layers.values():
         module.register_forward_hook(keep)
-    F.cross_entropy(network(images), targets).backward()
+    F.cross_entropy(network(images.to(device)), targets.to(device)).backward()
     return [
         LayerGradient(name, _norm(outputs[module].grad), _norm(module.weight.grad))
         for name, module in layers.items()

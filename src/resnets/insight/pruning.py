@@ -10,6 +10,8 @@ What a block adds to its input is small where a network is deep, and some add al
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -19,7 +21,8 @@ from typing import Any, cast
 import torch
 from rich.console import Console
 
-from resnets.data.dataset import Data, Dataset, open_dataset
+from resnets.data.audit import readable
+from resnets.data.dataset import Data, Dataset, open_dataset, reopen
 from resnets.data.loading import Loader
 from resnets.data.order import permutation
 from resnets.inference.evaluation import EVALUATION_BATCH, evaluate_network
@@ -43,6 +46,7 @@ FINE_TUNING: dict[str, Any] = {
     "schedule": "cosine",
     "warmup": 0.0,
     "find_lr": False,
+    "scale_lr": False,
     "patience": 0,
     "head_only": "",
     "head_first": False,
@@ -91,12 +95,14 @@ class Pruned:
         run: the smaller network's.
         blocks: that went, by the names that they had in the whole network, in that order.
         before, after: accuracy on the held-out pictures.
+        seen: whether the whole network was trained on these pictures, which flatters it beside the smaller one.
     """
 
     run: Run
     blocks: tuple[str, ...]
     before: float
     after: float
+    seen: bool
 
 
 @dataclass(frozen=True)
@@ -122,8 +128,9 @@ def prune(
 ) -> Pruned:
     """Take blocks out of a run's network, one at a time, as long as its accuracy stays, and train it on.
 
-    Blocks are chosen, and accuracy is kept, by the data's validation split, or by a tenth of the training pictures that
-    training on then leaves out; never by test pictures. Called again after an interruption it goes on where it stopped.
+    Blocks are chosen, and accuracy is kept, by the data's validation split, by the one that was made for the run, or by
+    a tenth of the training pictures that training on then leaves out; never by test pictures. Called again after an
+    interruption it goes on where it stopped.
 
     Args:
         run: of a classifier.
@@ -132,12 +139,12 @@ def prune(
         keep_accuracy: points of accuracy that may be lost.
         epochs: of training on, each time that more is lost.
         lr: the rate of training on, as a share of that of the run's recipe.
-        overwrite: replace the folder if it is a finished run.
+        overwrite: replace the folder if it is a finished run or has been begun.
         console: where progress is told.
 
     Raises:
         ValueError: for a run that is no classifier with residual blocks, data of other classes, and where no block can
-            go.
+            go, or training on the last network loses more than is allowed.
         FileExistsError: if the folder is taken.
     """
     card, console = run.card(), console or Console()
@@ -146,12 +153,13 @@ def prune(
     whole = run.network()
     if not isinstance(whole, ResidualNetwork) or not removable(whole):
         raise ValueError(f"{card.model} has no residual block that could go")
-    data = held_out(open_dataset(source), source)
+    data = held_out(source, card)
     if data.classes != card.classes:
         raise ValueError(f"the classes of {source} are not those of {run.folder}; prune with data of its own")
     begun = folder / "rounds"
     if not begun.is_dir():
         check_free(folder, overwrite)
+    if overwrite or not begun.is_dir():
         shutil.rmtree(folder, ignore_errors=True)
     fine_tuning = {
         **{name: value for name, value in asdict(recipe_of(card)).items() if name in card.recipe},
@@ -160,7 +168,6 @@ def prune(
         "lr": lr * card.recipe["lr"],
     }
     pictures = data.splits["val"]
-    tuning = f"{epochs}-epochs-at-{lr:g}"
     state = _State(whole, tuple(whole.blocks()), accuracy(whole, card, pictures), None)
     before = state.accuracy
     gone: list[str] = []
@@ -171,7 +178,7 @@ def prune(
         network = left_out(state.network, block)
         following = _State(network, rest, accuracy(network, card, pictures), None)
         if 100 * (before - following.accuracy) > keep_accuracy:
-            following = trained_on(following, card, data, begun / f"{len(gone) + 1}-{tuning}", fine_tuning)
+            following = trained_on(following, run, data, begun, [*gone, name], fine_tuning)
         lost = 100 * (before - following.accuracy)
         trained = f" after {epochs} epochs" if following.run else ""
         console.print(f"without {name}: {-lost:+.2f} points{trained}", highlight=False)
@@ -181,15 +188,25 @@ def prune(
     if not gone:
         raise ValueError(f"no block of {run.folder} can go without losing more than {keep_accuracy:g} points")
     if state.run is None:
-        state = trained_on(state, card, data, begun / f"{len(gone)}-{tuning}-final", fine_tuning)
+        state = trained_on(state, run, data, begun, gone, fine_tuning)
+        if (lost := 100 * (before - state.accuracy)) > keep_accuracy:
+            raise ValueError(
+                f"training on without {', '.join(gone)} loses {lost:.2f} points, more than {keep_accuracy:g}; "
+                "choose a lower --lr or other --epochs"
+            )
     assert state.run is not None
     finish(state.run, folder, run, gone)
-    return Pruned(Run(folder), tuple(gone), before, state.accuracy)
+    seen = "val" in data.splits_made and "val" not in card.data["splits_made"]
+    return Pruned(Run(folder), tuple(gone), before, state.accuracy, seen)
 
 
-def held_out(data: Data, source: str | Path) -> Data:
-    """The data with a validation split, made of training pictures where there is none."""
-    return data if "val" in data.splits else open_dataset(source, val_share=HELD_OUT)
+def held_out(source: str | Path, card: Card) -> Data:
+    """The data with its own validation split, the one that the run's training made, or one of training pictures."""
+    data = open_dataset(source)
+    if "val" not in data.splits:
+        own = "val" in card.data["splits_made"] and card.data["fingerprint"] == data.fingerprint
+        data = reopen({**card.data, "source": source}) if own else open_dataset(source, val_share=HELD_OUT)
+    return readable(data)
 
 
 def accuracy(network: ResidualNetwork, card: Card, pictures: Dataset, metric: str = "accuracy") -> float:
@@ -215,16 +232,32 @@ def least_missed(network: ResidualNetwork, card: Card, pictures: Dataset, names:
     return min(losses, key=losses.__getitem__)
 
 
-def trained_on(state: _State, card: Card, data: Data, folder: Path, recipe: dict[str, Any]) -> _State:
-    """The network after some more epochs, begun, gone on with, or finished before."""
+def trained_on(
+    state: _State, whole: Run, data: Data, rounds: Path, gone: Sequence[str], recipe: dict[str, Any]
+) -> _State:
+    """The network after some more epochs, begun, gone on with, or finished before.
+
+    A training is known by all that it follows from, so that nothing of another pruning is taken for it.
+    """
+    card = whole.card()
+    weights = hashlib.sha256(whole.weights_path.read_bytes()).hexdigest()
+    known = json.dumps([weights, data.fingerprint, list(gone), recipe], sort_keys=True)
+    folder = rounds / f"{len(gone)}-{hashlib.sha256(known.encode()).hexdigest()[:8]}"
     run, begun = Run(folder / "trained"), Run(folder / "begun")
     quiet = Console(quiet=True)
     if not run.card_path.is_file():
         begun.write_card(replace(card, architecture=state.network.architecture.to_dict(), metrics={}))
         begun.write_network(state.network)
-        share = None if "val" not in data.splits_made else HELD_OUT
-        size = card.preprocessing.size[0]
-        train(data.source, run=run.folder, weights=begun.folder, size=size, val_share=share, console=quiet, **recipe)
+        train(
+            data.source,
+            run=run.folder,
+            weights=begun.folder,
+            size=card.preprocessing.size[0],
+            val_share=data.val_share,
+            fold=data.fold,
+            console=quiet,
+            **recipe,
+        )
     elif not run.card().metrics:
         resume(run.folder, console=quiet)
     network = cast(ResidualNetwork, run.network())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 
 import torch
@@ -45,9 +46,12 @@ def responding(network: ResidualNetwork) -> dict[str, nn.Module]:
     ]
     if network.architecture.preactivation:
         return {name: modules[name] for name in convolutions}
-    return {name: modules[following] for name in convolutions if (following := _norm_after(name)) in modules}
+    return {name: modules[following] for name in convolutions if (following := _norm_after(name, modules)) in modules}
 
 
-def _norm_after(convolution: str) -> str:
+def _norm_after(convolution: str, modules: Mapping[str, nn.Module]) -> str:
     head, _, last = convolution.rpartition(".")
+    if last.isdigit():  # in a deep stem, whose last normalisation stands beside it
+        following = f"{head}.{int(last) + 1}"
+        return following if following in modules else head.replace("conv", "bn")
     return f"{head}.{last.replace('conv', 'bn')}" if head else last.replace("conv", "bn")

@@ -27,11 +27,12 @@ class GroupNorm(nn.GroupNorm):
 
 
 def group_norm(channels: int, affine: bool = True) -> nn.GroupNorm:
-    """32 groups (arXiv:1803.08494, table 3), or fewer where a group would have less than two channels.
+    """32 groups (arXiv:1803.08494, table 3), or fewer where a group would have less than two channels; one of odd ones.
 
     Without `affine` it has no scale and no bias to learn.
     """
-    return GroupNorm(math.gcd(32, max(channels // 2, 1)), channels, affine=affine)
+    groups = 1 if channels % 2 else math.gcd(32, channels // 2)
+    return GroupNorm(groups, channels, affine=affine)
 
 
 class Shift(nn.Module):

@@ -157,6 +157,10 @@ class Architecture(Declaration):
             raise ValueError("zero_init_last with norm='frozen' would keep F(x) at 0 for ever; choose one of them")
         if self.norm == "none" and self.zero_init_last and not self.preactivation:
             raise ValueError("zero_init_last needs the scale of a normalisation; with norm='none' use init='skipinit'")
+        if self.shortcut == "none" and (self.zero_init_last or self.drop_path):
+            raise ValueError("zero_init_last and drop_path leave F(x) out, and a plain network has nothing else")
+        if self.init in SCALES and self.zero_init_last:
+            raise ValueError(f"init={self.init!r} says itself what F(x) begins as; leave zero_init_last out")
         if self.init in SCALES and self.norm != "none":
             raise ValueError(f"init={self.init!r} takes the place of a normalisation; it needs norm='none'")
         if self.init in SCALES and self.shortcut == "none":

@@ -4,10 +4,11 @@
 |---|---|---|
 | he | normal, variance 2 / fan-out (arXiv:1502.01852, equation 14) | |
 | glorot | normal, variance 2 / (fan-in + fan-out) (Glorot and Bengio 2010, equation 12) | |
-| fixup | as he; in F(x) times L^(-1 / (2m - 2)), its last and the classifier 0 (arXiv:1901.09321, sec. 2.2) | 1 |
+| fixup | as he; in F(x) times L^(-1 / (2m - 2)), its last and the classifier 0 (arXiv:1901.09321, sec. 3) | 1 |
 | skipinit | as he (arXiv:2002.10444, section 3) | 0 |
 
-L is the number of blocks, m that of a block's convolutions. The factors of the last two are learnt.
+L is the number of blocks, m that of a block's convolutions. The factors of the last two are learnt. Without a
+normalisation each convolution has a bias by channel in its place, where Fixup has one number before each layer.
 """
 
 from __future__ import annotations

@@ -160,9 +160,9 @@ def _draw(panel: Panel, name: str) -> Markup:
         else:
             axes.set_ylim(bottom=0, top=panel.top)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7))
-        entries = dict(reversed(list(zip(*reversed(axes.get_legend_handles_labels()), strict=True))))
-        if len(entries) > 1:
-            axes.legend(list(entries.values()), list(entries), frameon=False, fontsize=9, handlelength=2.6)
+        handles, labels = axes.get_legend_handles_labels()
+        if len(labels) > 1:
+            axes.legend(handles, labels, frameon=False, fontsize=9, handlelength=2.6)
 
     described = "; ".join(f"{line.label} ends at {line.y[-1]:.4g}" for line in panel.lines if len(line.y))
     return figures.draw(paint, name=name, description=f"{panel.title}: {described}", width=420, height=290)

@@ -6,7 +6,6 @@ be no worse; where its training error is higher, it is not overfitting that hold
 
 from __future__ import annotations
 
-from math import sqrt
 from statistics import mean
 
 from markupsafe import Markup
@@ -14,11 +13,12 @@ from markupsafe import Markup
 from resnets.report.comparison import PLAIN, RESIDUAL, Line, Panel, charts, strengths, table
 from resnets.report.page import Number, Section
 from resnets.runs.run import Run
-from resnets.studies.study import Findings, Study, error_curve, test_error, training_error
+from resnets.studies.study import Findings, Study, error_curve, exceeds, test_error, training_error, watched_split
 from resnets.studies.variants import spread
 
 SOURCE = "arXiv:1512.03385, figures 1, 4 and 6, table 2"
 DEPTHS = (8, 20, 56)
+REPEATS = True
 
 KINDS = {"plain": PLAIN, "resnet": RESIDUAL}
 
@@ -72,9 +72,7 @@ def sentence(
     name = {"plain": "plain", "resnet": "residual"}[kind]
     errors = f"{training[shallow]:.2%} with {shallow} layers, {training[deep]:.2%} with {deep}"
     tested = f"the test error goes from {test[shallow]:.2%} to {test[deep]:.2%}"
-    middle = (training[shallow] + training[deep]) / 2
-    by_chance = 1.96 * sqrt(2 * middle * (1 - middle) / pictures)  # two shares of as many pictures, 95 times of 100
-    if training[deep] - training[shallow] > by_chance:
+    if exceeds(training[deep], training[shallow], pictures):
         cause = "Depth makes the {} network worse on the pictures it is trained on: {}; {}. That is no overfitting."
     else:
         cause = "Depth does the {} network no harm in training: {}; {}."
@@ -82,20 +80,21 @@ def sentence(
 
 
 def curves(runs: dict[str, dict[int, list[Run]]]) -> Markup:
-    """Training errors dashed, test errors in full, as in figure 6 of the paper."""
+    """Training errors dashed, those of the other pictures in full, as in figure 6 of the paper."""
     panels, highest = [], 0.0
+    watched = watched_split(next(found[0] for of_kind in runs.values() for found in of_kind.values()))
     for kind, of_kind in runs.items():
         lines = []
         for (depth, found), strength in zip(sorted(of_kind.items()), strengths(len(of_kind)), strict=True):
-            for split, dashes, what in (("train", "--", "training"), ("test", "-", "test")):
+            for split, dashes in (("training", "--"), (watched, "-")):
                 epochs, errors = error_curve(found, split)
                 highest = max(highest, sorted(errors)[len(errors) // 2])
-                lines.append(Line(f"{depth} layers, {what}", epochs, errors, KINDS[kind], dashes, strength))
+                lines.append(Line(f"{depth} layers, {split}", epochs, errors, KINDS[kind], dashes, strength))
         title = {"plain": "Plain networks", "resnet": "Residual networks"}[kind]
         panels.append(Panel(title, lines, "epoch", "error, %"))
     top = min(100.0, 1.6 * highest)
     panels = [Panel(panel.title, panel.lines, panel.x_label, panel.y_label, top=top) for panel in panels]
-    return charts(panels, "Dashed: training pictures, as training saw them. In full: test pictures.")
+    return charts(panels, f"Dashed: training pictures, as training saw them. In full: {watched} pictures.")
 
 
 def rows(runs: dict[str, dict[int, list[Run]]]) -> Markup:

@@ -18,6 +18,7 @@ from resnets.studies.variants import Trained, Variant, error_curves, error_table
 
 SOURCE = "arXiv:1512.03385, section 4.2, table 6; arXiv:1603.09382"
 DEPTHS = (8, 20, 56, 110)
+REPEATS = True
 
 DROP_PATH = 0.5
 """The rate at which the last block is skipped (arXiv:1603.09382, section 3)."""

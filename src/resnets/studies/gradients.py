@@ -20,12 +20,13 @@ from resnets.insight.gradients import LayerGradient, layer_gradients
 from resnets.report.comparison import PLAIN, RESIDUAL, Line, Panel, charts, strengths, table
 from resnets.report.page import Number, Section
 from resnets.runs.run import Run, write_whole
-from resnets.studies.study import Findings, Sample, Study, training_error
+from resnets.studies.study import Findings, Sample, Study, exceeds, training_error
 from resnets.training.job import Job
 from resnets.weights.models import create_model
 
 SOURCE = "arXiv:1512.03385, section 4.1; the vanishing gradient as introductions tell it"
 DEPTHS = (20, 56, 110)
+REPEATS = False
 
 KINDS = {"plain": PLAIN, "resnet": RESIDUAL}
 NAMES = {"plain": "plain", "resnet": "residual"}
@@ -53,7 +54,7 @@ def conduct(study: Study) -> Findings:
     vanishing = {kind: ratio(initial[kind, deep, "none", "glorot"]) for kind in KINDS}
     return Findings(
         title="Gradients: where they vanish and where they do not",
-        sentences=sentences(initial, course, errors, study.depths),
+        sentences=sentences(initial, course, errors, study.depths, len(study.opened.splits["train"])),
         headline=tuple(
             Number(
                 f"{NAMES[kind].capitalize()}, {deep} layers",
@@ -113,12 +114,18 @@ def sentences(
     course: dict[tuple[str, int], list[float]],
     errors: dict[tuple[str, int], float],
     depths: Sequence[int],
+    pictures: int,
 ) -> tuple[str, ...]:
-    """Who is right when."""
+    """Who is right when, as far as so many training pictures can tell."""
     shallow, deep = min(depths), max(depths)
     bare = {kind: ratio(initial[kind, deep, "none", "glorot"]) for kind in KINDS}
     if bare["plain"] < VANISHED <= bare["resnet"]:
         first = "the gradient vanishes in the plain network, and shortcuts mend that: the introductions are right"
+    elif bare["plain"] < bare["resnet"]:
+        first = (
+            f"the gradient shrinks {bare['resnet'] / bare['plain']:.2g} times as much without shortcuts, and at this "
+            "depth it has " + ("vanished in both" if bare["resnet"] < VANISHED else "not vanished")
+        )
     else:
         first = "the shortcut makes no such difference here as the introductions claim"
     begun = {kind: ratio(initial[kind, deep, "batch", "he"]) for kind in KINDS}
@@ -128,17 +135,21 @@ def sentences(
         f"last one's gradient in the plain network, {bare['resnet']:.1e} in the residual one: {first}.",
         f"With batch norm and He's weights, before the first step, it gets {begun['plain']:.1e} times as much in the "
         f"plain network, where the gradient {how}, and {begun['resnet']:.1e} times in the residual one.",
-        *(verdict(course, errors, shallow, depth) for depth in depths if depth > shallow),
+        *(verdict(course, errors, shallow, depth, pictures) for depth in depths if depth > shallow),
     )
 
 
 def verdict(
-    course: dict[tuple[str, int], list[float]], errors: dict[tuple[str, int], float], shallow: int, depth: int
+    course: dict[tuple[str, int], list[float]],
+    errors: dict[tuple[str, int], float],
+    shallow: int,
+    depth: int,
+    pictures: int,
 ) -> str:
     """Who is right of a deep plain network after training with batch norm."""
     kept = {kind: course[kind, depth][-1] for kind in KINDS}
     healthy = 1 / HEALTHY <= kept["plain"] <= HEALTHY
-    if errors["plain", depth] <= errors["plain", shallow]:
+    if not exceeds(errors["plain", depth], errors["plain", shallow], pictures):
         end = "no degradation shows at this depth"
     elif healthy:
         end = "the gradient is healthy, and degradation has another cause: the paper's authors are right"

@@ -23,6 +23,7 @@ from resnets.studies.study import Findings, Sample, Study, test_error, training_
 
 SOURCE = "arXiv:1712.09913, sections 4 and 5"
 DEPTHS = (56,)
+REPEATS = False
 
 KINDS = {"plain": PLAIN, "resnet": RESIDUAL}
 NAMES = {"plain": "plain", "resnet": "residual"}
@@ -32,8 +33,8 @@ REACH, POINTS = 1.0, 21
 
 
 def conduct(study: Study) -> Findings:
-    """Train twins of the greatest depth and walk around their weights."""
-    depth, pictures = max(study.depths), study.sample("train", PICTURES)
+    """Train twins of one depth and walk around their weights."""
+    (depth,), pictures = study.depths, study.sample("train", PICTURES)
     steps = torch.linspace(-REACH, REACH, POINTS).tolist()
     runs = {kind: study.trained(f"{kind}{depth}") for kind in KINDS}
     found = {kind: surface_around(run, pictures, steps) for kind, run in runs.items()}
@@ -47,7 +48,7 @@ def conduct(study: Study) -> Findings:
         sentences=(
             *(
                 f"Around the {NAMES[kind]} network of {depth} layers, whose training error is "
-                f"{training_error(runs[kind]):.2%}, the loss rises from {by_distance[kind][0][1]:.3g} at the weights "
+                f"{training_error(runs[kind]):.2%}, the loss goes from {by_distance[kind][0][1]:.3g} at the weights "
                 f"themselves to {loss_at(by_distance[kind], REACH / 2):.3g} at half a filter's length: "
                 f"{risen[kind]:.3g} times."
                 for kind in KINDS

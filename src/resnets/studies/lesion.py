@@ -8,7 +8,6 @@ Residual networks behave like ensembles of shallower ones and lose little; plain
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import nullcontext
 from itertools import combinations
 from random import Random
 from statistics import mean, median
@@ -24,6 +23,7 @@ from resnets.studies.study import Findings, Sample, Study
 
 SOURCE = "arXiv:1605.06431, figures 3 and 5"
 DEPTHS = (56,)
+REPEATS = False
 
 KINDS = {"plain": PLAIN, "resnet": RESIDUAL}
 NAMES = {"plain": "plain", "resnet": "residual"}
@@ -33,25 +33,25 @@ DRAWS = 5
 
 
 def conduct(study: Study) -> Findings:
-    """Train twins of the greatest depth and injure them."""
-    depth, pictures = max(study.depths), study.sample("test", PICTURES)
+    """Train twins of one depth and injure them."""
+    (depth,), pictures = study.depths, study.sample("test", PICTURES)
     found = {kind: injured(study, f"{kind}{depth}", pictures) for kind in KINDS}
     chance = 1 - 1 / pictures.classes
     costs = {kind: [error - injuries.whole for error in injuries.alone.values()] for kind, injuries in found.items()}
     worst = max(found["resnet"].alone, key=found["resnet"].alone.__getitem__)
-    dearest = max(costs["resnet"]) / max(median(costs["resnet"]), 1 / len(pictures.targets))
+    usual, most = median(costs["resnet"]), max(costs["resnet"])
+    times = f", {most / usual:.1f} times as much as the median one" if usual * len(pictures.targets) >= 1 else ""
     return Findings(
         title="Lesions: which blocks a network can do without",
         sentences=(
             f"The residual network of {depth} layers has {found['resnet'].whole:.2%} error on "
             f"{len(pictures.targets):,} held-out pictures. Taking one block out costs "
-            f"{100 * median(costs['resnet']):.2f} points in the median and "
-            f"{100 * max(costs['resnet']):.2f} at most, at {worst}.",
+            f"{100 * usual:.2f} points in the median and {100 * most:.2f} at most, at {worst}{times}.",
             f"In the plain network, of {found['plain'].whole:.2%} error, one block costs "
             f"{100 * median(costs['plain']):.2f} points in the median: the error is then "
             f"{median(found['plain'].alone.values()):.2%}, and guessing has {chance:.2%}.",
             f"Of the residual network's {len(costs['resnet'])} blocks, {sum(cost < 0.01 for cost in costs['resnet'])} "
-            f"cost less than a point each; the dearest costs {dearest:.1f} times as much as the median one.",
+            "cost less than a point each.",
         ),
         headline=tuple(
             Number(
@@ -78,7 +78,8 @@ class Injuries:
         for name in names:
             with without(network, [name]):
                 self.alone[name] = error(network, pictures)
-        self.removed, self.exchanged = {0: self.whole}, {0: self.whole}
+        self.removed: dict[int, float] = {0: self.whole}
+        self.exchanged: dict[int, float] = {}
         pairs = [pair for pair in combinations(names, 2) if alike(network, *pair)]
         for count in counts(len(names)):
             removals, exchanges = [], []
@@ -86,9 +87,12 @@ class Injuries:
                 random = Random(f"{count} {draw}")
                 with without(network, random.sample(names, count)):
                     removals.append(error(network, pictures))
-                with exchanged(network, [random.choice(pairs) for _ in range(count)]) if pairs else nullcontext():
-                    exchanges.append(error(network, pictures))
-            self.removed[count], self.exchanged[count] = mean(removals), mean(exchanges)
+                if pairs:
+                    with exchanged(network, [random.choice(pairs) for _ in range(count)]):
+                        exchanges.append(error(network, pictures))
+            self.removed[count] = mean(removals)
+            if pairs:
+                self.exchanged = {0: self.whole, **self.exchanged, count: mean(exchanges)}
 
 
 def injured(study: Study, model: str, pictures: Sample) -> Injuries:
@@ -141,7 +145,8 @@ def several(found: dict[str, Injuries]) -> Markup:
             for kind, injuries in found.items()
             if (errors := getattr(injuries, quantity))
         ]
-        panels.append(Panel(title, lines, axis, "error, %", top=100))
+        if lines:
+            panels.append(Panel(title, lines, axis, "error, %", top=100))
     return charts(panels, f"Means of {DRAWS} random choices.")
 
 

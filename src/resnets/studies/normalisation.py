@@ -16,6 +16,7 @@ from resnets.studies.variants import Trained, Variant, error_curves, error_table
 
 SOURCE = "arXiv:1901.09321, section 4; arXiv:1502.03167; arXiv:2002.10444"
 DEPTHS = (56,)
+REPEATS = True
 
 RATES = (0.1, 0.01)
 KINDS: dict[str, tuple[dict[str, Any], str, float]] = {
@@ -28,8 +29,8 @@ KINDS: dict[str, tuple[dict[str, Any], str, float]] = {
 
 
 def conduct(study: Study) -> Findings:
-    """Train every kind at the greatest depth and at every rate."""
-    depth = max(study.depths)
+    """Train every kind at every rate."""
+    (depth,) = study.depths
     trained = {
         kind: train_variants(
             study,
@@ -44,21 +45,12 @@ def conduct(study: Study) -> Findings:
     best = {kind: min(tried, key=ascending) for kind, tried in trained.items()}
     every = [each for tried in trained.values() for each in tried]
     without = min((best[kind] for kind in KINDS if kind.startswith("none")), key=ascending)
-    behind = 100 * (without.test - best["batch norm"].test)
     return Findings(
         title="Normalisation: with it and without",
         sentences=(
             f"With {depth} layers and the better of the rates {' and '.join(f'{rate:g}' for rate in RATES)}, the test "
             "error is " + ", ".join(f"{percent(each.test)} ({kind})" for kind, each in best.items()) + ".",
-            f"Without any normalisation the best is {without.variant.label}: {abs(behind):.2f} points "
-            f"{'behind' if behind > 0 else 'ahead of'} batch norm. "
-            + (
-                "Batch norm is not required, but it helps."
-                if 0 < behind < 5
-                else "Batch norm is not required."
-                if behind <= 0
-                else "In a training of this length nothing here takes its place."
-            ),
+            judged(without, best["batch norm"]),
             *(f"{kind} diverged at every rate." for kind, each in best.items() if not each.runs),
         ),
         headline=tuple(Number(kind.capitalize(), percent(each.test), "test error") for kind, each in best.items()),
@@ -73,3 +65,22 @@ def conduct(study: Study) -> Findings:
 def ascending(trained: Trained) -> float:
     """The training error, endless where it diverged."""
     return trained.training if trained.runs else float("inf")
+
+
+def judged(without: Trained, batch_norm: Trained) -> str:
+    """Whether the best network without normalisation does without batch norm."""
+    if not without.runs:
+        return "Without any normalisation all trainings diverged: here batch norm is required."
+    if not batch_norm.runs:
+        return f"Batch norm diverged at every rate, and {without.variant.label} did not: it is not required."
+    behind = 100 * (without.test - batch_norm.test)
+    if behind <= 0:
+        end = "Batch norm is not required."
+    elif behind < 5:
+        end = "Batch norm is not required, but it helps."
+    else:
+        end = "In a training of this length nothing here takes its place."
+    return (
+        f"Without any normalisation the best is {without.variant.label}: {abs(behind):.2f} points "
+        f"{'behind' if behind > 0 else 'ahead of'} batch norm. {end}"
+    )

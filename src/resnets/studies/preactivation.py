@@ -14,6 +14,7 @@ from resnets.studies.variants import Variant, error_curves, error_table, numbers
 
 SOURCE = "arXiv:1603.05027, section 4.1, table 3"
 DEPTHS = (20, 56, 110)
+REPEATS = True
 
 KINDS = {"after": (False, RESIDUAL), "before": (True, OTHER)}
 

@@ -17,6 +17,7 @@ from resnets.studies.study import Findings, Sample, Study
 
 SOURCE = "arXiv:1512.03385, figure 7"
 DEPTHS = (20, 56)
+REPEATS = False
 
 KINDS = {"plain": PLAIN, "resnet": RESIDUAL}
 NAMES = {"plain": "plain", "resnet": "residual"}

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import version
+from math import sqrt
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -17,14 +18,17 @@ from typing import Any
 from rich.console import Console
 from torch import Tensor
 
+from resnets.data.audit import readable
 from resnets.data.dataset import Data, open_dataset
 from resnets.data.loading import Loader
 from resnets.data.order import permutation
 from resnets.data.statistics import preprocessing_for
 from resnets.data.transforms import prepare
+from resnets.networks.catalogue import architecture
 from resnets.report.page import Number, Section, render, write_page
 from resnets.runs.run import Run, write_whole
 from resnets.training.job import Job
+from resnets.training.plan import reshaped, split_changes
 from resnets.training.train import resume, train
 from resnets.types import Preprocessing
 
@@ -82,6 +86,15 @@ class Study:
     console: Console
     size: int | None = None
 
+    def __post_init__(self) -> None:
+        """Raise ValueError for a depth of which there is no plain and residual network for small pictures."""
+        for name in (f"{kind}{depth}" for depth in self.depths for kind in ("plain", "resnet")):
+            if getattr(architecture(name), "stem", "") != "cifar":
+                raise ValueError(
+                    f"{name} is a network for ImageNet, and studies compare those for CIFAR, of 6n + 2 layers, such "
+                    "as 20, 32, 44, 56 and 110"
+                )
+
     @cached_property
     def opened(self) -> Data:
         """The data set.
@@ -89,7 +102,7 @@ class Study:
         Raises:
             ValueError: if its pictures have no single classes.
         """
-        data = open_dataset(self.data)
+        data = readable(open_dataset(self.data))
         if data.task != "classification":
             raise ValueError(f"studies compare classifiers, and {self.data} is for {data.task}")
         return data
@@ -107,7 +120,8 @@ class Study:
         Args:
             model: its name in the catalogue.
             seed: of the training.
-            label: what it is called, where the changes set it apart from others of that name.
+            label: what it is called where it is told of; the same network trained in the same way is one training,
+                whatever it is called.
             watch: sees the training after each epoch; a network that nobody watched is another one.
             changes: of the recipe or the network.
 
@@ -124,9 +138,11 @@ class Study:
             **({} if self.size is None else {"size": self.size}),
             **changes,
         }
-        known = json.dumps([self.opened.fingerprint, model, options, watch and watch.__qualname__], sort_keys=True)
-        name = f"{label.replace(' ', '-').lower()}-{hashlib.sha256(known.encode()).hexdigest()[:8]}"
-        run = Run(self.folder / TRAININGS / name)
+        shape, recipe = split_changes(options)
+        network = reshaped(architecture(model), model, shape).to_dict()
+        watched = watch and watch.__qualname__
+        known = json.dumps([self.opened.fingerprint, network, recipe, watched], sort_keys=True)
+        run = Run(self.folder / TRAININGS / f"{model}-{hashlib.sha256(known.encode()).hexdigest()[:8]}")
         diverged = run.folder / "diverged.txt"
         if diverged.is_file():
             raise FloatingPointError(diverged.read_text(encoding="utf-8"))
@@ -222,17 +238,26 @@ def test_error(run: Run) -> float:
     return 1 - run.card().metrics["accuracy"]
 
 
+def exceeds(error: float, other: float, pictures: int) -> bool:
+    """Whether one share of as many pictures is larger than another by more than chance makes it 95 times of 100."""
+    middle = (error + other) / 2
+    return error - other > 1.96 * sqrt(2 * middle * (1 - middle) / pictures)
+
+
+def watched_split(run: Run) -> str:
+    """The pictures beside the training pictures on which a network was judged after each epoch: test or validation."""
+    return "test" if any("test_accuracy" in row for row in run.history()) else "validation"
+
+
 def error_curve(runs: Sequence[Run], split: str) -> tuple[list[float], list[float]]:
     """Epochs, and the errors in percent, the mean over runs of one kind.
 
     Args:
         runs: with as many epochs each.
-        split: "train", or "test", which is "val" where that was watched.
+        split: "training", or what `watched_split` says.
     """
     histories = [run.history() for run in runs]
-    column = f"{split}_accuracy"
-    if split == "test" and not any(column in row for row in histories[0]):
-        column = "val_accuracy"
+    column = {"training": "train_accuracy", "test": "test_accuracy", "validation": "val_accuracy"}[split]
     kept = [[row for row in history if column in row] for history in histories]
     epochs = [row["epoch"] for row in kept[0]]
     return epochs, [100 * (1 - mean(rows[index][column] for rows in kept)) for index in range(len(epochs))]

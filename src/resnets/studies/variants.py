@@ -14,7 +14,7 @@ from resnets.insight.profile import totals
 from resnets.networks.catalogue import declaration_from_dict
 from resnets.report.comparison import RESIDUAL, Line, Panel, charts, table
 from resnets.runs.run import Run
-from resnets.studies.study import Study, error_curve, test_error, training_error
+from resnets.studies.study import Study, error_curve, test_error, training_error, watched_split
 
 DIVERGED = "diverged"
 
@@ -24,7 +24,7 @@ class Variant:
     """One kind of network, or one way to train it.
 
     Attributes:
-        label: what it is called in figures and tables, and its trainings' folders.
+        label: what it is called in figures and tables.
         model: its name in the catalogue.
         changes: of the recipe or the network.
         colour, dashes, strength: of its curves; see `report.comparison.Line`.
@@ -103,9 +103,10 @@ def numbers(trained: Sequence[Trained]) -> dict[str, Any]:
 
 
 def error_curves(trained: Sequence[Trained], title: str) -> Markup:
-    """Errors by epoch, on training pictures in one panel and on test pictures in the other."""
+    """Errors by epoch, on training pictures in one panel and on the others that were watched in the other."""
     panels = []
-    for split, name in (("train", "training"), ("test", "test")):
+    watched = next((watched_split(each.runs[0]) for each in trained if each.runs), "test")
+    for split in ("training", watched):
         lines = []
         for each in trained:
             if each.runs:
@@ -113,7 +114,7 @@ def error_curves(trained: Sequence[Trained], title: str) -> Markup:
                 lines.append(Line(look.label, *error_curve(each.runs, split), look.colour, look.dashes, look.strength))
         ends = sorted(line.y[len(line.y) // 2] for line in lines)
         top = min(100.0, 2 * ends[-1]) if ends else None
-        panels.append(Panel(f"{title}, {name} pictures", lines, "epoch", "error, %", top=top))
+        panels.append(Panel(f"{title}, {split} pictures", lines, "epoch", "error, %", top=top))
     return charts(panels)
 
 
