@@ -89,7 +89,8 @@ class Judgement:
         distances: (N,) float32, how far that is: the root of the mean squared difference, in grey levels of 0 to 255.
         real_distances: the same of real pictures that were not trained on; None where there are none.
         metrics: named (the share that is named as asked), frechet (see `frechet_distance`) and nearest (the median
-            distance), `real_` before each of real pictures that were not trained on, where there are some; count.
+            distance), `real_` before each of real pictures that were not trained on, where there are some; count, and
+            frechet_count, of how many both Frechet distances are.
     """
 
     classes: tuple[str, ...]
