@@ -137,7 +137,9 @@ def test_the_threshold_has_the_best_f1_of_all(answers):
         return 2 * sum(hit for _, hit in results) / (len(results) + total)
 
     best = max(f1(score) for score in detections[..., 4].flatten().tolist() if score > 0)
-    assert f1(chosen - 1e-4) == pytest.approx(best, abs=0.01)
+    assert f1(chosen) == pytest.approx(best, abs=0.01)
+    alone = torch.tensor([[[0.0, 0, 10, 10, 0.66666, 0]]])
+    assert fit_threshold(alone, [objects_of([[0, 0, 10, 10]], [0])]) <= 0.66666
     assert fit_threshold(torch.zeros(30, 5, 6), targets) == 0.5
 
 

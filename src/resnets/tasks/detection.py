@@ -6,6 +6,7 @@ class, and with masks 28 x 28 cells more; a score of 0 stands for none. See `net
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -302,7 +303,7 @@ def fit_threshold(detections: Tensor, targets: Sequence[Objects]) -> float:
     order = torch.tensor(scores).argsort(descending=True, stable=True)
     right = torch.tensor(hits, dtype=torch.float64)[order].cumsum(0)
     f1 = 2 * right / (torch.arange(1, len(right) + 1) + total)
-    return round(scores[int(order[int(f1.argmax())])], 4)
+    return math.floor(scores[int(order[int(f1.argmax())])] * 1e4) / 1e4  # never above that score
 
 
 def matched(found: Tensor, objects: Objects) -> list[tuple[float, bool]]:
