@@ -93,6 +93,12 @@ def plan(
             if isinstance(declaration, DetectorArchitecture)
             else f"{name} alone finds no objects; say how, such as yolo_{name}, fasterrcnn_{name}_fpn or --model auto"
         )
+    outlined = any(objects.outlines for objects in data.splits["train"].objects or ())
+    if isinstance(declaration, DetectorArchitecture) and declaration.method == "maskrcnn" and not outlined:
+        raise ValueError(
+            f"{name} learns outlines, and {data.source} has none that are polygons; choose another detector, such as "
+            f"{name.replace('maskrcnn', 'fasterrcnn')}"
+        )
     if isinstance(declaration, UNetArchitecture) != (data.task == "generation"):
         raise ValueError(
             f"{name} makes pictures, and the task is {data.task}; ask for it with --task generation"
