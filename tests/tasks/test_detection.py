@@ -33,6 +33,7 @@ from resnets.training.plan import plan
 from resnets.training.train import resume, train
 from resnets.types import Batch, Objects, exact
 from resnets.weights.files import read_tensors
+from resnets.weights.sources import Weights
 
 QUIET = Console(quiet=True)
 STEPS = 75
@@ -494,6 +495,18 @@ def train_digits_like(shapes, tmp_path):
 def test_what_does_not_suit_is_refused_before_the_training(shapes, tmp_path, options, message):
     with pytest.raises(ValueError, match=message):
         train(shapes, run=tmp_path / "new", console=QUIET, **(FAST | {"epochs": 1} | options))
+
+
+def test_given_weights_change_the_recipe(shapes):
+    data = open_dataset(shapes)
+    whole = plan(data, weights=Weights("file", "file", {}, model="fasterrcnn_resnet18_fpn")).recipe
+    assert (whole["lr"], whole["backbone_lr"], whole["freeze_norm"]) == (pytest.approx(2e-4), 1.0, True)
+    assert {"lr", "freeze_norm"} <= whole["reasons"].keys()
+    stages = plan(data, model="fcos_resnet18_fpn", weights=Weights("file", "file", {}, model="resnet18")).recipe
+    assert (stages["lr"], stages["backbone_lr"], stages["freeze_norm"]) == (1e-3, 0.2, True)
+    with_norms = plan(data, weights=Weights("file", "file", {}, model="resnet18"))
+    assert with_norms.model == "yolo_resnet18"
+    assert not with_norms.recipe["freeze_norm"]
 
 
 def test_masks_are_not_learnt_of_boxes_alone(shapes, tmp_path):
