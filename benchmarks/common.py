@@ -20,7 +20,10 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from resnets.data.dataset import open_dataset
+from resnets.runs.listing import differences
 from resnets.runs.run import Run
+from resnets.training.plan import plan
 from resnets.training.train import resume, train
 
 _measure: Callable[[], float]
@@ -60,12 +63,24 @@ def take_turns(contenders: Mapping[str, Callable[[], float]], rounds: int) -> di
     return speeds
 
 
-def trained(data: Path, folder: Path, **options: Any) -> Run:
-    """The run in a folder: trained, gone on with, or finished before."""
+def trained(data: Path, folder: Path, *, model: str, size: int, recipe: str = "auto", **changes: Any) -> Run:
+    """The run in a folder: trained, gone on with, or finished before.
+
+    Raises:
+        ValueError: if the folder has a run that was trained otherwise.
+    """
     run = Run(folder)
     if not run.card_path.is_file():
-        return train(data, run=folder, **options)
-    return run if run.card().metrics else resume(folder)
+        return train(data, run=folder, model=model, size=size, recipe=recipe, **changes)
+    card, asked = run.card(), plan(open_dataset(data), model=model, size=size, recipe=recipe, changes=changes)
+    decided = ("recipe.", "architecture.", "preprocessing.size", "data.fingerprint")
+    for name, (there, wanted) in differences([card, asked]).items():
+        if name.startswith(decided):
+            raise ValueError(
+                f"{folder} has a run with {name} {there}, and {wanted} is asked for; choose another folder, or the "
+                "options of that run"
+            )
+    return run if card.metrics else resume(folder)
 
 
 def ratio(speeds: Mapping[str, list[float]], name: str, baseline: str) -> float:

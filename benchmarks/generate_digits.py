@@ -2,7 +2,8 @@
 
 The classifier is trained first, as `resnets train digits` does. Then the generator is trained, and 1,000 digits, 100 of
 each class, are made and judged in several ways: solver, steps, guidance. The last line of the table is of real digits
-that neither network was trained on. The Frechet distance is on the features of that classifier.
+that neither network was trained on. The Frechet distance is on the features of that classifier, and of as many made as
+real digits.
 
     python benchmarks/generate_digits.py --folder runs/generate-digits
 """
@@ -71,7 +72,8 @@ def compare(asked: Any, folder: Path) -> None:
     title = f"{count:,} digits made by {card.model} after {minutes:.1f} min of training, judged by {judge.run}"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("solver")
-    for heading in ("steps", "guidance", "named as asked", "Frechet distance", "nearest training digit", "seconds"):
+    distance = f"Frechet distance of {last['frechet_count']:,.0f}"
+    for heading in ("steps", "guidance", "named as asked", distance, "nearest training digit", "seconds"):
         table.add_column(heading, justify="right")
     forms = ("{}", "{:g}", "{:.2%}", "{:.3g}", "{:.3g}", "{:.1f}")
     names = ("steps", "guidance", "named", "frechet", "nearest", "seconds")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any, Literal, get_args
+from typing import Any, Generic, Literal, TypeVar, get_args
 
+import torch
 from torch import Tensor, device
 from torch import bool as bool_
+
+T = TypeVar("T")
 
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
 Fit = Literal["cover", "contain"]
@@ -59,19 +63,64 @@ class Objects:
             outlines=outlines,
         )
 
+    @property
+    def outlined(self) -> Tensor:
+        """(M,) bool: which have an outline."""
+        return torch.tensor([bool(polygons) for polygons in self._outlines()], dtype=bool_)
 
-class Exact:
-    """What a network is told of each picture beside the pixels, of which no number is rounded on the way.
+    def masks(self) -> Tensor:
+        """(M, H, W) uint8, 1 where a pixel's centre is inside an object's outlines, or in its box where it has none.
 
-    Mixed precision casts every tensor that a network is called with, in lists and dictionaries too, and a box in
-    bfloat16 has edges that are whole pixels off. Of this class it knows nothing, and lets it pass.
+        Nothing is outside of the boxes, which end where what is seen of an object does.
+        """
+        height, width = self.size
+        drawn = torch.zeros(len(self), height, width, dtype=torch.uint8)
+        for mask, (left, top, right, bottom), polygons in zip(
+            drawn, self.boxes.tolist(), self._outlines(), strict=True
+        ):
+            x, y = max(math.floor(left), 0), max(math.floor(top), 0)  # some boxes begin outside of the picture
+            part = mask[y : max(math.ceil(bottom), 0), x : max(math.ceil(right), 0)]
+            if not polygons:
+                part.fill_(1)
+            for polygon in polygons:
+                part |= _inside(polygon - torch.tensor([x, y]), part.shape[0], part.shape[1])
+        return drawn
+
+    def _outlines(self) -> tuple[tuple[Tensor, ...], ...]:
+        """The polygons of each object, which may be none."""
+        return self.outlines or ((),) * len(self)
+
+
+def _inside(polygon: Tensor, height: int, width: int) -> Tensor:
+    """(height, width) bool: the pixels whose centres are inside a polygon (P, 2), by the even-odd rule.
+
+    Along the middle of each row a pixel is inside if an odd number of edges is crossed before its centre.
+    """
+    x, y = polygon.double().unbind(1)
+    x2, y2 = x.roll(-1), y.roll(-1)
+    rows = torch.arange(height)[:, None] + 0.5
+    row, edge = ((y <= rows) != (y2 <= rows)).nonzero(as_tuple=True)
+    crossed = x[edge] + (row + 0.5 - y[edge]) * (x2 - x)[edge] / (y2 - y)[edge]
+    first = (crossed - 0.5).ceil().clamp(0, width).long()  # pixel whose centre is behind the crossing
+    crossings = (row * (width + 1) + first).bincount(minlength=height * (width + 1)).view(height, width + 1)
+    return crossings.cumsum(1)[:, :width] % 2 == 1
+
+
+class Exact(Generic[T]):
+    """What a network is told beside the pixels, of which no number is rounded on the way.
+
+    Mixed precision casts every tensor that a network is called with, in lists, dictionaries and dataclasses, too. A box
+    in bfloat16 has edges that are whole pixels off, and of 2,000 times between 0 and 1 it leaves 389. Of this class it
+    knows nothing, and lets it pass.
     """
 
-    def __init__(self, pictures: Sequence[Mapping[str, Tensor]]) -> None:
-        self._pictures = pictures
+    def __init__(self, value: T) -> None:
+        self.value = value
 
-    def __iter__(self) -> Iterator[Mapping[str, Tensor]]:
-        return iter(self._pictures)
+
+def exact(given: T | Exact[T]) -> T:
+    """What a network is told, whether or not it was protected on the way."""
+    return given.value if isinstance(given, Exact) else given
 
 
 @dataclass(frozen=True)

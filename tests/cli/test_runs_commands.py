@@ -85,6 +85,24 @@ def test_figures_of_other_pictures_are_not_compared(runs, capsys):
     assert "judged on different pictures" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "alike"),
+    [
+        ({"ignore": "void"}, {"ignore": None}, False),
+        ({"splits_made": ["test"], "split_seed": 0}, {"splits_made": ["test"], "split_seed": 1}, False),
+        ({"splits_made": ["test"], "fold": [1, 5]}, {"splits_made": ["test"], "fold": [2, 5]}, False),
+        ({"split_seed": 0}, {"split_seed": 1}, True),  # the test pictures are the data's own
+    ],
+)
+def test_figures_are_compared_only_of_the_same_pictures(runs, capsys, first, second, alike):
+    folders = [runs / "resnet20-cifar10-paper", runs / "resnet20-cifar10-quick"]
+    for folder, changes in zip(folders, (first, second), strict=True):
+        card = Run(folder).card()
+        Run(folder).write_card(replace(card, data={**card.data, "evaluated_on": "test", **changes}))
+    assert main(["compare", *map(str, folders)]) == 0
+    assert ("judged on different pictures" not in capsys.readouterr().out) == alike
+
+
 def test_one_run_is_not_compared(runs, capsys):
     assert main(["compare", str(runs / "stopped")]) == 1
     assert "name two runs or more" in capsys.readouterr().err

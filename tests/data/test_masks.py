@@ -203,6 +203,12 @@ def test_cocos_outlines_are_drawn_small_over_large_and_crowds_ignored(tmp_path: 
     assert mask[7, 0] == 0
     assert (mask[:, 7:] == IGNORED).all()
 
+    edge = mark(5, [0, 1, 5, 4])
+    edge["bbox"] = [-0.4, 1, 5.4, 4]  # as some boxes of COCO are
+    (tmp_path / "annotations/instances_train.json").write_text(json.dumps(content | {"annotations": [edge]}))
+    mask = open_dataset(tmp_path, task="segmentation").splits["train"].mask(0)
+    assert (mask == 2).sum() == 20
+
 
 def test_masks_answer_no_other_task(scenes: WriteScenes) -> None:
     with pytest.raises(ValueError, match="has masks, so it cannot be used for classification"):

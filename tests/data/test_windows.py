@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pycocotools import mask as coco_masks
 from torchvision.ops import masks_to_boxes
 from torchvision.transforms.v2 import functional as tv
 
 from resnets.data.transforms import Augmentation, jitter
 from resnets.data.views import joined, painted, training_windows, view
-from resnets.data.windows import Rectangle, Window, cut, masks, on_pictures, tiles, whole
+from resnets.data.windows import Rectangle, Window, cut, on_pictures, tiles, whole
 from resnets.types import Objects, Preprocessing
 
 SEEN = Preprocessing((96, 128), 3, (0.5, 0.25, 0.0), (1.0, 1.0, 1.0), fit="contain")
@@ -51,7 +55,7 @@ def test_what_is_seen_of_a_rectangle_is_where_its_box_and_mask_are(window):
     torch.testing.assert_close(
         masks_to_boxes(seen[None])[0] + torch.tensor([0, 0, 1, 1]), moved.boxes[0], atol=1.5, rtol=0
     )
-    mask = masks(moved)[0].bool()
+    mask = moved.masks()[0].bool()
     assert (mask ^ seen).sum() <= 3 * (moved.boxes[0, 2:] - moved.boxes[0, :2]).sum()  # a line along the edges
 
 
@@ -144,3 +148,38 @@ def test_jitter_changes_brightness_contrast_and_saturation():
     assert flatter.flatten().tolist() == [90, 110, 70, 90, 50, 70]
     assert greyer.flatten().tolist() == [60, 100, 60, 100, 60, 100]
     assert torch.equal(jitter(images, torch.zeros(3, 3)), images)
+
+
+def test_a_mosaic_of_pictures_with_and_without_outlines_keeps_them_apart():
+    _, outlined = picture_with((48, 64), (10, 10, 30, 30))
+    boxes = torch.tensor([[5.0, 5.0, 20.0, 20.0], [30.0, 8.0, 50.0, 40.0]])
+    plain = Objects((48, 64), boxes, torch.tensor([1, 2]), torch.tensor([False, False]))
+    rooms = [Window(Rectangle(0, 0, 48, 64), Rectangle(0, left, 48, 64)) for left in (0, 64)]
+    both = joined([(plain, rooms[0]), (outlined, rooms[1])], SEEN)
+    assert both.outlined.tolist() == [False, False, True]
+    last = both.subset(torch.tensor([2]))
+    assert last.masks()[0].nonzero().amin(0).tolist() == [10, 74]
+    assert joined([(plain, rooms[0]), (plain, rooms[1])], SEEN).outlines == ()
+
+
+@pytest.mark.parametrize("radius", [5, 10, 40])
+@pytest.mark.parametrize("shift", [0.0, 0.3])
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # in pycocotools
+def test_outlines_are_drawn_as_pycocotools_does(radius, shift):
+    angles = torch.arange(0, 2 * math.pi, 0.05)
+    outline = 48 + shift + radius * torch.stack((angles.cos(), angles.sin()), 1)
+    box = torch.cat((outline.amin(0), outline.amax(0)))[None]
+    ours = Objects((96, 128), box, torch.tensor([0]), torch.tensor([False]), ((outline,),)).masks()[0].numpy()
+    theirs = coco_masks.decode(coco_masks.frPyObjects([outline.flatten().tolist()], 96, 128))[..., 0]
+    assert ours.sum() == pytest.approx(math.pi * radius**2, rel=0.05)
+    assert (ours & theirs).sum() / (ours | theirs).sum() > 1 - 0.15 / radius
+
+
+def test_outlines_that_cross_themselves_or_begin_outside_are_drawn():
+    bow = torch.tensor([(-4.0, 0.0), (8.0, 8.0), (8.0, 0.0), (-4.0, 8.0)])  # two triangles that meet at (2, 4)
+    objects = Objects((8, 10), torch.tensor([[-4.0, 0, 8, 8]]), torch.tensor([0]), torch.tensor([False]), ((bow,),))
+    x, y = torch.meshgrid(torch.arange(10) + 0.5, torch.arange(8) + 0.5, indexing="xy")
+    inside = ((y - 4).abs() < (x - 2).abs() * 2 / 3) & (x < 8)
+    assert torch.equal(objects.masks()[0].bool(), inside)
+    beyond = replace(objects, boxes=torch.tensor([[-9.0, -9.0, -1.0, -1.0]]), outlines=())
+    assert not beyond.masks().any()

@@ -16,6 +16,7 @@ from resnets.heads.yolo import (
     Outputs,
     assign,
     distribution_cross_entropy,
+    grid_points,
     losses,
 )
 
@@ -105,3 +106,14 @@ def test_no_objects_and_a_thousand(grid):
     empty = losses(found, [nothing, nothing])
     assert empty["box"].item() == 0
     assert empty["class"].item() == pytest.approx(CLASS_WEIGHT * 2 * 64 * 2 * math.log(2))
+
+
+@pytest.mark.parametrize("side", [2.0, 6.0, 8.0])
+@pytest.mark.parametrize("centre", [(32.0, 32.0), (32.0, 20.0), (64.0, 96.0)])
+def test_a_small_object_between_the_points_of_every_map_is_learnt(side, centre):
+    points, strides = grid_points([(16, 16), (8, 8), (4, 4)], (8, 16, 32))
+    x, y = centre
+    box = torch.tensor([[x - side / 2, y - side / 2, x + side / 2, y + side / 2]])
+    target = {"boxes": box, "labels": torch.tensor([0])}
+    chosen, _, _ = assign(torch.rand(len(points), 1), box.expand(len(points), 4), points, strides, target)
+    assert len(chosen) >= 4

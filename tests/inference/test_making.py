@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from resnets.cli.main import main
 from resnets.data.dataset import Dataset, open_dataset
+from resnets.data.order import permutation
 from resnets.inference.evaluation import evaluate
 from resnets.inference.export import write_export
 from resnets.inference.judging import Judge, judge_pictures, views
@@ -78,8 +80,11 @@ def test_copies_of_real_pictures_are_found_out(runs):
     data = open_dataset("digits")
     train_split = data.splits["train"]
     copies = seen(train_split, card)
-    judgement = judge_pictures(copies, train_split.targets, Judge(classifier.folder, card), data, card)
-    assert judgement.metrics["frechet"] == pytest.approx(0, abs=1e-4)
+    judge = Judge(classifier.folder, card)
+    alone = judge_pictures(copies, train_split.targets, judge, replace(data, splits={"train": train_split}), card)
+    assert alone.metrics["frechet"] == pytest.approx(0, abs=1e-4)
+    assert alone.real_distances is None
+    judgement = judge_pictures(copies, train_split.targets, judge, data, card)
     assert judgement.metrics["nearest"] == 0
     assert torch.equal(copies[judgement.nearest], copies)
     accuracy = evaluate(classifier.folder, split="train").metrics["accuracy"]
@@ -89,6 +94,22 @@ def test_copies_of_real_pictures_are_found_out(runs):
     first = seen(data.splits["test"], card)[0].double()
     by_hand = (copies - first).square().mean((1, 2, 3)).sqrt().min()
     assert distances[0].item() == pytest.approx(by_hand.item(), rel=1e-5)
+
+
+def test_distances_of_distributions_are_of_as_many_pictures(runs):
+    """Fewer pictures are farther from the training pictures, if they are real ones, too."""
+    run, classifier = runs
+    card, data = run.card(), open_dataset("digits")
+    test_split, judge = data.splits["test"], Judge(classifier.folder, run.card())
+    real = seen(test_split, card)
+    metrics = judge_pictures(real, test_split.targets, judge, data, card).metrics
+    assert metrics["frechet_count"] == len(real)
+    assert metrics["frechet"] == pytest.approx(metrics["real_frechet"])
+    chosen = permutation(1, 0, len(real))[:40]
+    few = judge_pictures(real[chosen], test_split.targets[chosen], judge, data, card).metrics
+    assert few["frechet_count"] == 40
+    assert few["frechet"] > 1.5 * metrics["frechet"]
+    assert few["frechet"] == pytest.approx(few["real_frechet"], rel=0.4)
 
 
 def test_a_folder_holds_pictures_grid_record_and_report(runs, tmp_path):

@@ -15,6 +15,7 @@ from torchvision.models.detection import (
 )
 
 from resnets.networks.catalogue import architecture, build, declaration_from_dict
+from resnets.types import Objects
 
 OWN = {
     "fasterrcnn": (fasterrcnn_resnet50_fpn, "box_score_thresh"),
@@ -30,6 +31,10 @@ def small(name: str, **changes: object):
     backbone = replace(declaration.backbone, **SMALL)
     pyramid = {"pyramid": 32} if declaration.pyramid else {}
     return replace(declaration, backbone=backbone, num_classes=3, **pyramid, **changes)
+
+
+def objects_of(boxes: torch.Tensor, labels: torch.Tensor) -> Objects:
+    return Objects((128, 128), boxes, labels, torch.zeros(len(labels), dtype=torch.bool))
 
 
 @pytest.mark.parametrize("method", OWN)
@@ -80,7 +85,7 @@ def test_losses_are_those_of_torchvision(method):
     ours = build(replace(architecture(f"{method}_resnet50_fpn"), num_classes=3))
     ours.load_state_dict(theirs.state_dict())
     images, boxes = torch.rand(2, 3, 96, 128), torch.tensor([[4.0, 8.0, 60.0, 70.0], [50.0, 20.0, 90.0, 90.0]])
-    found = ours(images, [{"boxes": boxes, "labels": torch.tensor([0, 2])}] * 2)
+    found = ours(images, [objects_of(boxes, torch.tensor([0, 2]))] * 2)
     expected = theirs(list(images), [{"boxes": boxes, "labels": torch.tensor([1, 3])}] * 2)
     assert found.keys() == expected.keys()
     for name, loss in found.items():
@@ -147,9 +152,9 @@ def test_a_declaration_goes_through_json_and_gives_the_same_network(name):
 def test_an_empty_picture_and_one_with_a_thousand_objects(name):
     torch.manual_seed(0)
     network = build(small(name))
-    nothing = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)}
+    nothing = objects_of(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
     corners = torch.rand(1000, 2) * 80
-    many = {"boxes": torch.cat((corners, corners + 1 + torch.rand(1000, 2) * 15), 1), "labels": torch.arange(1000) % 3}
+    many = objects_of(torch.cat((corners, corners + 1 + torch.rand(1000, 2) * 15), 1), torch.arange(1000) % 3)
     losses = network(torch.rand(2, 3, 128, 128), [nothing, many])
     assert all(torch.isfinite(loss) for loss in losses.values())
     sum(losses.values()).backward()
@@ -164,7 +169,7 @@ def test_any_backbone_of_the_catalogue_will_do():
     assert network.backbone.strides == (4, 8, 16, 32, 64)
     assert not any("classifier" in name for name in network.state_dict())  # nothing that is never used
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        boxes = [{"boxes": torch.tensor([[2.0, 2.0, 40.0, 50.0]]), "labels": torch.tensor([1])}] * 2
+        boxes = [objects_of(torch.tensor([[2.0, 2.0, 40.0, 50.0]]), torch.tensor([1]))] * 2
         losses = network(torch.rand(2, 3, 64, 64), boxes)
     sum(losses.values()).backward()
     assert all(parameter.grad is not None for parameter in network.parameters())

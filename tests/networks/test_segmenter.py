@@ -94,6 +94,15 @@ def test_gives_logits_of_every_pixel_of_pictures_of_any_size(decoder: str, heigh
         assert network(torch.randn(2, 3, height, width)).shape == (2, 4, height, width)
 
 
+def test_unet_cuts_off_what_maps_of_odd_sizes_have_beyond_the_picture() -> None:
+    """Convolutions see zeros beyond the edges, so a picture with zeros there has the same logits within its own."""
+    network = with_random_statistics(build(declared("unet_resnet18", num_classes=4)))
+    images = torch.randn(1, 3, 63, 95, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        padded = network(nn.functional.pad(images, (0, 1, 0, 1)))
+        torch.testing.assert_close(network(images), padded[..., :63, :95], rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("decoder", DECODERS)
 @pytest.mark.parametrize("backbone", ["resnet8", "plain8", "preresnet18", "resnet50d"])
 def test_stands_on_any_residual_backbone_and_goes_into_a_card(decoder: str, backbone: str) -> None:

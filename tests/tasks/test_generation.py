@@ -7,11 +7,14 @@ import math
 import numpy as np
 import pytest
 import torch
+from lightning_fabric import Fabric
 from scipy.linalg import sqrtm
 from scipy.stats import kstest
 
+from resnets.networks.catalogue import build
+from resnets.networks.unet import UNetArchitecture, sinusoids
 from resnets.tasks.generation import Generation, frechet_distance, noise_for, on_paths, velocities
-from resnets.types import Batch
+from resnets.types import Batch, exact
 
 CLASSES = tuple("abc")
 
@@ -35,7 +38,7 @@ def test_the_best_velocity_has_the_loss_that_is_known():
     """Of standard normal pictures the best answer is (2t - 1) / (2t^2 - 2t + 1) x_t, and its loss is pi / 2."""
     task, batch = Generation(CLASSES), batch_of(4000)
     x, times, _ = task.inputs(batch)
-    t = times[:, None, None, None]
+    t = exact(times)[:, None, None, None]
     best = (2 * t - 1) / (2 * t**2 - 2 * t + 1) * x
     assert task.loss(best, batch).item() == pytest.approx(math.pi / 2, rel=0.01)
     assert task.loss(torch.zeros_like(x), batch).item() == pytest.approx(2, rel=0.01)
@@ -53,6 +56,18 @@ def test_times_have_the_distributions_that_are_asked_for():
     assert kstest((normal / (1 - normal)).log().numpy() / 0.7, "norm").pvalue > 0.01
 
 
+def test_times_are_not_rounded_by_mixed_precision():
+    task, batch = Generation(CLASSES), batch_of(500)
+    engine = Fabric(accelerator="cpu", devices=1, precision="bf16-mixed")
+    network = build(UNetArchitecture(num_classes=3, in_channels=1, depths=(1, 1), widths=(8, 16), attention=()))
+    seen = []
+    network.time.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    engine.setup_module(network)(*task.inputs(batch))
+    assert torch.equal(seen[0], sinusoids(task.times(batch), 8))
+    plain = network.embed(task.times(batch), batch.targets)  # as sampling and exports tell the times
+    assert torch.equal(plain, network.embed(exact(task.inputs(batch)[1]), batch.targets))
+
+
 def test_classes_are_left_untold_as_often_as_asked():
     batch = batch_of(4000, side=1)
     assert torch.equal(Generation(CLASSES).told(batch), batch.targets)
@@ -66,7 +81,7 @@ def test_randomness_is_a_function_of_seed_epoch_and_sample():
     task, whole = Generation(CLASSES, class_dropout=0.5), batch_of(8)
     part = Batch(whole.images[5:], whole.targets[5:], whole.indices[5:])
     for before, after in zip(task.inputs(whole), task.inputs(part), strict=True):
-        torch.testing.assert_close(before[5:], after)
+        torch.testing.assert_close(exact(before)[5:], exact(after))
     for other in (batch_of(8, epoch=1), Batch(whole.images, whole.targets, whole.indices, seed=1)):
         assert not torch.equal(noise_for(whole), noise_for(other))
     noise = noise_for(batch_of(500, side=8))

@@ -45,6 +45,17 @@ def test_metrics_are_those_of_scikit_learn(numbers):
     assert evaluation.metrics["count"] == 200
 
 
+def test_r2_is_that_of_scikit_learn_far_from_zero():
+    generator = torch.Generator().manual_seed(0)
+    targets = torch.randn(500, 1, generator=generator) * 10 + 1e5
+    task = Regression(("year",), Regression.settings_of(targets))
+    outputs = task.standardised(targets) + 0.3 * torch.randn(500, 1, generator=generator)
+    evaluation = task.evaluation("test", outputs, targets, [str(i) for i in range(500)])
+    expected = r2_score(targets.double(), task.answers(outputs).double())
+    assert 0.85 < expected < 0.95
+    assert evaluation.metrics["r2"] == pytest.approx(expected, rel=1e-6)
+
+
 def test_targets_are_standardised_and_turned_back(numbers):
     targets, outputs = numbers
     settings = Regression.settings_of(targets)

@@ -60,6 +60,14 @@ def test_boundaries_that_are_off_by_a_little_are_right() -> None:
         assert judge(found, masks).metrics["boundary_f1"] == pytest.approx(expected)
 
 
+def test_a_class_that_fills_its_picture_is_right_only_where_it_was_found() -> None:
+    masks = torch.zeros(1, 40, 40, dtype=torch.uint8)
+    for found, expected in ((0, 1.0), (1, 0.0)):
+        logits = torch.zeros(1, 3, 40, 40)
+        logits[:, found] = 9
+        assert judge(logits, masks).metrics["boundary_f1"] == expected
+
+
 def test_classes_that_are_nowhere_are_left_out_of_the_mean() -> None:
     masks = torch.zeros(1, 4, 4, dtype=torch.uint8)
     logits = torch.zeros(1, 3, 4, 4)

@@ -133,6 +133,28 @@ def test_numbers_and_many_labels_have_no_classifier_to_fit():
         assert not recipe.head_first
 
 
+@pytest.mark.parametrize("pictures", [1, 3, 20, 300, 20_000])
+def test_detectors_train_for_so_long_as_a_set_needs(pictures):
+    recipe = choose_recipe(Preprocessing((320, 320), 3, (0.5,) * 3, (0.5,) * 3), torch.zeros(pictures, 2), "detection")
+    steps = -(-pictures // recipe.recipe.batch_size) * recipe.recipe.epochs
+    assert 30 <= recipe.recipe.epochs <= 200
+    assert steps >= 1500 or recipe.recipe.epochs == 200
+    assert recipe.recipe.epochs / recipe.recipe.evaluate_every <= 20
+    assert pictures > 20 or "evaluate_every" in recipe.reasons
+
+
+@pytest.mark.parametrize("task", ["detection", "segmentation"])
+def test_given_weights_learn_slower_where_objects_or_pixels_are_told(task):
+    seen = Preprocessing((320, 320), 3, (0.5,) * 3, (0.5,) * 3)
+    alone = choose_recipe(seen, torch.zeros(300, 2), task).recipe
+    stages = choose_recipe(seen, torch.zeros(300, 2), task, fine_tuned=True)
+    assert (stages.recipe.lr, stages.recipe.backbone_lr) == (alone.lr, 0.2)
+    assert "backbone_lr" in stages.reasons
+    whole = choose_recipe(seen, torch.zeros(300, 2), task, fine_tuned=True, whole=True)
+    assert (whole.recipe.lr, whole.recipe.backbone_lr) == (pytest.approx(2e-4), 1.0)
+    assert "lr" in whole.reasons
+
+
 def test_a_larger_batch_has_a_rate_in_proportion_and_a_warm_up():
     """Goyal et al. (arXiv:1706.02677): 0.1 for 256 pictures is 3.2 for 8,192, after five of 90 epochs."""
     base = replace(load_recipe("paper-imagenet"), steps=0, epochs=90)

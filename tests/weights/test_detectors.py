@@ -6,8 +6,15 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torchvision.models import get_model_weights
-from torchvision.models.detection import MaskRCNN_ResNet50_FPN_Weights
+from torchvision.models import get_model_weights, resnet50
+from torchvision.models.detection import (
+    FasterRCNN,
+    FasterRCNN_ResNet50_FPN_Weights,
+    MaskRCNN_ResNet50_FPN_Weights,
+)
+from torchvision.models.detection._utils import overwrite_eps
+from torchvision.models.detection.backbone_utils import _resnet_fpn_extractor
+from torchvision.ops import FrozenBatchNorm2d
 
 from resnets.networks.catalogue import architecture, build
 from resnets.weights.loading import load_weights
@@ -107,3 +114,22 @@ def test_torchvisions_detectors_come_with_their_classes_and_preprocessing(monkey
     network = create_model("maskrcnn_resnet50_fpn", weights="torchvision")
     assert network.architecture.num_classes == 90
     assert torch.equal(network.state_dict()["rpn.head.conv.0.0.weight"], tensors["rpn.head.conv.0.0.weight"])
+
+
+def test_old_weights_of_torchvision_are_of_norms_that_add_nothing_to_variances(monkeypatch):
+    torch.manual_seed(0)
+    body = resnet50(weights=None, norm_layer=FrozenBatchNorm2d)
+    theirs = FasterRCNN(_resnet_fpn_extractor(body, 3), 91).eval()
+    for name, tensor in theirs.state_dict().items():
+        if name.endswith("running_var"):  # so small that it matters what is added
+            tensor.uniform_(2e-5, 1e-4)
+            theirs.state_dict()[name.replace("running_var", "weight")].uniform_(2e-3, 4e-3)
+    overwrite_eps(theirs, 0.0)  # as torchvision does for them
+    tensors = theirs.state_dict()
+    monkeypatch.setattr(FasterRCNN_ResNet50_FPN_Weights, "get_state_dict", lambda *_, **__: tensors)
+    network = create_model("fasterrcnn_resnet50_fpn", weights="torchvision").eval()
+    images = torch.rand(1, 3, 64, 96)
+    with torch.inference_mode():
+        expected, found = theirs.backbone(images), network.backbone(images)
+    for name, maps in expected.items():
+        torch.testing.assert_close(found[name], maps, rtol=1e-3, atol=1e-4 * maps.abs().max().item())

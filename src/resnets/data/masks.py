@@ -17,7 +17,6 @@ from PIL import Image
 from torch import Tensor
 
 from resnets.data.listing import Listing
-from resnets.data.windows import masks as masks_of
 from resnets.types import IGNORED, Objects
 
 MaskReader = Callable[[int], Tensor]
@@ -95,15 +94,13 @@ class DrawnMasks:
         """The classes of a picture's pixels: 1 for objects of the first class, and so on."""
         objects = self.objects[position]
         drawn = torch.zeros(objects.size, dtype=torch.uint8)
-        outlined = torch.tensor([bool(polygons) for polygons in objects.outlines], dtype=torch.bool)
-        outlined = outlined if objects.outlines else torch.zeros(len(objects), dtype=torch.bool)
-        unclear = objects.ignored | ~outlined
+        unclear = objects.ignored | ~objects.outlined
         for box in objects.boxes[unclear]:
             left, top = box[:2].floor().clamp(min=0).int().tolist()
-            right, bottom = box[2:].ceil().int().tolist()
+            right, bottom = box[2:].ceil().clamp(min=0).int().tolist()
             drawn[top:bottom, left:right] = IGNORED
         clear = objects.subset(~unclear)
-        shapes = masks_of(clear).bool() if len(clear) else torch.zeros(0, *objects.size, dtype=torch.bool)
+        shapes = clear.masks().bool()
         for index in shapes.sum((1, 2)).argsort(descending=True, stable=True).tolist():
             drawn[shapes[index]] = int(clear.labels[index]) + 1
         return drawn

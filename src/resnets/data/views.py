@@ -217,10 +217,11 @@ def _showing(
 def joined(parts: Sequence[tuple[Objects, Window]], preprocessing: Preprocessing) -> Objects:
     """What is where in the input that shows each picture's objects through its window."""
     seen = [window.objects(objects, preprocessing.size) for objects, window in parts]
+    outlines = tuple(polygons for objects in seen for polygons in (objects.outlines or ((),) * len(objects)))
     return Objects(
         preprocessing.size,
         torch.cat([objects.boxes for objects in seen]),
         torch.cat([objects.labels for objects in seen]),
         torch.cat([objects.ignored for objects in seen]),
-        tuple(polygons for objects in seen for polygons in objects.outlines),
+        outlines if any(outlines) else (),
     )

@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from PIL import Image, ImageDraw
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as tv
@@ -176,17 +175,3 @@ def on_pictures(detections: Tensor, sizes: Sequence[tuple[int, int]], preprocess
         boxes = whole((h, w), preprocessing).boxes_back(rows[:, :4].cpu())
         rows[:, :4] = boxes.clamp(min=0).minimum(torch.tensor([w, h, w, h]))
     return moved
-
-
-def masks(objects: Objects) -> Tensor:
-    """(M, H, W) uint8, 1 inside an object's outlines, and nowhere outside of its box."""
-    height, width = objects.size
-    drawn = torch.zeros(len(objects), height, width, dtype=torch.uint8)
-    for mask, box, polygons in zip(drawn, objects.boxes.tolist(), objects.outlines, strict=True):
-        image = Image.new("L", (width, height))
-        for polygon in polygons:
-            ImageDraw.Draw(image).polygon((polygon - 0.5).flatten().tolist(), fill=1)
-        left, top, right, bottom = math.floor(box[0]), math.floor(box[1]), math.ceil(box[2]), math.ceil(box[3])
-        inside = tv.pil_to_tensor(image)[0, top:bottom, left:right]
-        mask[top:bottom, left:right] = inside
-    return drawn

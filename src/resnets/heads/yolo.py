@@ -249,7 +249,7 @@ def assign(
         nothing = labels.new_zeros(0)
         return nothing, nothing, scores.new_zeros(0)
     centre, half = (true[:, None, :2] + true[:, None, 2:]) / 2, (true[:, None, 2:] - true[:, None, :2]) / 2
-    near = ((points - centre).abs() < half.maximum(strides[:, None] / 2)).all(2)  # (M, A)
+    near = ((points - centre).abs() <= half.maximum(strides[:, None] / 2)).all(2)  # (M, A)
     iou = box_iou(true, boxes)
     alignment = torch.where(near, scores[:, labels].T ** SCORE_POWER * iou**IOU_POWER, -1.0)
     best = alignment.topk(min(ASSIGNED, len(points)), 1).indices

@@ -86,7 +86,9 @@ class Judge:
 def judge_pictures(pictures: Tensor, labels: Tensor, judge: Judge, data: Data, card: Card) -> Judgement:
     """Compare made pictures with those that the network was trained on.
 
-    For comparison the same is told of real pictures that it was not trained on, where the data has some.
+    For comparison the same is told of real pictures that it was not trained on, where the data has two or more. As the
+    distance of distributions falls with the number of pictures, both are then of as many, `frechet_count`, drawn at
+    random where there are more.
 
     Args:
         pictures: (N, C, H, W) uint8.
@@ -103,6 +105,8 @@ def judge_pictures(pictures: Tensor, labels: Tensor, judge: Judge, data: Data, c
     features, named = judge(pictures)
     train = data.splits["train"]
     held_out = data.splits.get("test", data.splits.get("val"))
+    if held_out is not None and len(held_out) < 2:
+        held_out = None
     if held_out is not None and len(held_out) > MOST_REAL:
         held_out = held_out.subset(permutation(0, 0, len(held_out))[:MOST_REAL])
     others = None if held_out is None else torch.cat(list(views(held_out, card.preprocessing)))
@@ -114,9 +118,11 @@ def judge_pictures(pictures: Tensor, labels: Tensor, judge: Judge, data: Data, c
         if other_nearest is not None:
             other_nearest.look_at(batch)
     real = torch.cat(of_train)
+    count = len(features) if held_out is None else min(len(features), len(held_out))
     metrics = {
         "named": (named == labels).float().mean().item(),
-        "frechet": frechet_distance(features, real),
+        "frechet": frechet_distance(some(features, count), real),
+        "frechet_count": float(count),
         "nearest": nearest.distances.median().item(),
         "count": float(len(pictures)),
     }
@@ -124,7 +130,7 @@ def judge_pictures(pictures: Tensor, labels: Tensor, judge: Judge, data: Data, c
         features, named_others = judge(others)
         metrics |= {
             "real_named": (named_others == held_out.targets).float().mean().item(),
-            "real_frechet": frechet_distance(features, real),
+            "real_frechet": frechet_distance(some(features, count), real),
             "real_nearest": other_nearest.distances.median().item(),
         }
     return Judgement(
@@ -137,6 +143,11 @@ def judge_pictures(pictures: Tensor, labels: Tensor, judge: Judge, data: Data, c
         real_distances=None if other_nearest is None else other_nearest.distances,
         metrics=metrics,
     )
+
+
+def some(features: Tensor, count: int) -> Tensor:
+    """So many of the rows, always the same ones."""
+    return features[permutation(0, 0, len(features))[:count]]
 
 
 class Nearest:

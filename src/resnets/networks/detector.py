@@ -31,7 +31,7 @@ from resnets.heads.pyramid import Backbone
 from resnets.heads.two_parts import Found, OneStage, TwoStages
 from resnets.heads.yolo import LAST, Yolo
 from resnets.networks.declaration import Declaration
-from resnets.types import Stage
+from resnets.types import Exact, Objects, Stage, exact
 
 Method = Literal["fasterrcnn", "maskrcnn", "retinanet", "fcos", "yolo", "locate"]
 
@@ -190,7 +190,7 @@ class Detector(nn.Module):
         """The backbone's maps of the stages named, of all unless given."""
         return self.backbone.body.features(x, stages)
 
-    def forward(self, images: Tensor, targets: Iterable[Mapping[str, Tensor]] | None = None) -> Any:
+    def forward(self, images: Tensor, targets: Exact[Sequence[Objects]] | Sequence[Objects] | None = None) -> Any:
         """In training the losses by name, otherwise the detections, (N, D, 6), or (N, D, 6 + 784) with masks.
 
         A row holds left, top, right and bottom in the input's pixels, the score, and the class; then, of Mask R-CNN,
@@ -199,12 +199,18 @@ class Detector(nn.Module):
 
         Args:
             images: (N, C, H, W), normalised.
-            targets: of each picture `boxes` (M, 4), `labels` (M,) from 0, and of Mask R-CNN `masks` (M, H, W).
+            targets: the objects of each picture, on any device; needed in training.
         """
-        if targets is not None:
-            targets = [{**target, "labels": target["labels"] + self.first_label} for target in targets]
-        found = super().forward(images, targets)
+        told = None if targets is None else [self.told(objects, images.device) for objects in exact(targets)]
+        found = super().forward(images, told)
         return found if self.training else torch.stack([self._rows(each) for each in found])
+
+    def told(self, objects: Objects, device: torch.device) -> dict[str, Tensor]:
+        """What the method learns of a picture's objects: `boxes` (M, 4) and `labels` (M,), counted as it counts."""
+        return {
+            "boxes": objects.boxes.to(device, non_blocking=True),
+            "labels": objects.labels.to(device, non_blocking=True) + self.first_label,
+        }
 
     def finish(self, dense: Mapping[str, Tensor], size: tuple[int, int]) -> Tensor:
         """What `forward` gives for inputs of `size` (height, width) of which `dense` gave this."""
@@ -227,6 +233,11 @@ class _FasterRCNN(TwoStages, Detector, FasterRCNN):
 class _MaskRCNN(TwoStages, Detector, MaskRCNN):
     class_layers = (*_FasterRCNN.class_layers, "roi_heads.mask_predictor.mask_fcn_logits")
 
+    def told(self, objects: Objects, device: torch.device) -> dict[str, Tensor]:
+        """Of the objects that have an outline `masks` (M, H, W), too; of others it could only learn wrong ones."""
+        outlined = objects.subset(objects.outlined)
+        return super().told(outlined, device) | {"masks": outlined.masks().to(device, non_blocking=True)}
+
 
 class _RetinaNet(OneStage, Detector, RetinaNet):
     class_layers = ("head.classification_head.cls_logits",)
@@ -236,7 +247,7 @@ class _FCOS(OneStage, Detector, FCOS):
     class_layers = ("head.classification_head.cls_logits",)
 
 
-class _Yolo(Detector, Yolo):
+class _Yolo(Detector, Yolo):  # type: ignore[misc]  # whose targets `told` makes
     first_label = 0
 
     @property
@@ -244,7 +255,7 @@ class _Yolo(Detector, Yolo):
         return tuple(f"head.classes.{number}.{LAST}" for number in range(len(self.head.classes)))
 
 
-class _Localiser(Detector, Localiser):
+class _Localiser(Detector, Localiser):  # type: ignore[misc]  # the same
     class_layers = ("classes",)
     first_label = 0
 

@@ -182,12 +182,16 @@ class Segmenter(nn.Module):
         with_aux = self.training and self.aux_classifier is not None
         names = {stage.name for stage in (*self.used, *([self._before] if with_aux else []))}
         maps = self.backbone.features(images, names)
-        out = _enlarged(self.classifier([maps[stage.name] for stage in self.used]), size)
+        out = _fitted(self.classifier([maps[stage.name] for stage in self.used]), size)
         if not with_aux:
             return out
         assert self.aux_classifier is not None
-        return {"out": out, "aux": _enlarged(self.aux_classifier(maps[self._before.name]), size)}
+        return {"out": out, "aux": _fitted(self.aux_classifier(maps[self._before.name]), size)}
 
 
-def _enlarged(logits: Tensor, size: tuple[int, int]) -> Tensor:
-    return logits if logits.shape[2:] == size else F.interpolate(logits, size, mode="bilinear", align_corners=False)
+def _fitted(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    """Logits of a picture of `size`: enlarged, or without what maps of odd sizes have beyond its edges."""
+    height, width = size
+    if logits.shape[2] >= height and logits.shape[3] >= width:
+        return logits if logits.shape[2:] == size else logits[..., :height, :width]
+    return F.interpolate(logits, size, mode="bilinear", align_corners=False)

@@ -25,7 +25,7 @@ from resnets.blocks.conditioned import Conditioned
 from resnets.layers.attention import SelfAttention
 from resnets.layers.normalisation import group_norm
 from resnets.networks.declaration import CIFAR_SIZE, Declaration
-from resnets.types import Stage
+from resnets.types import Exact, Stage, exact
 
 LONGEST_PERIOD = 10_000.0
 """The lowest frequency of the time's embedding is so many times below the highest (arXiv:1706.03762, sec. 3.5)."""
@@ -160,7 +160,7 @@ class UNet(nn.Module):
         up = [replace(stage, name=stage.name.replace("down", "up")) for stage in down[-2::-1]]
         self.stages: Sequence[Stage] = (Stage("stem", a.widths[0], 1), *down, *up)
 
-    def forward(self, x: Tensor, times: Tensor, labels: Tensor) -> Tensor:
+    def forward(self, x: Tensor, times: Tensor | Exact[Tensor], labels: Tensor) -> Tensor:
         """The velocity (N, C, H, W) at x (N, C, H, W).
 
         Args:
@@ -189,10 +189,10 @@ class UNet(nn.Module):
             x = self.get_submodule(f"up{number}")(x, embedding)
         return self.out(F.silu(self.norm(x)))
 
-    def embed(self, times: Tensor, labels: Tensor) -> Tensor:
+    def embed(self, times: Tensor | Exact[Tensor], labels: Tensor) -> Tensor:
         """What all blocks are told of the pictures, (N, E)."""
         known = torch.cat((self.classes.weight, self.no_class[None]))  # (K + 1, E)
-        return F.silu(self.time(sinusoids(times, self.architecture.widths[0])) + F.embedding(labels, known))
+        return F.silu(self.time(sinusoids(exact(times), self.architecture.widths[0])) + F.embedding(labels, known))
 
     def levels(self) -> tuple[tuple[nn.Module, ...], ...]:
         """For each of `stages`, the modules that lead from the map before to its own."""

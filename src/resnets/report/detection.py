@@ -33,7 +33,7 @@ _SIZES = {
 
 @dataclass(frozen=True)
 class _Pair:
-    """A picture twice: what is there, and what was found."""
+    """A picture twice: what is there, and what was found; the numbers are of what counts."""
 
     address: str
     width: int
@@ -125,31 +125,36 @@ def _classes_section(evaluation: Evaluation) -> Section:
 
 
 def _pictures_section(evaluation: Evaluation, picture: Callable[[int], Tensor]) -> Section:
-    """Pictures from the one with the worst F1 to the one with the best, at equal distances."""
+    """Pictures from the one with the worst F1 to the one with the best, at equal distances.
+
+    F1 is 1 where nothing is there and nothing was found; what finds an ignored object counts neither way.
+    """
     told = [rows[rows[:, 4] >= max(evaluation.threshold, 1e-9)] for rows in evaluation.detections]
     results = []
     for index, (rows, objects) in enumerate(zip(told, evaluation.targets, strict=True)):
-        right = sum(hit for _, hit in matched(rows, objects))
-        there = int((~objects.ignored).sum())
-        results.append((2 * right / max(len(rows) + there, 1), index, right, there))
+        hits = [hit for _, hit in matched(rows, objects)]
+        right, found, there = sum(hits), len(hits), int((~objects.ignored).sum())
+        results.append((2 * right / (found + there) if found + there else 1.0, index, right, found, there))
     results.sort()
     count = min(_PICTURES, len(results))
     chosen = [results[round(step * (len(results) - 1) / max(count - 1, 1))] for step in range(count)]
-    pairs = [_pair(evaluation, picture(index), index, told[index], right, there) for _, index, right, there in chosen]
+    pairs = [_pair(evaluation, picture(index), index, told[index], *counts) for _, index, *counts in chosen]
     legend = [(name, colour_of(label)) for label, name in enumerate(evaluation.classes[:40])]
     body = render("detection/pictures.html", pairs=pairs, legend=legend, threshold=evaluation.threshold)
     return Section("pictures", "True and found", body)
 
 
-def _pair(evaluation: Evaluation, pixels: Tensor, index: int, rows: Tensor, right: int, there: int) -> _Pair:
+def _pair(
+    evaluation: Evaluation, pixels: Tensor, index: int, rows: Tensor, right: int, found: int, there: int
+) -> _Pair:
     objects = evaluation.targets[index]
     true = [Box(box, label) for box, label in zip(objects.boxes.tolist(), objects.labels.tolist(), strict=True)]
     masks: list[Tensor | None] = [None] * len(rows)
     if rows.shape[1] > 6:
         masks = list(pasted(rows, objects.size))
-    found = [Box(row[:4], int(row[5]), f"{row[4]:.2f}", mask) for row, mask in zip(rows.tolist(), masks, strict=True)]
-    left, other = (draw_boxes(pixels, boxes, _SIDE) for boxes in (true, found))
+    told = [Box(row[:4], int(row[5]), f"{row[4]:.2f}", mask) for row, mask in zip(rows.tolist(), masks, strict=True)]
+    left, other = (draw_boxes(pixels, boxes, _SIDE) for boxes in (true, told))
     both = Image.new("RGB", (left.width + _GAP + other.width, left.height), "white")
     both.paste(left, (0, 0))
     both.paste(other, (left.width + _GAP, 0))
-    return _Pair(data_address(both, "JPEG"), *both.size, evaluation.names[index], there, len(rows), right)
+    return _Pair(data_address(both, "JPEG"), *both.size, evaluation.names[index], there, found, right)

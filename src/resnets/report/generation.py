@@ -138,7 +138,11 @@ def _numbers(judgement: Judgement) -> list[Number]:
 
     return [
         Number("Named as asked", percent(metrics["named"]), beside("named", percent)),
-        Number("Frechet distance", plain(metrics["frechet"]), beside("frechet", plain) or "on the judge's features"),
+        Number(
+            f"Frechet distance of {thousands(int(metrics['frechet_count']))}",
+            plain(metrics["frechet"]),
+            beside("frechet", plain) or "on the judge's features",
+        ),
         Number(
             "Nearest training picture", plain(metrics["nearest"]), beside("nearest", plain) or "median, grey levels"
         ),

@@ -14,6 +14,7 @@ from markupsafe import Markup
 from resnets.report import figures
 from resnets.report.comparison import Line, Panel, charts, table
 from resnets.report.page import Number, Section, write_page
+from resnets.runs.card import Card
 from resnets.runs.listing import Summary, differences
 from resnets.tasks import task_class
 
@@ -43,12 +44,8 @@ class Comparison:
     @property
     def remark(self) -> str:
         """Why metrics cannot be compared; "" where they can."""
-        judged = {
-            (card.data.get("fingerprint"), card.data.get("evaluated_on"), card.metrics.get("count"))
-            for card in (summary.card for summary in self.summaries)
-            if card.metrics
-        }
-        if len(judged) < 2:
+        judged = [_judged_on(summary.card) for summary in self.summaries if summary.card.metrics]
+        if all(one == judged[0] for one in judged):
             return ""
         return "The runs were judged on different pictures, so that their metrics cannot be compared."
 
@@ -131,6 +128,14 @@ def panels(comparison: Comparison, letters: Sequence[str]) -> list[Panel]:
             title = quantity.replace("_", " ")
             drawn.append(Panel(title[:1].upper() + title[1:], lines, "epoch", title))
     return drawn
+
+
+def _judged_on(card: Card) -> tuple[Any, ...]:
+    """What says which pictures, and of masks which pixels, a run was judged on."""
+    data, split = card.data, card.data.get("evaluated_on")
+    drawn = ("split_seed", "val_share", "fold") if split in data.get("splits_made", ()) else ()
+    chosen = [list(value) if isinstance(value, tuple) else value for value in map(data.get, drawn)]
+    return data.get("fingerprint"), split, card.metrics.get("count"), data.get("ignore"), chosen
 
 
 def _strong(text: str) -> Markup:

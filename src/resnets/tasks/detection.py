@@ -6,6 +6,7 @@ class, and with masks 28 x 28 cells more; a score of 0 stands for none. See `net
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -16,7 +17,6 @@ from torch import Tensor
 from torchvision.models.detection.roi_heads import paste_masks_in_image
 from torchvision.ops import box_iou
 
-from resnets.data.windows import masks
 from resnets.tasks import Task
 from resnets.types import Batch, Exact, Objects
 
@@ -135,15 +135,8 @@ class Detection(Task):
         return {"threshold": fit_threshold(outputs, targets)}
 
     def inputs(self, batch: Batch) -> tuple[Any, ...]:
-        """Pictures, and of each the objects that count: boxes, class numbers and, where they have outlines, masks."""
-        targets = []
-        for objects in batch.objects:
-            counted = objects.subset(~objects.ignored)
-            target = {"boxes": counted.boxes, "labels": counted.labels}
-            if objects.outlines:
-                target["masks"] = masks(counted)
-            targets.append({key: value.to(batch.images.device, non_blocking=True) for key, value in target.items()})
-        return batch.images, Exact(targets)
+        """Pictures, and of each the objects that count."""
+        return batch.images, Exact([objects.subset(~objects.ignored) for objects in batch.objects])
 
     def loss(self, outputs: Mapping[str, Tensor], batch: Batch) -> Tensor:
         """The sum of the network's losses."""
@@ -209,8 +202,9 @@ def coco_metrics(
         found = rows[rows[:, 4] > 0]
         guess = {"scores": found[:, 4], "labels": found[:, 5].long(), "boxes": found[:, :4]}
         truth = {"labels": objects.labels, "iscrowd": objects.ignored.int(), "boxes": objects.boxes}
-        if of_masks:
-            guess["masks"], truth["masks"] = pasted(found, objects.size), masks(objects).bool()
+        if of_masks:  # where there is no outline, nobody knows whether a mask is right
+            guess["masks"], truth["masks"] = pasted(found, objects.size), objects.masks().bool()
+            truth["iscrowd"] = (objects.ignored | ~objects.outlined).int()
         metric.update([guess], [truth])
     result = metric.compute()
     overall = {
@@ -302,7 +296,7 @@ def fit_threshold(detections: Tensor, targets: Sequence[Objects]) -> float:
     order = torch.tensor(scores).argsort(descending=True, stable=True)
     right = torch.tensor(hits, dtype=torch.float64)[order].cumsum(0)
     f1 = 2 * right / (torch.arange(1, len(right) + 1) + total)
-    return round(scores[int(order[int(f1.argmax())])], 4)
+    return math.floor(scores[int(order[int(f1.argmax())])] * 1e4) / 1e4  # never above that score
 
 
 def matched(found: Tensor, objects: Objects) -> list[tuple[float, bool]]:

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from resnets.data.order import normal, uniform
 from resnets.tasks import Task
-from resnets.types import Batch
+from resnets.types import Batch, Exact
 
 METRICS = {
     "named": ("named as asked", "{:.2%}"),
@@ -89,7 +89,8 @@ class Judgement:
         distances: (N,) float32, how far that is: the root of the mean squared difference, in grey levels of 0 to 255.
         real_distances: the same of real pictures that were not trained on; None where there are none.
         metrics: named (the share that is named as asked), frechet (see `frechet_distance`) and nearest (the median
-            distance), `real_` before each of real pictures that were not trained on, where there are some; count.
+            distance), `real_` before each of real pictures that were not trained on, where there are some; count, and
+            frechet_count, of how many both Frechet distances are.
     """
 
     classes: tuple[str, ...]
@@ -162,7 +163,7 @@ class Generation(Task):
     def inputs(self, batch: Batch) -> tuple[Any, ...]:
         """Points on the paths to the pictures (N, C, H, W), their times (N,), and the classes (N,), K for untold."""
         times = self.times(batch)
-        return on_paths(batch, times), times, self.told(batch)
+        return on_paths(batch, times), Exact(times), self.told(batch)
 
     def ask(self, network: Any, batch: Batch) -> Tensor:
         """The time and the squared error at one point of each picture's path, (N, 2); all classes are told."""

@@ -125,14 +125,13 @@ class Regression(Task):
         if len(targets) < 2:
             raise ValueError(f"the split {split!r} needs two pictures to be judged on, it has {len(targets)}")
         values = self.answers(outputs)
-        each = {
-            name: {
-                "mae": mean_absolute_error(values[:, number], targets[:, number]).item(),
-                "rmse": mean_squared_error(values[:, number], targets[:, number], squared=False).item(),
-                "r2": r2_score(values[:, number], targets[:, number]).item(),
+        each = {}
+        for name, found, true in zip(self.classes, values.double().T, targets.double().T, strict=True):
+            each[name] = {  # in float64, since R2 is of the difference of large sums
+                "mae": mean_absolute_error(found, true).item(),
+                "rmse": mean_squared_error(found, true, squared=False).item(),
+                "r2": r2_score(found, true).item(),
             }
-            for number, name in enumerate(self.classes)
-        }
         means = {metric: sum(own[metric] for own in each.values()) / len(each) for metric in ("mae", "rmse", "r2")}
         loss = F.mse_loss(outputs.float(), self.standardised(targets)).item()
         metrics = {**means, "loss": loss, "count": float(len(targets))}

@@ -207,7 +207,7 @@ def intersections_over_unions(confusions: Tensor) -> Tensor:
 def boundary_f1(confusions: Tensor, boundaries: Tensor) -> Tensor:
     """(K,): of each class the mean F1 of its boundaries over the pictures that have it; not a number where none has.
 
-    A class that has no boundary because it fills its picture is right if none was found.
+    Where a class fills its picture and so has no boundary, it is right if none was found and the class itself was.
 
     Args:
         confusions: (N, K, K) of each picture.
@@ -216,7 +216,8 @@ def boundary_f1(confusions: Tensor, boundaries: Tensor) -> Tensor:
     true, hit, found, right = boundaries.unbind(1)
     recall, precision = hit / true.clamp(min=1), right / found.clamp(min=1)
     f1 = 2 * precision * recall / (precision + recall).clamp(min=1e-12)
-    f1 = torch.where((true == 0) & (found == 0), 1.0, f1)
+    filled = (true == 0) & (found == 0) & (confusions.diagonal(dim1=1, dim2=2) > 0)
+    f1 = torch.where(filled, 1.0, f1)
     return torch.where(confusions.sum(2) > 0, f1, torch.nan).nanmean(0)
 
 

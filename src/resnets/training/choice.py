@@ -47,6 +47,10 @@ PROJECTION = 128
 """Its numbers."""
 
 MOST_EPOCHS = 200
+
+SHARE_OF_GIVEN = 0.2
+"""The rate of what comes from given weights where objects or pixels are told, as a share of what begins anew."""
+
 PHOTOGRAPHS_OF_A_LARGE_SET = 100_000
 FEW_OF_A_CLASS = 20
 LARGEST_BATCH_OF_PHOTOGRAPHS = 32
@@ -94,6 +98,7 @@ def choose_recipe(
     task: str = "classification",
     fine_tuned: bool = False,
     classes_kept: int = 0,
+    whole: bool = False,
 ) -> Choice:
     """`quick` for small pictures, `photographs` for larger ones, `finetune` from weights that somebody trained.
 
@@ -104,7 +109,8 @@ def choose_recipe(
 
     From random weights, `paper-imagenet` takes the place of `photographs` in a large set, and single classes are
     smoothed by 0.1 in a small one. From given weights, all stages but the last stay as they are where a class has fewer
-    than 20 pictures. Networks that make pictures take 4,000 steps at least.
+    than 20 pictures; where objects or pixels are told, what they bring learns at a fifth of the rate. Networks that
+    make pictures take 4,000 steps at least.
 
     Args:
         preprocessing: the network's input.
@@ -112,21 +118,26 @@ def choose_recipe(
         task: what is asked of the network.
         fine_tuned: whether it begins from weights that somebody trained.
         classes_kept: how many of the classes those weights know already.
+        whole: whether those weights are of the very network that is trained, its head included.
     """
     if task == "detection":
         choice = Choice(load_recipe("detection"), {"recipe": "detection, because objects are to be found"})
-        return choice.but(
-            f"{len(targets):,} pictures: enough for {ENOUGH_STEPS_OF_DETECTION:,} steps",
-            epochs=max(choice.recipe.epochs, -(-ENOUGH_STEPS_OF_DETECTION * choice.recipe.batch_size // len(targets))),
+        steps, batch = ENOUGH_STEPS_OF_DETECTION, min(choice.recipe.batch_size, len(targets))
+        epochs = max(choice.recipe.epochs, min(MOST_EPOCHS, -(-steps * batch // len(targets))))
+        choice = choice.but(
+            f"{len(targets):,} pictures: enough for {steps:,} steps, {MOST_EPOCHS} epochs at most", epochs=epochs
         )
+        choice = choice.but("twenty times at most", evaluate_every=max(choice.recipe.evaluate_every, -(-epochs // 20)))
+        return slower(choice, whole) if fine_tuned else choice
     if task == "segmentation":
         choice = Choice(load_recipe("segmentation"), {"recipe": "segmentation, because every pixel is to get a class"})
         steps, batch = ENOUGH_STEPS_OF_SEGMENTATION, min(choice.recipe.batch_size, max(len(targets) // 2, 2))
         choice = choice.but(f"{len(targets):,} pictures", batch_size=batch)
-        return choice.but(
+        choice = choice.but(
             f"{len(targets):,} pictures: enough for {steps:,} steps",
             epochs=max(FEWEST_EPOCHS, min(MOST_EPOCHS, -(-steps * batch // len(targets)))),
         )
+        return slower(choice, whole) if fine_tuned else choice
     if task == "recognition":
         return recipe_of_recognition(targets, fine_tuned)
     if task == "generation":
@@ -164,6 +175,13 @@ def choose_recipe(
     if not classes:
         choice = choice.but(f"{task} has no single class to fit or smooth", head_first=False, label_smoothing=0.0)
     return suited_to_classes(choice, targets, classes_kept) if fine_tuned and classes else choice
+
+
+def slower(choice: Choice, whole: bool) -> Choice:
+    """The same with a lower rate for what comes from given weights: all of the network, or its stages alone."""
+    if whole:
+        return choice.but("the weights know the task already", lr=choice.recipe.lr * SHARE_OF_GIVEN)
+    return choice.but("the weights bring the stages, and the rest begins anew", backbone_lr=SHARE_OF_GIVEN)
 
 
 def recipe_of_recognition(targets: Tensor, fine_tuned: bool) -> Choice:

@@ -93,6 +93,12 @@ def plan(
             if isinstance(declaration, DetectorArchitecture)
             else f"{name} alone finds no objects; say how, such as yolo_{name}, fasterrcnn_{name}_fpn or --model auto"
         )
+    outlined = any(objects.outlines for objects in data.splits["train"].objects or ())
+    if isinstance(declaration, DetectorArchitecture) and declaration.method == "maskrcnn" and not outlined:
+        raise ValueError(
+            f"{name} learns outlines, and {data.source} has none that are polygons; choose another detector, such as "
+            f"{name.replace('maskrcnn', 'fasterrcnn')}"
+        )
     if isinstance(declaration, UNetArchitecture) != (data.task == "generation"):
         raise ValueError(
             f"{name} makes pictures, and the task is {data.task}; ask for it with --task generation"
@@ -109,7 +115,11 @@ def plan(
     targets = data.splits["train"].targets
     if recipe == AUTO:
         kept = len(set(data.classes) & set(weights.classes or ())) if weights is not None else 0
-        choice = choose_recipe(preprocessing, targets, data.task, weights is not None, kept)
+        whole = known is not None and name == known
+        choice = choose_recipe(preprocessing, targets, data.task, weights is not None, kept, whole)
+        if weights is not None and isinstance(declaration, DetectorArchitecture) and declaration.method != "yolo":
+            # yolo has norms of its own in its head, which may begin anew
+            choice = choice.but("small batches tell less of statistics than the weights do", freeze_norm=True)
         if declaration.begins_with_zeros:
             choice = choice.but("Muon cannot turn weights of zero", optimizer="sgd", lr=0.1, momentum=0.9)
         reasons |= choice.reasons

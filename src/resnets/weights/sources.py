@@ -31,6 +31,12 @@ INTERPOLATIONS: dict[InterpolationMode, Interpolation] = {
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of the colours of ImageNet's pictures."""
 
+WITHOUT_EPS = ("fasterrcnn_resnet50_fpn", "maskrcnn_resnet50_fpn", "retinanet_resnet50_fpn")
+"""Detectors whose weights COCO_V1 are from when torchvision's frozen batch norm added nothing to the variances."""
+
+EPS = 1e-5
+"""What batch norm adds to the variances."""
+
 OBJECTS_SIZE = (800, 1333)
 """What torchvision's detectors see of a picture that is wider than high."""
 
@@ -130,6 +136,8 @@ def from_torchvision(source: str, model: str) -> Weights:
     if not hasattr(seen, "crop_size"):  # a detector, which normalises by itself as ImageNet's networks do
         preprocessing = Preprocessing(OBJECTS_SIZE, 3, IMAGENET_MEAN, IMAGENET_STD, fit="contain")
         names = tuple(chosen.meta["categories"])[1:]  # the first is what is no object
+        if model in WITHOUT_EPS and chosen.name == "COCO_V1":
+            tensors = {name: value - EPS if name.endswith("running_var") else value for name, value in tensors.items()}
         return Weights(f"torchvision:{asked}", f"torchvision {chosen}", tensors, preprocessing, names, model)
     preprocessing = Preprocessing(
         size=(seen.crop_size[0], seen.crop_size[0]),
