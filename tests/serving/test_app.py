@@ -285,6 +285,8 @@ def test_limits_that_contradict_each_other_are_an_error():
         Limits(queue=8)
     with pytest.raises(ValueError, match="seconds must be above 0, not 0"):
         Limits(seconds=0)
+    with pytest.raises(ValueError, match="a request may have up to 1000 pictures, not 2000"):
+        Limits(pictures=2000, queue=2000)
     assert str(RefusedError(400, "a sentence")) == "a sentence"
 
 

@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from resnets.serving.limits import MOST_PICTURES
+
 
 class Given(BaseModel):
     """One picture: `base64`, the bytes of its file, or `url`, where the server's operator has allowed its host."""
@@ -30,7 +32,7 @@ class Asked(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    pictures: Annotated[list[Given], Field(min_length=1)]
+    pictures: Annotated[list[Given], Field(min_length=1, max_length=MOST_PICTURES, fail_fast=True)]
 
 
 class Wanted(BaseModel):
