@@ -24,7 +24,7 @@ from resnets.inference.ensemble import Ensemble
 from resnets.inference.evaluation import evaluate
 from resnets.inference.export import TOLERANCES, write_export
 from resnets.inference.predictor import load
-from resnets.inference.segmenting import OVERLAP, Often, from_tiles, segment
+from resnets.inference.segmenting import OVERLAP, Often, from_tiles, mask_on_picture, on_picture, segment
 from resnets.runs.run import Run
 from resnets.types import Preprocessing
 
@@ -76,6 +76,24 @@ def test_a_picture_that_fits_is_seen_at_once_and_comes_back_in_its_own_size() ->
     assert torch.equal(masks[2], by_colour(pictures[2][None])[0].argmax(0).to(torch.uint8))
     shown = painted([(pictures[0], whole((16, 24), INPUT))], INPUT)
     assert torch.equal(masks[0], by_colour(shown[None])[0].argmax(0)[::2, ::2].to(torch.uint8))
+
+
+@pytest.mark.parametrize("size", [(16, 24), (32, 48), (211, 307)])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_a_mask_is_where_the_classes_are_largest_and_takes_one_class_at_a_time(
+    size: tuple[int, int], layout: torch.memory_format, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By all classes at once; coarse values are equal in many places, where the first class counts."""
+    logits = torch.randint(4, (2, 150, 32, 48), generator=torch.Generator().manual_seed(0)).float()
+    (own, _) = logits.contiguous(memory_format=layout)
+    expected = on_picture(own, size, INPUT).argmax(0).to(torch.uint8)
+    seen: list[int] = []
+    monkeypatch.setattr(
+        "resnets.inference.segmenting.on_picture",
+        lambda logits, *others: seen.append(len(logits)) or on_picture(logits, *others),
+    )
+    assert torch.equal(mask_on_picture(own, size, INPUT), expected)
+    assert set(seen) == {1}
 
 
 def test_looking_often_is_the_mean_of_probabilities() -> None:
