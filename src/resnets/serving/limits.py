@@ -18,7 +18,7 @@ class Limits:
         pictures: of a request, up to `MOST_PICTURES`.
         queue: pictures of a run that are taken on at a time; what does not fit is answered 503.
         memory_mb: of the bodies of all requests that are worked on, in millions of bytes; 503 beyond it.
-        seconds: for a request to arrive, and again for its answer.
+        seconds: for a request to begin on a connection, for it to arrive, and again for its answer.
         rate: requests a second that a client may make on average, and twice as many at once; 0 for any number.
         connections: that are open at a time.
     """
