@@ -53,6 +53,7 @@ def test_runs_have_names_of_their_own(tmp_path):
     odd = tmp_path / "a=b"
     odd.mkdir()
     assert name_runs([RUN, "x=runs/pets", str(odd)]) == {RUN: RUN, "x": "runs/pets", "a=b": str(odd)}
+    assert name_runs([f"other={odd}"]) == {"other": str(odd)}
     with pytest.raises(ValueError, match="two runs are called pets; name one by NAME=FOLDER"):
         name_runs(["runs/pets", "old/pets"])
 

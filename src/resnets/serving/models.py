@@ -244,7 +244,7 @@ def name_runs(runs: Sequence[str]) -> dict[str, str]:
     """
     named: dict[str, str] = {}
     for run in runs:
-        name, _, folder = run.rpartition("=") if not Path(run).exists() else ("", "", run)
+        name, _, folder = run.partition("=") if "=" in run and not Path(run).exists() else ("", "", run)
         name = name or Path(folder).resolve().name
         if name in named:
             raise ValueError(f"two runs are called {name}; name one by NAME=FOLDER, such as other={folder}")

@@ -38,6 +38,8 @@ class Asked(BaseModel):
 class Wanted(BaseModel):
     """What a request says behind its path."""
 
+    model_config = ConfigDict(extra="forbid")
+
     model: Annotated[str | None, Field(description="which run answers; by default the first")] = None
     top: Annotated[int, Field(ge=1, description="classes to name, the most probable first")] = 5
     masks: Annotated[bool, Field(description="tell masks, too, where the run gives them")] = False
