@@ -31,7 +31,7 @@ LINES = 1000
 def predict(
     run: str,
     *images: str,
-    top: int = 1,
+    top: int | None = None,
     coverage: float | None = None,
     batch_size: int | None = None,
     device: str | None = None,
@@ -56,7 +56,8 @@ def predict(
         run: the run's folder, or the name of one in the package; several, joined by +, answer by their mean.
         images: picture files, folders (with all that is below them), patterns such as 'photos/*.jpg', video files, or
             a camera such as /dev/video0.
-        top: how many classes to name, the most probable first.
+        top: how many classes to name, the most probable first; by default 1, and of multi-label runs those whose
+            thresholds are reached.
         coverage: name as many classes as hold the right one with this probability, from 0.5 to 0.99, instead of --top;
             of runs with a validation split.
         batch_size: pictures that the network sees at a time; by default by the size of its input.
@@ -98,6 +99,7 @@ def predict(
         raise ValueError(f"--masks is for networks that give masks, and the task is {card.task}")
     if draw is not None and masks is not None and draw.resolve() == masks.resolve():
         raise ValueError(f"--draw and --masks write pictures of the same names: {draw} cannot hold both")
+    top = predictors[0].task.named if top is None else top
     if len(predictors) == 1:
         pictures, shown = tee(pictures)
         answers = predictors[0].predict(pictures, top if coverage is None else None, batch_size, coverage, tiled)
@@ -228,6 +230,8 @@ def print_table(answers: list[Prediction], number: str = "Number", value: str = 
         rows += [(name, f"{share:.1%}") for name, share in zip(answer.classes, answer.probabilities, strict=True)]
         if answer.size is not None and not rows:
             rows = [("nothing", "")]
+        if answer.error is None and not rows:  # below all thresholds
+            rows = [("none", "")]
         for row, (label, text) in enumerate(rows):
             table.add_row(Text(answer.name if row == 0 else ""), Text(label), text)
     Console().print(table)

@@ -41,7 +41,14 @@ class Wanted(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     model: Annotated[str | None, Field(description="which run answers; by default the first")] = None
-    top: Annotated[int, Field(ge=1, description="classes to name, the most probable first")] = 5
+    top: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            description="classes to name, the most probable first; by default 5, and of multi-label runs those whose "
+            "thresholds are reached",
+        ),
+    ] = None
     masks: Annotated[bool, Field(description="tell masks, too, where the run gives them")] = False
 
 
