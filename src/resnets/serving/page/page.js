@@ -78,10 +78,12 @@ function tellModel() {
 // ---- pictures in
 
 function add(files) {
-  for (const file of files) waiting = waiting.then(() => answer(file));
+  for (const file of files) waiting = waiting.then(() => answer(file)).catch((error) => complain(error.message));
 }
 
 async function answer(file) {
+  if (!models.length) await begin();  // the server may not have been reached before
+  if (!models.length) return;
   const model = chosen();
   const entry = { file, address: URL.createObjectURL(file), model, answer: null, target: null, why: null, problem: "", seconds: 0 };
   entries = [entry, ...entries];
