@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
 import torch
@@ -79,6 +81,24 @@ def test_jpeg_decoded_at_reduced_size_is_close_to_exact(shared_data):
     assert max(differences) < 6
     pairs = list(zip(quick.predict(files), exact.predict(files), strict=True))
     assert sum(one.classes[0] == other.classes[0] for one, other in pairs) >= 0.85 * len(pairs)
+
+
+def test_a_picture_that_somebody_has_opened_stays_as_large_as_it_is(run, tmp_path):
+    """A JPEG that is decoded smaller where it comes from a file; from bytes, such as servers have, it still is."""
+    values = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+    Image.fromarray(values).resize((800, 600)).save(tmp_path / "large.jpg")
+    quick, exact = load(run.folder), load(run.folder, exact=True)
+    reduced, whole = (each(tmp_path / "large.jpg").probabilities for each in (quick, exact))
+    assert reduced != whole
+    for image, first in (
+        (Image.open(tmp_path / "large.jpg"), whole),
+        (Image.open(io.BytesIO((tmp_path / "large.jpg").read_bytes())), reduced),
+    ):
+        with image:
+            assert quick(image).probabilities == first
+            assert image.size == (800, 600)
+            assert exact(image).probabilities == whole
+            assert np.asarray(image).shape == (600, 800, 3)
 
 
 def test_the_fastest_engine_is_measured_once(run, tmp_path, monkeypatch):

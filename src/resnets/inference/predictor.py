@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from resnets.data.decoding import decode, open_picture
+from resnets.data.decoding import decode, open_picture, opened_again
 from resnets.data.reading import available_processors
 from resnets.data.transforms import normalise
 from resnets.data.views import view
@@ -293,6 +293,9 @@ class Predictor:
         enough = None if self.exact or whole or self.views != "single" else ENOUGH * covered(preprocessing)
         try:
             image = opened(picture)
+            if isinstance(picture, Image.Image) and enough is not None:  # nothing is changed that is another's
+                again = opened_again(picture)
+                image, enough = (image, None) if again is None else (again, enough)
             width, height = image.size
             pixels = decode(image, preprocessing.channels, enough)
             if (pixels.shape[1] > pixels.shape[2]) != (height > width):  # turned upright
