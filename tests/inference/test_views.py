@@ -69,3 +69,5 @@ def test_views_that_cannot_be_are_said(run) -> None:
         load(run.folder, views="twelve")
     with pytest.raises(ValueError, match="the engine eager alone takes"):
         load(run.folder, views="multi-scale", engine="openvino")
+    with pytest.raises(ValueError, match="sets of classes are calibrated on single views"):
+        next(load(run.folder, views="mirrored").predict([noise(8, 8)[0].numpy()], coverage=0.9))

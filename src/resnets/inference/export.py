@@ -93,6 +93,8 @@ def write_export(
         raise ValueError(f"the format {format} is written in {' or '.join(kind.exports)}, not {precision!r}")
     card, name = joined_card(runs), "+".join(str(run.folder) for run in runs)
     check_exportable(name, card, format, precision, preprocess, len(runs))
+    if precision != "float32":  # levels of sets of classes promise something of the network that they were fitted to
+        card = replace(card, settings={key: value for key, value in card.settings.items() if key != "conformal"})
     network, own = joined_network(runs), own_data(card, data)
     if task_class(card.task).tells:
         dtype = kind.exports[precision]

@@ -236,13 +236,22 @@ class Predictor:
             tiled: look for objects in tiles of a large picture, too, at its own resolution; for masks, in them alone.
 
         Raises:
-            ValueError: if `top` or `batch_size` is below 1, the run knows no sets of that coverage, or tiles are asked
-                of a network that finds neither objects nor masks.
+            ValueError: if `top` or `batch_size` is below 1, the run knows no sets of that coverage, as an export in a
+                lower precision and means of views have none, or tiles are asked of a network that finds neither objects
+                nor masks.
         """
         if top is not None and top < 1:
             raise ValueError(f"top must be at least 1, not {top}")
         if coverage is not None and not hasattr(self.task, "set_size"):
             raise ValueError(f"coverage is of single classes, not of {self.card.task}")
+        if coverage is not None and self.views != "single":
+            raise ValueError("sets of classes are calibrated on single views; leave out --views or --coverage")
+        export = self.card.export
+        if coverage is not None and export and (export["precision"] != "float32" or "members" in export):
+            raise ValueError(
+                f"sets of classes are calibrated for one network in float32, which {self.run.folder} is not; ask "
+                f"{export['source']}, or export one run in float32"
+            )
         if tiled and not self.sees_all:
             raise ValueError(f"tiles are for networks that find objects or masks, and the task is {self.card.task}")
         for number, (picture, result) in enumerate(self._results(pictures, batch_size, tiled)):
