@@ -126,3 +126,6 @@ def test_precision_and_engine_are_checked_before_work(run):
         load(run.folder, precision="float8")
     with pytest.raises(ValueError, match="there is no engine 'tensorrt'"):
         load(run.folder, engine="tensorrt")
+    for engine in ("auto", "eager"):
+        with pytest.raises(ValueError, match="int8 has to be calibrated with training pictures"):
+            _ = load(run.folder, engine=engine, precision="int8").engine
