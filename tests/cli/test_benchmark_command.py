@@ -51,3 +51,8 @@ def test_the_engine_is_what_takes_the_time():
 def test_a_network_that_is_not_there(capsys):
     assert main(["benchmark", "resnet21"]) == 1
     assert "the nearest are 20 and 26" in capsys.readouterr().err
+
+
+def test_a_device_that_is_not_there(capsys):
+    assert main(["benchmark", "resnet8", "--device", "gpu"]) == 1
+    assert "nothing can be computed on gpu here; there is cpu" in capsys.readouterr().err

@@ -126,6 +126,9 @@ def test_precision_and_engine_are_checked_before_work(run):
         load(run.folder, precision="float8")
     with pytest.raises(ValueError, match="there is no engine 'tensorrt'"):
         load(run.folder, engine="tensorrt")
+    for device in ("gpu", "cuda:99"):
+        with pytest.raises(ValueError, match=f"nothing can be computed on {device} here; there is cpu"):
+            load(run.folder, device)
     for engine in ("auto", "eager"):
         with pytest.raises(ValueError, match="int8 has to be calibrated with training pictures"):
             _ = load(run.folder, engine=engine, precision="int8").engine

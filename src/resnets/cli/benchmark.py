@@ -19,7 +19,7 @@ from torch import nn
 from resnets.inference.benchmark import Speed, draw, matrix_peak, measure
 from resnets.inference.choice import installed_engines
 from resnets.inference.engines import Engine, engine_class, open_engine
-from resnets.inference.exported import FORMATS, open_export, usual_device
+from resnets.inference.exported import FORMATS, chosen_device, open_export
 from resnets.inference.machine import processor_name
 from resnets.insight.profile import multiply_adds
 from resnets.networks.catalogue import build, declaration_from_dict
@@ -65,8 +65,7 @@ def benchmark(
     if batch_size < 1 or seconds <= 0:
         raise ValueError("--batch-size must be at least 1, and --seconds above 0")
     found = find_run(run)
-    known = usual_device(found.card() if found.card_path.is_file() else None)
-    where = known if device is None else torch.device(device)
+    where = chosen_device(device, found.card() if found.card_path.is_file() else None)
     console = Console(stderr=json)
     speeds: list[Speed] = []
     work: list[int] = []

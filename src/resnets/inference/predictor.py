@@ -21,7 +21,7 @@ from resnets.data.transforms import normalise
 from resnets.data.views import view
 from resnets.inference.choice import choose_engine, choose_precision
 from resnets.inference.engines import PRECISIONS, Engine, engine_class, open_engine
-from resnets.inference.exported import generating_network, open_export, takes_whole_pictures, usual_device
+from resnets.inference.exported import chosen_device, generating_network, open_export, takes_whole_pictures
 from resnets.inference.finding import find_objects
 from resnets.inference.graph import Answer
 from resnets.inference.pipeline import in_batches
@@ -102,8 +102,8 @@ class Predictor:
 
     Raises:
         FileNotFoundError: if there is no such finished run.
-        ValueError: if there is no such engine or precision, an export is for another, or views, flips or scales are
-            asked of a network that has no use for them.
+        ValueError: if there is no such device, engine or precision, an export is for another, or views, flips or scales
+            are asked of a network that has no use for them.
         ImportError: if the engine's library is not installed, naming the extra.
     """
 
@@ -121,7 +121,7 @@ class Predictor:
     ) -> None:
         self.run = find_run(run)
         self.card: Card = self.run.finished_card()
-        self.device = usual_device(self.card) if device is None else torch.device(device)
+        self.device = chosen_device(device, self.card)
         self.task: Any = create_task(self.card.task, self.card.classes, self.card.settings)
         self.exact = exact
         self.views = views
