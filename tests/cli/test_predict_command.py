@@ -53,6 +53,15 @@ def test_a_file_that_is_no_output_is_left_as_it_is(tmp_path):
     assert file.read_text() == "Dear Sir,\nI write"
 
 
+def test_what_is_not_there_is_said_before_anything_is_answered(pictures, tmp_path, capsys):
+    for missing in ("none.png", "none.mp4", "none/*.jpg"):
+        output = tmp_path / "answers.jsonl"
+        command = ["predict", "resnet20-cifar10", str(pictures), str(tmp_path / missing), "--output", str(output)]
+        assert main(command) == 1
+        assert f"at {tmp_path / missing}" in " ".join(capsys.readouterr().err.split())
+        assert not output.exists()
+
+
 def test_memory_does_not_grow_with_the_number_of_pictures():
     """What Python holds while answers are asked for one by one."""
     from resnets.inference.predictor import load

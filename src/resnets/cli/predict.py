@@ -22,6 +22,7 @@ from resnets.data.video import frames, is_video
 from resnets.inference.drawing import Album, drawn, in_coco_layout, masked
 from resnets.inference.ensemble import Ensemble
 from resnets.inference.machine import keep_freed_memory
+from resnets.inference.pipeline import chunks
 from resnets.inference.predictor import Picture, Prediction, load, name_of
 
 LINES = 1000
@@ -85,9 +86,11 @@ def predict(
     if output is not None and output.exists() and not skip_existing:
         raise FileExistsError(f"{output} is there already; go on with it by --skip-existing, or name another")
     known = answered(output) if output is not None and output.exists() else set()
+    for image in images:  # before anything is loaded, and before hours of answers to those before it
+        check_there(image)
     given = (picture for image in images for picture in find_all(image, every))
     pictures: Iterator[Picture] = (picture for picture in given if name_of(0, picture) not in known)
-    pictures = chain(list(islice(pictures, 1)), pictures)  # what is not there is said before anything is loaded
+    pictures = chain(list(islice(pictures, 1)), pictures)  # so is a video that cannot be read
     keep_freed_memory()
     options: dict[str, Any] = {"engine": engine, "precision": precision, "exact": exact, "views": views}
     looks: dict[str, Any] = {"flips": flips, "scales": (1.0,) if scales is None else scales}
@@ -125,7 +128,7 @@ def predict(
         count, failed = write_lines(answers, sys.stdout)
     else:
         count = failed = 0
-        while chunk := list(islice(answers, LINES)):
+        for chunk in chunks(answers, LINES):
             print_table(chunk, *(("Class", "Share of the pixels") if gives_masks else ()))
             count += len(chunk)
             failed += sum(answer.error is not None for answer in chunk)
@@ -171,11 +174,15 @@ def answered(file: Path) -> set[str]:
 
 def find_all(image: str, every: int = 1) -> Iterator[Picture]:
     """The pictures that an argument stands for: files, or one of `every` frames of a video."""
-    if is_video(image):
-        if not Path(image).exists():
-            raise FileNotFoundError(f"there is no video at {image}")
-        return frames(image, every)
-    return find_pictures(image)
+    return frames(image, every) if is_video(image) else find_pictures(image)
+
+
+def check_there(image: str) -> None:
+    """Raise FileNotFoundError if an argument stands for nothing that is there."""
+    if not is_video(image):
+        next(find_pictures(image))
+    elif not Path(image).exists():
+        raise FileNotFoundError(f"there is no video at {image}")
 
 
 def find_pictures(image: str) -> Iterator[Path]:
