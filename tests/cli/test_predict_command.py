@@ -62,6 +62,11 @@ def test_what_is_not_there_is_said_before_anything_is_answered(pictures, tmp_pat
         assert not output.exists()
 
 
+def test_tiles_are_of_a_single_run(pictures, capsys):
+    assert main(["predict", "resnet20-cifar10+resnet20-cifar10", str(pictures), "--tiled"]) == 1
+    assert "--tiled is of a single run" in capsys.readouterr().err
+
+
 def test_memory_does_not_grow_with_the_number_of_pictures():
     """What Python holds while answers are asked for one by one."""
     from resnets.inference.predictor import load

@@ -209,7 +209,7 @@ def test_what_does_nothing_for_masks_is_refused(segmenter: Run, tmp_path: Path) 
         load(folder, views="ten-crop")
     with pytest.raises(ValueError, match="flips and scales are computed by the engine eager alone"):
         load(folder, engine="onnxruntime", flips=True)
-    with pytest.raises(ValueError, match="gives masks, which are not averaged"):
+    with pytest.raises(ValueError, match="answers of segmentation have no mean"):
         Ensemble([load(folder), load(folder)])
     with pytest.raises(ValueError, match="answers in the pixels of the whole picture"):
         write_export(segmenter, tmp_path / "export", "onnx", preprocess=True)

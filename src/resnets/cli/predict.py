@@ -112,6 +112,8 @@ def predict(
         if masks is not None:
             answers = masked(answers, card.classes, Album(masks, images))
         answers = (replace(answer, mask=None) for answer in answers)  # as large as the picture, and written by now
+    elif tiled:
+        raise ValueError("--tiled is of a single run: places have no mean over several networks")
     elif coverage is not None:
         raise ValueError("--coverage is of a single run: the mean of several has no calibration")
     else:
