@@ -190,6 +190,13 @@ def test_pictures_of_one_name_are_written_under_two(tmp_path: Path) -> None:
     assert found == {"a.png": 10, "a-2.png": 20}
 
 
+def test_frames_of_a_video_keep_the_fractions_of_their_seconds(tmp_path: Path) -> None:
+    album = Album(tmp_path)
+    for name in ("clips/clip.mp4#0.033", "clips/clip.mp4#0.067", "b.JPG"):
+        album.add(Image.new("L", (2, 2)), name)
+    assert {path.name for path in tmp_path.iterdir()} == {"clip.mp4#0.033.png", "clip.mp4#0.067.png", "b.png"}
+
+
 @pytest.mark.parametrize("form", ["{}", "{}/a.png", "{}/*.png"])
 def test_a_picture_that_is_looked_at_is_not_written_over(tmp_path: Path, form: str) -> None:
     Image.new("L", (2, 2), 7).save(tmp_path / "a.png")

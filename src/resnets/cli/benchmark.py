@@ -18,7 +18,7 @@ from torch import nn
 
 from resnets.inference.benchmark import Speed, draw, matrix_peak, measure
 from resnets.inference.choice import installed_engines
-from resnets.inference.engines import Engine, engine_class, open_engine
+from resnets.inference.engines import PRECISIONS, Engine, engine_class, open_engine
 from resnets.inference.exported import FORMATS, chosen_device, open_export
 from resnets.inference.machine import processor_name
 from resnets.insight.profile import multiply_adds
@@ -79,6 +79,8 @@ def benchmark(
         measured = measure(candidate.engine, kind, ready, candidate.preprocessing, seconds, batch_size)
         speeds.append(replace(measured, opening=opening))
         work.append(2 * candidate.multiply_adds)
+    if not speeds:
+        raise ValueError(f"no engine here computes {run} in {precision}, so there is nothing to measure")
     speeds = [
         replace(speed, share=operations * speed.throughput / peaks[speed.precision])
         for speed, operations in zip(speeds, work, strict=True)
@@ -110,8 +112,12 @@ def candidates(run: str, engines: str, precisions: str, size: int | None, device
     """What there is to measure of a run, an export or a named network.
 
     Raises:
-        ValueError: if an export or a run is asked for at another size, or an engine does not compute so.
+        ValueError: if there is no such precision, an export or a run is asked for at another size, or an engine does
+            not compute so.
     """
+    for precision in precisions.split(",") if precisions else ():
+        if precision not in PRECISIONS:
+            raise ValueError(f"a precision is one of {', '.join(PRECISIONS)}, not {precision!r}")
     found = find_run(run)
     if found.card_path.is_file():
         if size is not None:

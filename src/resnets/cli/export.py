@@ -81,10 +81,11 @@ def export(
                 else f"{first} is an export already and stays as it is; give --for and --to alone"
             )
         format = format or own.get("format") or SERVERS.get(for_, ("",))[0]
-        check(for_, format)
+        model = name.replace("+", "-")
+        check(for_, format, model)
         with tempfile.TemporaryDirectory() as temporary:
             export = runs[0] if own else make(Path(temporary) / "export", format).run
-            version = write_repository(export, to or Path("models"), for_, name.replace("+", "-"))
+            version = write_repository(export, to or Path("models"), for_, model)
         console.print(f"{version.parent.name}, version {version.name}, in {version.parents[1]}", highlight=False)
         return
     format = format or "openvino"
