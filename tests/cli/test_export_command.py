@@ -25,7 +25,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 def test_int8_that_loses_more_accuracy_than_allowed_is_refused(run, tmp_path, capsys, monkeypatch):
     """Scales of int8 that were taken from black pictures: of all others hardly anything is left."""
     black = [torch.zeros(1, 8, 8, 1, dtype=torch.uint8)]
-    monkeypatch.setattr("resnets.inference.export.calibration_pixels", lambda *_: iter(black))
+    monkeypatch.setattr("resnets.inference.export.calibration_pixels", lambda *_: (black, 1))
     monkeypatch.setitem(TOLERANCES, "int8", (float("inf"), float("inf")))
     command = ["export", str(run.folder), "--precision", "int8", "--to", str(tmp_path / "int8")]
     assert main([*command, "--max-loss", "0.05"]) == 1

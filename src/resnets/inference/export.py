@@ -101,7 +101,7 @@ def write_export(
         graph = graph_of(dense_part(network), card.preprocessing, whole=preprocess, batch=batch, dtype=dtype)
     else:
         graph = graph_of_field(network, card.preprocessing, batch=batch)
-    calibration = list(calibration_pixels(card, own, preprocess, batch)) if precision == "int8" else []
+    calibration, count = calibration_pixels(card, own, preprocess, batch) if precision == "int8" else ([], 0)
     facts: dict[str, Any] = {
         "format": format,
         "precision": precision,
@@ -109,7 +109,7 @@ def write_export(
         "batch": batch,
         "outputs": {"count": graph.outputs.count, "names": list(graph.outputs.names)},
         "source": name,
-        "calibration": {"split": "train", "pictures": sum(map(len, calibration))} if calibration else None,
+        "calibration": {"split": "train", "pictures": count} if calibration else None,
         "versions": versions(),
     }
     if len(runs) > 1:
