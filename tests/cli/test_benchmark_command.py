@@ -51,3 +51,15 @@ def test_the_engine_is_what_takes_the_time():
 def test_a_network_that_is_not_there(capsys):
     assert main(["benchmark", "resnet21"]) == 1
     assert "the nearest are 20 and 26" in capsys.readouterr().err
+
+
+def test_a_precision_that_is_not_there_or_not_here(capsys):
+    assert main(["benchmark", "resnet8", "--precision", "flaot32"]) == 1
+    assert "a precision is one of float32, bfloat16, int8, not 'flaot32'" in capsys.readouterr().err
+    assert main(["benchmark", "resnet8", "--size", "16", "--precision", "int8"]) == 1
+    assert "no engine here computes resnet8 in int8" in capsys.readouterr().err
+
+
+def test_a_device_that_is_not_there(capsys):
+    assert main(["benchmark", "resnet8", "--device", "gpu"]) == 1
+    assert "nothing can be computed on gpu here; there is cpu" in capsys.readouterr().err

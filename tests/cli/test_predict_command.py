@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from PIL import Image
 
 from resnets.cli.main import main
 from resnets.cli.predict import answered, find_pictures
+from resnets.runs.run import Run, find_run
 
 
 @pytest.fixture
@@ -50,6 +53,20 @@ def test_a_file_that_is_no_output_is_left_as_it_is(tmp_path):
     assert file.read_text() == "Dear Sir,\nI write"
 
 
+def test_what_is_not_there_is_said_before_anything_is_answered(pictures, tmp_path, capsys):
+    for missing in ("none.png", "none.mp4", "none/*.jpg"):
+        output = tmp_path / "answers.jsonl"
+        command = ["predict", "resnet20-cifar10", str(pictures), str(tmp_path / missing), "--output", str(output)]
+        assert main(command) == 1
+        assert f"at {tmp_path / missing}" in " ".join(capsys.readouterr().err.split())
+        assert not output.exists()
+
+
+def test_tiles_are_of_a_single_run(pictures, capsys):
+    assert main(["predict", "resnet20-cifar10+resnet20-cifar10", str(pictures), "--tiled"]) == 1
+    assert "--tiled is of a single run" in capsys.readouterr().err
+
+
 def test_memory_does_not_grow_with_the_number_of_pictures():
     """What Python holds while answers are asked for one by one."""
     from resnets.inference.predictor import load
@@ -63,3 +80,19 @@ def test_memory_does_not_grow_with_the_number_of_pictures():
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 1.5 * peaks[0] + 100_000
+
+
+def test_labels_are_those_that_reach_their_thresholds(pictures, tmp_path, capsys):
+    """However many; a picture that has none says so."""
+    run = Run(tmp_path / "labels")
+    shutil.copytree(find_run("resnet20-cifar10").folder, run.folder)
+    picture = str(next(find_pictures(str(pictures))))
+    for wanted in (["cat", "ship"], []):
+        thresholds = [0.0 if name in wanted else 1.5 for name in run.card().classes]
+        run.write_card(replace(run.card(), task="multilabel", settings={"thresholds": thresholds}))
+        assert main(["predict", str(run.folder), picture, "--json"]) == 0
+        assert sorted(json.loads(capsys.readouterr().out).get("classes", [])) == wanted
+    assert main(["predict", str(run.folder), picture]) == 0
+    assert "none" in capsys.readouterr().out.split()
+    assert main(["predict", str(run.folder), picture, "--top", "3", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["classes"]) == 3

@@ -54,6 +54,7 @@ def test_what_is_wrong_is_said_before_anything_is_served(capsys, tmp_path):
             (["resnet20-cifar10", "--port", port], "cannot be listened on"),
             (["resnet20-cifar10", "--port", "0", "--api-key-file", str(tmp_path / "none")], "none"),
             (["resnet20-cifar10", "--port", "0", "--queue", "2"], "the queue takes 2"),
+            (["resnet20-cifar10", "--port", "0", "--allow-host", "a.org, ftp://x,"], "'ftp://x' is no address of http"),
             (["resnet20-cifar10", "--port", "0", "--allow-host", "ftp://x"], "is no address of http or https"),
         ]:
             assert main(["serve", *arguments]) == 1

@@ -65,6 +65,18 @@ def test_int8_is_calibrated_with_the_runs_own_pictures(run, format, tmp_path):
         assert "QuantizeLinear" in kinds
 
 
+def test_sets_of_classes_are_those_of_the_network_in_float32(run, tmp_path):
+    source = Run(shutil.copytree(run.folder, tmp_path / "source"))
+    source.write_card(replace(run.card(), settings={"conformal": [0.2] * 50}))
+    picture = list(made_files(1))
+    whole, lower = (write_export(source, tmp_path / p, "torch", p).run for p in ("float32", "bfloat16"))
+    (expected,), (found,) = (load(each.folder).predict(picture, coverage=0.9) for each in (source, whole))
+    assert found.classes == expected.classes
+    assert "conformal" not in lower.card().settings
+    with pytest.raises(ValueError, match="sets of classes are calibrated for one network in float32"):
+        next(load(lower.folder).predict(picture, coverage=0.9))
+
+
 def test_int8_needs_the_runs_own_pictures(tmp_path, digits):
     source = find_run("resnet20-cifar10")
     with pytest.raises(ValueError, match="say by --data where they are"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from resnets.inference.gallery import (
     to_other_classes,
     write_gallery,
 )
+from resnets.inference.predictor import Prediction
 from resnets.runs.run import Run
 from resnets.training.train import train
 
@@ -70,10 +72,27 @@ def gallery() -> Gallery:
 
 def test_a_search_finds_what_is_most_alike(gallery):
     asked = F.normalize(torch.randn(7, 8, generator=torch.Generator().manual_seed(1)))
-    similarities, positions = gallery.search(asked, 4)
+    similarities, positions = gallery.searcher()(asked, 4)
     expected = (asked @ gallery.embeddings.T).topk(4)
     torch.testing.assert_close(similarities, expected.values)
     assert torch.equal(positions, expected.indices)
+
+
+def test_many_pictures_are_looked_up_in_one_index(gallery, monkeypatch):
+    """Of which some cannot be read: whole batches, and the last."""
+    asked = F.normalize(torch.randn(10, 8, generator=torch.Generator().manual_seed(1)))
+    answers = [Prediction(str(n), embedding=tuple(row)) for n, row in enumerate(asked.tolist())]
+    answers[1:1] = [Prediction("broken", error="no picture")] * 6
+    predictor = SimpleNamespace(predict=lambda *_, **_options: iter(answers))
+    monkeypatch.setattr("resnets.inference.gallery.recogniser", lambda *_: predictor)
+    monkeypatch.setattr("resnets.inference.gallery._digest", lambda _: gallery.weights)
+    made, searcher = [], Gallery.searcher
+    monkeypatch.setattr(Gallery, "searcher", lambda self: made.append(self) or searcher(self))
+    found = list(identify(gallery, [], batch_size=3))
+    assert [one.picture for one in found] == [answer.name for answer in answers]
+    expected = (asked @ gallery.embeddings.T).argmax(1).tolist()
+    assert [one.nearest[0].picture for one in found if one.error is None] == list(map(str, expected))
+    assert len(made) == 1
 
 
 def test_an_index_survives_its_files(gallery, tmp_path):

@@ -96,7 +96,10 @@ def test_runs_that_do_not_go_together_are_refused(run, other, tmp_path):
         write_export([run, other], tmp_path / "both", "torch")
     embedding = Run(Path(tmp_path / "embedding"))
     shutil.copytree(other.folder, embedding.folder)
-    embedding.write_card(replace(card, task="recognition"))
+    embedding.write_card(replace(card, task="recognition", settings={"trained_on": [0]}))
     with pytest.raises(ValueError, match="answers of recognition have no mean over several networks"):
         joined_card([embedding, embedding])
+    with pytest.raises(ValueError, match="answers of recognition have no mean over several networks"):
+        Ensemble([load(embedding.folder), load(embedding.folder)])
+    assert Ensemble([load(embedding.folder)])  # several views of one network have a mean
     assert not (tmp_path / "both").exists()

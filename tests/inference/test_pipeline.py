@@ -58,6 +58,18 @@ def test_reading_goes_on_while_a_batch_is_computed() -> None:
     assert len(list(in_batches(range(4), read, compute, 2, readers=1))) == 4
 
 
+@pytest.mark.parametrize("count", [0, 3, 4, 30])
+def test_items_that_end_by_an_error_are_answered_before_it(count: int) -> None:
+    def items():
+        yield from range(count)
+        raise FileNotFoundError("no more")
+
+    found = []
+    with pytest.raises(FileNotFoundError, match="no more"):
+        found.extend(in_batches(items(), int, double, 4, readers=2, parallel=2))
+    assert found == [(item, 2 * item) for item in range(count)]
+
+
 def test_an_error_of_the_network_reaches_who_asks() -> None:
     def compute(batch: list[int]) -> list[int]:
         raise RuntimeError("out of memory")

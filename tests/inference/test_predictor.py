@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
 import torch
@@ -81,6 +83,24 @@ def test_jpeg_decoded_at_reduced_size_is_close_to_exact(shared_data):
     assert sum(one.classes[0] == other.classes[0] for one, other in pairs) >= 0.85 * len(pairs)
 
 
+def test_a_picture_that_somebody_has_opened_stays_as_large_as_it_is(run, tmp_path):
+    """A JPEG that is decoded smaller where it comes from a file; from bytes, such as servers have, it still is."""
+    values = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+    Image.fromarray(values).resize((800, 600)).save(tmp_path / "large.jpg")
+    quick, exact = load(run.folder), load(run.folder, exact=True)
+    reduced, whole = (each(tmp_path / "large.jpg").probabilities for each in (quick, exact))
+    assert reduced != whole
+    for image, first in (
+        (Image.open(tmp_path / "large.jpg"), whole),
+        (Image.open(io.BytesIO((tmp_path / "large.jpg").read_bytes())), reduced),
+    ):
+        with image:
+            assert quick(image).probabilities == first
+            assert image.size == (800, 600)
+            assert exact(image).probabilities == whole
+            assert np.asarray(image).shape == (600, 800, 3)
+
+
 def test_the_fastest_engine_is_measured_once(run, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     measured = []
@@ -106,3 +126,9 @@ def test_precision_and_engine_are_checked_before_work(run):
         load(run.folder, precision="float8")
     with pytest.raises(ValueError, match="there is no engine 'tensorrt'"):
         load(run.folder, engine="tensorrt")
+    for device in ("gpu", "cuda:99"):
+        with pytest.raises(ValueError, match=f"nothing can be computed on {device} here; there is cpu"):
+            load(run.folder, device)
+    for engine in ("auto", "eager"):
+        with pytest.raises(ValueError, match="int8 has to be calibrated with training pictures"):
+            _ = load(run.folder, engine=engine, precision="int8").engine

@@ -148,7 +148,7 @@ def test_a_version_is_a_run_that_answers_as_before(exports, tmp_path):
     np.testing.assert_allclose(found.probabilities, expected.probabilities)
 
 
-def test_what_does_not_fit_is_said(exports, tmp_path, capsys):
+def test_what_does_not_fit_is_said(exports, tmp_path, capsys, monkeypatch):
     onnx = exports["onnx", None]
     (tmp_path / "config.json").write_text("[]")
     half = Run(shutil.copytree(onnx.folder, tmp_path / "half"))
@@ -162,6 +162,15 @@ def test_what_does_not_fit_is_said(exports, tmp_path, capsys):
     ]:
         with pytest.raises(ValueError, match=sentence):
             write_repository(run, tmp_path, server, name)
+    for entries in ({"model_config_list": [{"name": "x"}]}, {"model_config_list": {"x": 1}}):
+        (tmp_path / "config.json").write_text(json.dumps(entries))
+        with pytest.raises(ValueError, match="is no configuration of OpenVINO Model Server"):
+            write_repository(onnx, tmp_path, "ovms", "x")
+    assert not (tmp_path / "x").exists()
+    odd = shutil.copytree(find_run(RUN).folder, tmp_path / "odd name")
+    monkeypatch.setattr("resnets.cli.export.write_export", None)  # this is said before anything is made
+    assert main(["export", str(odd), "--for", "triton"]) == 1
+    assert "'odd name' is no name for a model" in capsys.readouterr().err
     assert main(["export", RUN, "--for", "triton", "--format", "torch", "--to", str(tmp_path / "new")]) == 1
     assert "triton takes exports to onnx or openvino, not to torch" in capsys.readouterr().err
     assert main(["export", str(onnx.folder), "--for", "triton", "--precision", "int8"]) == 1

@@ -24,7 +24,7 @@ from resnets.inference.ensemble import Ensemble
 from resnets.inference.evaluation import evaluate
 from resnets.inference.export import TOLERANCES, write_export
 from resnets.inference.predictor import load
-from resnets.inference.segmenting import OVERLAP, Often, from_tiles, segment
+from resnets.inference.segmenting import OVERLAP, Often, from_tiles, mask_on_picture, on_picture, segment
 from resnets.runs.run import Run
 from resnets.types import Preprocessing
 
@@ -76,6 +76,24 @@ def test_a_picture_that_fits_is_seen_at_once_and_comes_back_in_its_own_size() ->
     assert torch.equal(masks[2], by_colour(pictures[2][None])[0].argmax(0).to(torch.uint8))
     shown = painted([(pictures[0], whole((16, 24), INPUT))], INPUT)
     assert torch.equal(masks[0], by_colour(shown[None])[0].argmax(0)[::2, ::2].to(torch.uint8))
+
+
+@pytest.mark.parametrize("size", [(16, 24), (32, 48), (211, 307)])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_a_mask_is_where_the_classes_are_largest_and_takes_one_class_at_a_time(
+    size: tuple[int, int], layout: torch.memory_format, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By all classes at once; coarse values are equal in many places, where the first class counts."""
+    logits = torch.randint(4, (2, 150, 32, 48), generator=torch.Generator().manual_seed(0)).float()
+    (own, _) = logits.contiguous(memory_format=layout)
+    expected = on_picture(own, size, INPUT).argmax(0).to(torch.uint8)
+    seen: list[int] = []
+    monkeypatch.setattr(
+        "resnets.inference.segmenting.on_picture",
+        lambda logits, *others: seen.append(len(logits)) or on_picture(logits, *others),
+    )
+    assert torch.equal(mask_on_picture(own, size, INPUT), expected)
+    assert set(seen) == {1}
 
 
 def test_looking_often_is_the_mean_of_probabilities() -> None:
@@ -172,6 +190,13 @@ def test_pictures_of_one_name_are_written_under_two(tmp_path: Path) -> None:
     assert found == {"a.png": 10, "a-2.png": 20}
 
 
+def test_frames_of_a_video_keep_the_fractions_of_their_seconds(tmp_path: Path) -> None:
+    album = Album(tmp_path)
+    for name in ("clips/clip.mp4#0.033", "clips/clip.mp4#0.067", "b.JPG"):
+        album.add(Image.new("L", (2, 2)), name)
+    assert {path.name for path in tmp_path.iterdir()} == {"clip.mp4#0.033.png", "clip.mp4#0.067.png", "b.png"}
+
+
 @pytest.mark.parametrize("form", ["{}", "{}/a.png", "{}/*.png"])
 def test_a_picture_that_is_looked_at_is_not_written_over(tmp_path: Path, form: str) -> None:
     Image.new("L", (2, 2), 7).save(tmp_path / "a.png")
@@ -191,7 +216,7 @@ def test_what_does_nothing_for_masks_is_refused(segmenter: Run, tmp_path: Path) 
         load(folder, views="ten-crop")
     with pytest.raises(ValueError, match="flips and scales are computed by the engine eager alone"):
         load(folder, engine="onnxruntime", flips=True)
-    with pytest.raises(ValueError, match="gives masks, which are not averaged"):
+    with pytest.raises(ValueError, match="answers of segmentation have no mean"):
         Ensemble([load(folder), load(folder)])
     with pytest.raises(ValueError, match="answers in the pixels of the whole picture"):
         write_export(segmenter, tmp_path / "export", "onnx", preprocess=True)

@@ -69,3 +69,8 @@ def test_views_that_cannot_be_are_said(run) -> None:
         load(run.folder, views="twelve")
     with pytest.raises(ValueError, match="the engine eager alone takes"):
         load(run.folder, views="multi-scale", engine="openvino")
+    for runs, views in (([run.folder] * 2, "single"), (run.folder, "mirrored")):
+        with pytest.raises(ValueError, match="are decoded by threads, not by workers"):
+            evaluate(runs, workers=1, views=views)
+    with pytest.raises(ValueError, match="sets of classes are calibrated on single views"):
+        next(load(run.folder, views="mirrored").predict([noise(8, 8)[0].numpy()], coverage=0.9))

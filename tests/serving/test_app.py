@@ -85,6 +85,7 @@ def test_each_refusal_has_its_status_and_one_sentence(serve, photograph):
         (400, "has not allowed the host", given(url="file:///etc/passwd")),
         (400, "has not allowed the host", given(url="http://127.0.0.1:8000/")),
         (404, "there is no such model; there is resnet20-cifar10", {"params": {"model": "../x"}, **files(1)}),
+        (400, "tops: Extra inputs are not permitted", {"params": {"tops": "3"}, **files(1)}),
         (400, "top: Input should be greater than or equal to 1", {"params": {"top": "0"}, **files(1)}),
     ]
     for status, sentence, request in cases:
@@ -285,6 +286,8 @@ def test_limits_that_contradict_each_other_are_an_error():
         Limits(queue=8)
     with pytest.raises(ValueError, match="seconds must be above 0, not 0"):
         Limits(seconds=0)
+    with pytest.raises(ValueError, match="a request may have up to 1000 pictures, not 2000"):
+        Limits(pictures=2000, queue=2000)
     assert str(RefusedError(400, "a sentence")) == "a sentence"
 
 

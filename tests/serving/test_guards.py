@@ -24,6 +24,9 @@ def test_a_file_without_good_keys_is_an_error(tmp_path):
     path.write_text("0123456789abcdef\nshort\n")
     with pytest.raises(ValueError, match=r"key 2 of .* has 5 characters; at least 16"):
         Keys.from_file(path)
+    path.write_text("0123456789abcdef\nschl\u00fcssel-0123456789\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"key 2 of .* has letters that headers have not"):
+        Keys.from_file(path)
 
 
 def test_a_rate_allows_a_burst_and_then_its_mean():
@@ -44,7 +47,18 @@ def test_clients_that_are_remembered_are_bounded():
     assert len(rate._buckets) == CLIENTS
 
 
-@pytest.mark.parametrize("host", ["ftp://example.org", "example.org/pictures", "user@example.org", ""])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "ftp://example.org",
+        "example.org/pictures",
+        "user@example.org",
+        "",
+        "*.example.org",
+        "a b.org",
+        "b.org ",
+    ],
+)
 def test_a_host_is_written_as_one(host):
     with pytest.raises(ValueError, match=r"no address|more than a host"):
         Fetcher([host], 1.0)

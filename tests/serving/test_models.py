@@ -49,10 +49,27 @@ def test_an_export_answers_as_its_run_does(serve, tmp_path, photograph):
         assert share == pytest.approx(shares[name], abs=1e-4)
 
 
+def test_labels_are_those_that_reach_their_thresholds(serve, copied, photograph):
+    """However many; so many as are asked for otherwise."""
+    classes = copied.card().classes
+    thresholds = [0.0 if name in ("cat", "ship") else 1.5 for name in classes]
+    copied.write_card(replace(copied.card(), task="multilabel", settings={"thresholds": thresholds}))
+    client = serve(RUN, str(copied.folder)).client
+
+    def ask(query: str) -> list[str]:
+        answer = client.post(f"/v1/predict?{query}", files={"a": photograph()})
+        return answer.json()["predictions"][0]["classes"]
+
+    assert sorted(ask("model=mine")) == ["cat", "ship"]
+    assert len(ask("model=mine&top=7")) == 7
+    assert len(ask(f"model={RUN}")) == 5
+
+
 def test_runs_have_names_of_their_own(tmp_path):
     odd = tmp_path / "a=b"
     odd.mkdir()
     assert name_runs([RUN, "x=runs/pets", str(odd)]) == {RUN: RUN, "x": "runs/pets", "a=b": str(odd)}
+    assert name_runs([f"other={odd}"]) == {"other": str(odd)}
     with pytest.raises(ValueError, match="two runs are called pets; name one by NAME=FOLDER"):
         name_runs(["runs/pets", "old/pets"])
 

@@ -171,6 +171,34 @@ def test_a_mask_lies_over_the_picture(opened, listen, untrained, photograph):
     assert set(page.locator("#bars li span").all_inner_texts()) <= {"road", "sky", "tree"}
 
 
+def test_what_goes_wrong_with_a_picture_is_said_and_the_next_is_answered(opened, listen, photograph):
+    page = opened(listen())
+    page.wait_for_selector("#about:not(:empty)")
+    page.evaluate("""() => {
+      window.kept = URL.createObjectURL;
+      URL.createObjectURL = () => { throw new Error("no room"); };
+    }""")
+    drop(page, "a.png", photograph("PNG"))
+    sync_api.expect(page.locator("#problem")).to_have_text("no room")
+    page.evaluate("() => { URL.createObjectURL = window.kept; }")
+    drop(page, "b.png", photograph("PNG"))
+    page.wait_for_selector("#bars li")
+    sync_api.expect(page.locator("#problem")).to_be_hidden()
+    assert page.locator("#history li").count() == 1
+
+
+def test_a_server_that_was_away_is_asked_again(browser, listen, photograph):
+    page = browser.new_page()
+    page.route("**/v1/models", lambda route: route.abort())
+    page.goto(listen())
+    sync_api.expect(page.locator("#problem")).to_have_text("The server cannot be reached.")
+    data = base64.b64encode(photograph("PNG")).decode()
+    page.evaluate(DROP, ["a.png", data])
+    page.unroute("**/v1/models")
+    page.evaluate(DROP, ["b.png", data])
+    page.wait_for_selector("#bars li")
+
+
 @pytest.mark.parametrize("width", [1280, 390])
 def test_the_documentation_asks_no_other_host_for_anything(opened, listen, width):
     page = opened(listen(), width, "/docs")

@@ -18,8 +18,8 @@ from torch import nn
 
 from resnets.inference.benchmark import Speed, draw, matrix_peak, measure
 from resnets.inference.choice import installed_engines
-from resnets.inference.engines import Engine, engine_class, open_engine
-from resnets.inference.exported import FORMATS, open_export, usual_device
+from resnets.inference.engines import PRECISIONS, Engine, engine_class, open_engine
+from resnets.inference.exported import FORMATS, chosen_device, open_export
 from resnets.inference.machine import processor_name
 from resnets.insight.profile import multiply_adds
 from resnets.networks.catalogue import build, declaration_from_dict
@@ -65,8 +65,7 @@ def benchmark(
     if batch_size < 1 or seconds <= 0:
         raise ValueError("--batch-size must be at least 1, and --seconds above 0")
     found = find_run(run)
-    known = usual_device(found.card() if found.card_path.is_file() else None)
-    where = known if device is None else torch.device(device)
+    where = chosen_device(device, found.card() if found.card_path.is_file() else None)
     console = Console(stderr=json)
     speeds: list[Speed] = []
     work: list[int] = []
@@ -80,6 +79,8 @@ def benchmark(
         measured = measure(candidate.engine, kind, ready, candidate.preprocessing, seconds, batch_size)
         speeds.append(replace(measured, opening=opening))
         work.append(2 * candidate.multiply_adds)
+    if not speeds:
+        raise ValueError(f"no engine here computes {run} in {precision}, so there is nothing to measure")
     speeds = [
         replace(speed, share=operations * speed.throughput / peaks[speed.precision])
         for speed, operations in zip(speeds, work, strict=True)
@@ -111,8 +112,12 @@ def candidates(run: str, engines: str, precisions: str, size: int | None, device
     """What there is to measure of a run, an export or a named network.
 
     Raises:
-        ValueError: if an export or a run is asked for at another size, or an engine does not compute so.
+        ValueError: if there is no such precision, an export or a run is asked for at another size, or an engine does
+            not compute so.
     """
+    for precision in precisions.split(",") if precisions else ():
+        if precision not in PRECISIONS:
+            raise ValueError(f"a precision is one of {', '.join(PRECISIONS)}, not {precision!r}")
     found = find_run(run)
     if found.card_path.is_file():
         if size is not None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -81,19 +81,35 @@ def export(
                 else f"{first} is an export already and stays as it is; give --for and --to alone"
             )
         format = format or own.get("format") or SERVERS.get(for_, ("",))[0]
-        check(for_, format)
+        model = name.replace("+", "-")
+        check(for_, format, model)
         with tempfile.TemporaryDirectory() as temporary:
             export = runs[0] if own else make(Path(temporary) / "export", format).run
-            version = write_repository(export, to or Path("models"), for_, name.replace("+", "-"))
+            version = write_repository(export, to or Path("models"), for_, model)
         console.print(f"{version.parent.name}, version {version.name}, in {version.parents[1]}", highlight=False)
         return
     format = format or "openvino"
     folder = to or Path("runs" if first.name == run else first.parent) / f"{name}-{format}-{precision}"
-    if folder.exists() and overwrite:
-        if not (folder / "model.json").is_file() or not find_run(folder).card().export:
-            raise ValueError(f"{folder} is no export, so it is not replaced; give another folder by --to")
-        shutil.rmtree(folder)
-    _print(console, make(folder, format), format, precision)
+    _check_free(folder, runs, overwrite)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".export-") as temporary:
+        exported = make(Path(temporary) / "export", format)  # an old one stays until there is a new one
+        if overwrite and folder.exists():
+            folder.rename(Path(temporary) / "old")
+        exported.run.folder.rename(folder)
+    _print(console, replace(exported, run=Run(folder)), format, precision)
+
+
+def _check_free(folder: Path, runs: Sequence[Run], overwrite: bool) -> None:
+    """Raise an error if a folder is there, unless it is an export that is to be replaced, and none of the sources."""
+    if not folder.exists():
+        return
+    if not overwrite:
+        raise FileExistsError(f"{folder} is there already; give another folder, or --overwrite")
+    if not (folder / "model.json").is_file() or not Run(folder).card().export:
+        raise ValueError(f"{folder} is no export, so it is not replaced; give another folder by --to")
+    if any(run.folder.resolve().is_relative_to(folder.resolve()) for run in runs):
+        raise ValueError(f"{folder} is what is exported, so it is not replaced; give another folder by --to")
 
 
 def _made(
@@ -105,20 +121,19 @@ def _made(
 
 
 def _judged(exported: Exported, sources: Sequence[Path], data: str | None, max_loss: float) -> Exported:
-    """The export judged beside its run or runs; it goes where it is worse than allowed, or cannot be judged."""
-    folder = exported.run.folder
-    try:
-        before, after = evaluate(sources, data), evaluate(folder, data)
-        aim = task_class(exported.run.card().task).aim
-        lost = worsening(aim, before.metrics, after.metrics)
-        if not lost <= max_loss:
-            raise ValueError(
-                f"{aim[0]} went from {before.metrics[aim[0]]:.4f} to {after.metrics[aim[0]]:.4f}, a loss of "
-                f"{lost:.4f}, more than --max-loss {max_loss:g}; nothing was written"
-            )
-    except BaseException:
-        shutil.rmtree(folder)
-        raise
+    """The export judged beside its run or runs.
+
+    Raises:
+        ValueError: if it is worse than allowed.
+    """
+    before, after = evaluate(sources, data), evaluate(exported.run.folder, data)
+    aim = task_class(exported.run.card().task).aim
+    lost = worsening(aim, before.metrics, after.metrics)
+    if not lost <= max_loss:
+        raise ValueError(
+            f"{aim[0]} went from {before.metrics[aim[0]]:.4f} to {after.metrics[aim[0]]:.4f}, a loss of "
+            f"{lost:.4f}, more than --max-loss {max_loss:g}; nothing was written"
+        )
     return judge(exported, before.metrics, after.metrics, after.split)
 
 

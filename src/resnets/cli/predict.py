@@ -22,6 +22,7 @@ from resnets.data.video import frames, is_video
 from resnets.inference.drawing import Album, drawn, in_coco_layout, masked
 from resnets.inference.ensemble import Ensemble
 from resnets.inference.machine import keep_freed_memory
+from resnets.inference.pipeline import chunks
 from resnets.inference.predictor import Picture, Prediction, load, name_of
 
 LINES = 1000
@@ -31,7 +32,7 @@ LINES = 1000
 def predict(
     run: str,
     *images: str,
-    top: int = 1,
+    top: int | None = None,
     coverage: float | None = None,
     batch_size: int | None = None,
     device: str | None = None,
@@ -56,7 +57,8 @@ def predict(
         run: the run's folder, or the name of one in the package; several, joined by +, answer by their mean.
         images: picture files, folders (with all that is below them), patterns such as 'photos/*.jpg', video files, or
             a camera such as /dev/video0.
-        top: how many classes to name, the most probable first.
+        top: how many classes to name, the most probable first; by default 1, and of multi-label runs those whose
+            thresholds are reached.
         coverage: name as many classes as hold the right one with this probability, from 0.5 to 0.99, instead of --top;
             of runs with a validation split.
         batch_size: pictures that the network sees at a time; by default by the size of its input.
@@ -84,9 +86,11 @@ def predict(
     if output is not None and output.exists() and not skip_existing:
         raise FileExistsError(f"{output} is there already; go on with it by --skip-existing, or name another")
     known = answered(output) if output is not None and output.exists() else set()
+    for image in images:  # before anything is loaded, and before hours of answers to those before it
+        check_there(image)
     given = (picture for image in images for picture in find_all(image, every))
     pictures: Iterator[Picture] = (picture for picture in given if name_of(0, picture) not in known)
-    pictures = chain(list(islice(pictures, 1)), pictures)  # what is not there is said before anything is loaded
+    pictures = chain(list(islice(pictures, 1)), pictures)  # so is a video that cannot be read
     keep_freed_memory()
     options: dict[str, Any] = {"engine": engine, "precision": precision, "exact": exact, "views": views}
     looks: dict[str, Any] = {"flips": flips, "scales": (1.0,) if scales is None else scales}
@@ -98,6 +102,7 @@ def predict(
         raise ValueError(f"--masks is for networks that give masks, and the task is {card.task}")
     if draw is not None and masks is not None and draw.resolve() == masks.resolve():
         raise ValueError(f"--draw and --masks write pictures of the same names: {draw} cannot hold both")
+    top = predictors[0].task.named if top is None else top
     if len(predictors) == 1:
         pictures, shown = tee(pictures)
         answers = predictors[0].predict(pictures, top if coverage is None else None, batch_size, coverage, tiled)
@@ -107,6 +112,8 @@ def predict(
         if masks is not None:
             answers = masked(answers, card.classes, Album(masks, images))
         answers = (replace(answer, mask=None) for answer in answers)  # as large as the picture, and written by now
+    elif tiled:
+        raise ValueError("--tiled is of a single run: places have no mean over several networks")
     elif coverage is not None:
         raise ValueError("--coverage is of a single run: the mean of several has no calibration")
     else:
@@ -123,7 +130,7 @@ def predict(
         count, failed = write_lines(answers, sys.stdout)
     else:
         count = failed = 0
-        while chunk := list(islice(answers, LINES)):
+        for chunk in chunks(answers, LINES):
             print_table(chunk, *(("Class", "Share of the pixels") if gives_masks else ()))
             count += len(chunk)
             failed += sum(answer.error is not None for answer in chunk)
@@ -169,11 +176,15 @@ def answered(file: Path) -> set[str]:
 
 def find_all(image: str, every: int = 1) -> Iterator[Picture]:
     """The pictures that an argument stands for: files, or one of `every` frames of a video."""
-    if is_video(image):
-        if not Path(image).exists():
-            raise FileNotFoundError(f"there is no video at {image}")
-        return frames(image, every)
-    return find_pictures(image)
+    return frames(image, every) if is_video(image) else find_pictures(image)
+
+
+def check_there(image: str) -> None:
+    """Raise FileNotFoundError if an argument stands for nothing that is there."""
+    if not is_video(image):
+        next(find_pictures(image))
+    elif not Path(image).exists():
+        raise FileNotFoundError(f"there is no video at {image}")
 
 
 def find_pictures(image: str) -> Iterator[Path]:
@@ -228,6 +239,8 @@ def print_table(answers: list[Prediction], number: str = "Number", value: str = 
         rows += [(name, f"{share:.1%}") for name, share in zip(answer.classes, answer.probabilities, strict=True)]
         if answer.size is not None and not rows:
             rows = [("nothing", "")]
+        if answer.error is None and not rows:  # below all thresholds
+            rows = [("none", "")]
         for row, (label, text) in enumerate(rows):
             table.add_row(Text(answer.name if row == 0 else ""), Text(label), text)
     Console().print(table)

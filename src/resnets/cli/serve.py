@@ -78,7 +78,7 @@ def serve(
         host=host,
         port=port,
         api_key_file=api_key_file,
-        hosts=[name for name in allow_host.split(",") if name],
+        hosts=[name for name in map(str.strip, allow_host.split(",")) if name],
         look_every=look_every,
         explains=explain,
         ready=ready,

@@ -7,7 +7,7 @@ from functools import cache
 
 import numpy as np
 import torch
-from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, JpegImagePlugin, UnidentifiedImageError
 from torch import Tensor
 
 # These plugins start another program, read no pixels, or exist on one system only.
@@ -79,7 +79,7 @@ def decode(image: Image.Image, channels: int, shorter_side: int | None = None) -
     The first frame of an animation; turned upright by EXIF; transparent over white; 16-bit values are scaled
     to 8 bits, not clipped. With `shorter_side`, a JPEG is decoded at 1/2, 1/4 or 1/8 of its size where the
     result still has at least so many pixels on its shorter side, which is several times faster; other formats
-    are not changed by it.
+    are not changed by it. That changes the size of `image` itself, too; see `opened_again`.
 
     Raises:
         ValueError: a picture whose values have no defined range (negative, or integers of more than 16 bits).
@@ -100,6 +100,13 @@ def decode(image: Image.Image, channels: int, shorter_side: int | None = None) -
         image = image.transpose(_UPRIGHT[orientation])
     pixels = torch.from_numpy(np.array(image))
     return pixels[None] if channels == 1 else pixels.permute(2, 0, 1)  # as it lies, torch resizes it fastest
+
+
+def opened_again(image: Image.Image) -> Image.Image | None:
+    """A JPEG as another object, from the bytes that it was opened from and is not yet decoded of; None of all else."""
+    if isinstance(image, JpegImagePlugin.JpegImageFile) and isinstance(image.fp, io.BytesIO) and image.tell() == 0:
+        return Image.open(io.BytesIO(image.fp.getvalue()), formats=("JPEG",))
+    return None
 
 
 def encoded(image: Image.Image) -> tuple[bytes, str]:

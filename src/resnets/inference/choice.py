@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from resnets.data.reading import available_processors
-from resnets.inference.engines import Engine, engine_class, list_engines, open_engine
+from resnets.inference.engines import Engine, check_uncalibrated, engine_class, list_engines, open_engine
 from resnets.inference.machine import computes_in_bfloat16, processor_name
 from resnets.types import Preprocessing
 
@@ -35,7 +35,11 @@ def choose_engine(network: nn.Module, preprocessing: Preprocessing, precision: s
     """The name of the engine that computes most pictures a second here; measured once for each kind of network.
 
     Kept in `engines.json` in the user's cache folder, which may be deleted at any time.
+
+    Raises:
+        ValueError: for int8, which is of exports.
     """
+    check_uncalibrated(precision)
     path, key = cache_path(), machine_and_network(network, preprocessing, precision, device)
     try:
         known = json.loads(path.read_text(encoding="utf-8"))

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from resnets.data.decoding import decode
+from resnets.data.decoding import decode, picture_suffixes
 from resnets.inference.predictor import Picture, Prediction, opened
 from resnets.report.boxes import Box, draw_boxes
 from resnets.report.masks import index_picture, overlay
@@ -48,7 +48,8 @@ class Album:
             ValueError: if it would take the place of a picture that is looked at.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        stem = Path(name).stem
+        path = Path(name)  # a frame of a video has a fraction of its seconds behind the point
+        stem = path.stem if path.suffix.lower() in picture_suffixes() else path.name
         names = chain([f"{stem}.png"], (f"{stem}-{number}.png" for number in count(2)))
         target = self.folder / next(name for name in names if name not in self._written)
         whole = target.resolve()

@@ -8,6 +8,7 @@ from itertools import tee
 import torch
 from torch import Tensor
 
+from resnets.inference.joined import check_mean
 from resnets.inference.predictor import Picture, Prediction, Predictor, name_of
 
 
@@ -17,15 +18,13 @@ class Ensemble:
     Settings that turn averaged probabilities into classes, such as thresholds, are those of the first.
 
     Raises:
-        ValueError: if they are not of one task and the same classes in the same order.
+        ValueError: if they are not of one task, whose answers have a mean, and the same classes in the same order.
     """
 
     def __init__(self, predictors: Sequence[Predictor]) -> None:
         first = predictors[0].card
-        if predictors[0].finds_objects:
-            raise ValueError(f"{predictors[0].run.folder} finds objects, whose places cannot be averaged")
-        if predictors[0].gives_masks:
-            raise ValueError(f"{predictors[0].run.folder} gives masks, which are not averaged; name one run")
+        if len(predictors) > 1:
+            check_mean(first)
         for other in predictors[1:]:
             if (other.card.task, other.card.classes) != (first.task, first.classes):
                 raise ValueError(

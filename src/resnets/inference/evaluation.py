@@ -158,15 +158,15 @@ def evaluate(
             judged whole, unless it is what the run was trained on: then it is split as it was.
         max_unreadable: the share of unreadable pictures that may be left out, each with a warning.
         batch_size: pictures that the network sees at a time; by default 256, of objects and masks 8.
-        workers: processes that decode; by default one a processor.
+        workers: processes that decode; by default one a processor. Several runs or views have none.
         device: where to compute; by default a GPU if there is one.
         engine, precision: of `Predictor`; by default PyTorch as in training, or what an export is for.
         views: of `Predictor`, whose answers are averaged.
         flips, scales: of masks, look at mirror images, too, and in these sizes, and take the mean.
 
     Raises:
-        ValueError: if the data's classes are not the card's (but to recognise any will do), there is no such split, or
-            too much is unreadable.
+        ValueError: if the data's classes are not the card's (but to recognise any will do), there is no such split,
+            too much is unreadable, or several runs have no mean.
     """
     runs = [run] if isinstance(run, (str, Path)) else list(run)
     options: dict[str, Any] = {"engine": engine, "precision": precision, "exact": True, "views": views}
@@ -181,6 +181,8 @@ def evaluate(
     pictures = data.splits[dataset.split]
     batch_size = batch_size or usual_batch(pictures)
     if len(predictors) > 1 or views != "single":
+        if workers is not None:
+            raise ValueError("for several runs or views pictures are decoded by threads, not by workers; leave it out")
         return averaged(predictors, pictures, batch_size)
     loader = Loader(pictures, card.preprocessing, batch_size, shuffle=False, workers=workers)
     if engine is None and precision is None and not (card.export and predictor.task.tells):

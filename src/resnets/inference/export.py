@@ -93,13 +93,15 @@ def write_export(
         raise ValueError(f"the format {format} is written in {' or '.join(kind.exports)}, not {precision!r}")
     card, name = joined_card(runs), "+".join(str(run.folder) for run in runs)
     check_exportable(name, card, format, precision, preprocess, len(runs))
+    if precision != "float32":  # levels of sets of classes promise something of the network that they were fitted to
+        card = replace(card, settings={key: value for key, value in card.settings.items() if key != "conformal"})
     network, own = joined_network(runs), own_data(card, data)
     if task_class(card.task).tells:
         dtype = kind.exports[precision]
         graph = graph_of(dense_part(network), card.preprocessing, whole=preprocess, batch=batch, dtype=dtype)
     else:
         graph = graph_of_field(network, card.preprocessing, batch=batch)
-    calibration = list(calibration_pixels(card, own, preprocess, batch)) if precision == "int8" else []
+    calibration, count = calibration_pixels(card, own, preprocess, batch) if precision == "int8" else ([], 0)
     facts: dict[str, Any] = {
         "format": format,
         "precision": precision,
@@ -107,7 +109,7 @@ def write_export(
         "batch": batch,
         "outputs": {"count": graph.outputs.count, "names": list(graph.outputs.names)},
         "source": name,
-        "calibration": {"split": "train", "pictures": sum(map(len, calibration))} if calibration else None,
+        "calibration": {"split": "train", "pictures": count} if calibration else None,
         "versions": versions(),
     }
     if len(runs) > 1:

@@ -37,6 +37,23 @@ def takes_whole_pictures(card: Card) -> bool:
     return bool(card.export.get("preprocess")) and card.export["format"] != "torch"
 
 
+def chosen_device(asked: str | torch.device | None, card: Card | None) -> torch.device:
+    """The device that is asked for, or the usual one.
+
+    Raises:
+        ValueError: if PyTorch does not compute on it here.
+    """
+    if asked is None:
+        return usual_device(card)
+    try:
+        device = torch.device(asked)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError):  # PyTorch's, each with a page about its build
+        here = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
+        raise ValueError(f"nothing can be computed on {asked} here; there is {', '.join(here)}") from None
+    return device
+
+
 def usual_device(card: Card | None) -> torch.device:
     """A GPU if there is one; the CPU for the graphs of exports, whose engines compute there."""
     is_graph = card is not None and bool(card.export) and card.export["format"] != "torch"

@@ -17,7 +17,7 @@ import json
 import shutil
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from torch.nn import functional as F
 
 from resnets.data.audit import readable
 from resnets.data.dataset import Dataset, UnreadablePictureError, open_dataset
+from resnets.inference.pipeline import chunks
 from resnets.inference.predictor import Picture, Predictor
 from resnets.report.scores import wilson_interval
 from resnets.runs.run import Run, find_run, write_whole
@@ -85,16 +86,21 @@ class Gallery:
     threshold: Threshold
     views: str = "single"
 
-    def search(self, embeddings: Tensor, count: int) -> tuple[Tensor, Tensor]:
-        """Similarities and positions (N, count) of the pictures that are most alike, the most first.
+    def searcher(self) -> Callable[[Tensor, int], tuple[Tensor, Tensor]]:
+        """What looks up embeddings (N, D), so many of the most alike for each: their similarities and positions
+        (N, count), the most alike first.
 
         Raises:
             ImportError: without faiss.
         """
         index = _library().IndexFlatIP(self.embeddings.shape[1])
         index.add(self.embeddings.contiguous().numpy())
-        similarities, positions = index.search(embeddings.contiguous().numpy(), count)
-        return torch.from_numpy(similarities), torch.from_numpy(positions)
+
+        def search(embeddings: Tensor, count: int) -> tuple[Tensor, Tensor]:
+            similarities, positions = index.search(embeddings.contiguous().numpy(), count)
+            return torch.from_numpy(similarities), torch.from_numpy(positions)
+
+        return search
 
 
 @dataclass(frozen=True)
@@ -322,7 +328,7 @@ def identify(
     """
     if top < 1:
         raise ValueError(f"top must be at least 1, not {top}")
-    _library()
+    search = gallery.searcher()
     where = find_run(run or gallery.run)
     predictor = recogniser(where.folder, device, gallery.views)
     if _digest(where) != gallery.weights:
@@ -331,14 +337,17 @@ def identify(
             "to them; make the index anew with `resnets index`"
         )
     enough = min(len(gallery.names), (top - 1) * max(Counter(gallery.names).values()) + 1)  # for so many names
-    for answer in predictor.predict(pictures, batch_size=batch_size):
-        if answer.error is not None:
-            yield Identity(answer.name, error=answer.error)
-            continue
-        similarities, positions = gallery.search(torch.tensor(answer.embedding)[None], enough)
-        nearest = _by_name(gallery, similarities[0].tolist(), positions[0].tolist())[:top]
-        known = nearest[0].similarity >= gallery.threshold.value
-        yield Identity(answer.name, nearest[0].name if known else None, nearest)
+    for chunk in chunks(predictor.predict(pictures, batch_size=batch_size), batch_size):
+        read = torch.tensor([answer.embedding for answer in chunk if answer.error is None])
+        found = zip(*search(read.view(-1, gallery.embeddings.shape[1]), enough), strict=True)
+        for answer in chunk:
+            if answer.error is not None:
+                yield Identity(answer.name, error=answer.error)
+                continue
+            similarities, positions = next(found)
+            nearest = _by_name(gallery, similarities.tolist(), positions.tolist())[:top]
+            known = nearest[0].similarity >= gallery.threshold.value
+            yield Identity(answer.name, nearest[0].name if known else None, nearest)
 
 
 def _by_name(gallery: Gallery, similarities: Sequence[float], positions: Sequence[int]) -> tuple[Likeness, ...]:

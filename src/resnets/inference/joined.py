@@ -53,8 +53,7 @@ def joined_card(runs: Sequence[Run]) -> Card:
     first, *others = cards = [run.finished_card() for run in runs]
     if not others:
         return first
-    if task_class(first.task).embeds or first.preprocessing.fit == "contain" or not task_class(first.task).tells:
-        raise ValueError(f"answers of {first.task} have no mean over several networks; name one run")
+    check_mean(first)
     for run, other in zip(runs[1:], others, strict=True):
         for what in ("task", "classes", "preprocessing"):
             if getattr(other, what) != getattr(first, what):
@@ -65,6 +64,13 @@ def joined_card(runs: Sequence[Run]) -> Card:
     settings = {name: value for name, value in first.settings.items() if name != "conformal"}
     model = "+".join(card.model for card in cards)
     return replace(first, model=model, settings=settings, metrics={}, recipe={}, provenance={})
+
+
+def check_mean(card: Card) -> None:
+    """Raise ValueError for a network whose answers have no mean with those of others: places, embeddings, pictures."""
+    kind = task_class(card.task)
+    if kind.embeds or not kind.tells or card.preprocessing.fit == "contain":
+        raise ValueError(f"answers of {card.task} have no mean over several networks; name one run")
 
 
 def shortly(value: Any) -> str:

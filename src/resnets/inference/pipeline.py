@@ -5,12 +5,29 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
 from typing import TypeVar
 
 Item = TypeVar("Item")
 Read = TypeVar("Read")
 Result = TypeVar("Result")
+
+
+def chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """Lists of so many items, the last of what is left; where the items end by an exception, it follows the last."""
+    left = iter(items)
+    chunk: list[Item] = []
+    try:
+        for item in left:
+            chunk.append(item)
+            if len(chunk) == size:
+                yield chunk
+                chunk = []
+    except Exception:
+        if chunk:
+            yield chunk
+        raise
+    if chunk:
+        yield chunk
 
 
 def in_batches(
@@ -24,7 +41,8 @@ def in_batches(
     """Each item with its result, in order.
 
     Threads suffice, as decoding, resizing and networks let go of Python's lock. Items are asked for as far ahead as
-    keeps the threads at work: two batches for each that is computed, and one more.
+    keeps the threads at work: two batches for each that is computed, and one more. Where they end by an exception, it
+    is raised after the results for all items before it.
 
     Args:
         items: any number of them, also without an end.
@@ -34,7 +52,7 @@ def in_batches(
         readers: threads that read.
         parallel: batches that are computed at the same time.
     """
-    left = iter(items)
+    left = chunks(items, batch_size)
     ahead: deque[tuple[list[Item], Future[list[Result]]]] = deque()
     reading = ThreadPoolExecutor(readers, "reading")
     computing = ThreadPoolExecutor(parallel, "computing")
@@ -42,8 +60,16 @@ def in_batches(
     def batch(parts: list[Future[Read]]) -> list[Result]:
         return compute([part.result() for part in parts])
 
+    failure: Exception | None = None
     try:
-        while chunk := list(islice(left, batch_size)):
+        while True:
+            try:
+                chunk = next(left, None)
+            except Exception as error:
+                failure = error
+                break
+            if chunk is None:
+                break
             parts = [reading.submit(read, item) for item in chunk]
             ahead.append((chunk, computing.submit(batch, parts)))
             while ahead and (len(ahead) > 2 * parallel or ahead[0][1].done()):
@@ -51,6 +77,8 @@ def in_batches(
                 yield from zip(done, results.result(), strict=True)
         for done, results in ahead:
             yield from zip(done, results.result(), strict=True)
+        if failure is not None:
+            raise failure
     finally:  # also where nobody asks for the rest
         reading.shutdown(wait=False, cancel_futures=True)
         computing.shutdown(wait=False, cancel_futures=True)

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from resnets.data.decoding import decode, open_picture
+from resnets.data.decoding import decode, open_picture, opened_again
 from resnets.data.reading import available_processors
 from resnets.data.transforms import normalise
 from resnets.data.views import view
 from resnets.inference.choice import choose_engine, choose_precision
 from resnets.inference.engines import PRECISIONS, Engine, engine_class, open_engine
-from resnets.inference.exported import generating_network, open_export, takes_whole_pictures, usual_device
+from resnets.inference.exported import chosen_device, generating_network, open_export, takes_whole_pictures
 from resnets.inference.finding import find_objects
 from resnets.inference.graph import Answer
 from resnets.inference.pipeline import in_batches
@@ -102,8 +102,8 @@ class Predictor:
 
     Raises:
         FileNotFoundError: if there is no such finished run.
-        ValueError: if there is no such engine or precision, an export is for another, or views, flips or scales are
-            asked of a network that has no use for them.
+        ValueError: if there is no such device, engine or precision, an export is for another, or views, flips or scales
+            are asked of a network that has no use for them.
         ImportError: if the engine's library is not installed, naming the extra.
     """
 
@@ -121,7 +121,7 @@ class Predictor:
     ) -> None:
         self.run = find_run(run)
         self.card: Card = self.run.finished_card()
-        self.device = usual_device(self.card) if device is None else torch.device(device)
+        self.device = chosen_device(device, self.card)
         self.task: Any = create_task(self.card.task, self.card.classes, self.card.settings)
         self.exact = exact
         self.views = views
@@ -236,13 +236,22 @@ class Predictor:
             tiled: look for objects in tiles of a large picture, too, at its own resolution; for masks, in them alone.
 
         Raises:
-            ValueError: if `top` or `batch_size` is below 1, the run knows no sets of that coverage, or tiles are asked
-                of a network that finds neither objects nor masks.
+            ValueError: if `top` or `batch_size` is below 1, the run knows no sets of that coverage, as an export in a
+                lower precision and means of views have none, or tiles are asked of a network that finds neither objects
+                nor masks.
         """
         if top is not None and top < 1:
             raise ValueError(f"top must be at least 1, not {top}")
         if coverage is not None and not hasattr(self.task, "set_size"):
             raise ValueError(f"coverage is of single classes, not of {self.card.task}")
+        if coverage is not None and self.views != "single":
+            raise ValueError("sets of classes are calibrated on single views; leave out --views or --coverage")
+        export = self.card.export
+        if coverage is not None and export and (export["precision"] != "float32" or "members" in export):
+            raise ValueError(
+                f"sets of classes are calibrated for one network in float32, which {self.run.folder} is not; ask "
+                f"{export['source']}, or export one run in float32"
+            )
         if tiled and not self.sees_all:
             raise ValueError(f"tiles are for networks that find objects or masks, and the task is {self.card.task}")
         for number, (picture, result) in enumerate(self._results(pictures, batch_size, tiled)):
@@ -293,6 +302,9 @@ class Predictor:
         enough = None if self.exact or whole or self.views != "single" else ENOUGH * covered(preprocessing)
         try:
             image = opened(picture)
+            if isinstance(picture, Image.Image) and enough is not None:  # nothing is changed that is another's
+                again = opened_again(picture)
+                image, enough = (image, None) if again is None else (again, enough)
             width, height = image.size
             pixels = decode(image, preprocessing.channels, enough)
             if (pixels.shape[1] > pixels.shape[2]) != (height > width):  # turned upright

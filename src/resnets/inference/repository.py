@@ -65,14 +65,13 @@ def write_repository(export: Run, repository: Path, server: str, name: str) -> P
         ImportError: if the engine's library is not installed, naming the extra.
     """
     card = export.finished_card()
-    check(server, card.export.get("format"))
+    check(server, card.export.get("format"), name)
     if not task_class(card.task).tells or (export.folder / FOLLOWING).is_file():
         raise ValueError(
             f"{export.folder} is one step of {card.model}, which no server repeats or finishes; `resnets serve` and "
             "`resnets generate` do"
         )
-    if not _NAME.fullmatch(name):
-        raise ValueError(f"{name!r} is no name for a model; use letters, digits, dots, dashes and underscores")
+    config = ovms_config(repository / "config.json", name, card) if server == "ovms" else ""
     engine: Any = open_graph(export.folder, card, torch.device("cpu"))
     model = repository / name
     model.mkdir(parents=True, exist_ok=True)
@@ -84,12 +83,12 @@ def write_repository(export: Run, repository: Path, server: str, name: str) -> P
         copied = shutil.copytree(export.folder, Path(temporary) / "version")
         copied.rename(version)  # a server that is looking sees all of it or nothing
     if server == "ovms":
-        write_whole(repository / "config.json", ovms_config(repository / "config.json", name, card))
+        write_whole(repository / "config.json", config)
     return version
 
 
-def check(server: str, format: str | None) -> None:
-    """See whether a server takes a format.
+def check(server: str, format: str | None, name: str) -> None:
+    """See whether a server takes a format and the name of a model.
 
     Raises:
         ValueError: if it does not, or there is no such server.
@@ -98,6 +97,8 @@ def check(server: str, format: str | None) -> None:
         raise ValueError(f"there is no server {server!r}; there is {', '.join(SERVERS)}")
     if format not in SERVERS[server]:
         raise ValueError(f"{server} takes exports to {' or '.join(SERVERS[server])}, not to {format}")
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{name!r} is no name for a model; use letters, digits, dots, dashes and underscores")
 
 
 def triton_config(name: str, card: Card, inputs: Sequence[Port], outputs: Sequence[Port]) -> str:
@@ -139,13 +140,13 @@ def ovms_config(path: Path, name: str, card: Card) -> str:
     Raises:
         ValueError: if there is a file already that is none.
     """
-    entries: list[dict[str, Any]] = []
+    others: list[dict[str, Any]] = []
     if path.exists():
         try:
             entries = json.loads(path.read_text(encoding="utf-8"))["model_config_list"]
-        except (json.JSONDecodeError, KeyError, TypeError):
+            others = [entry for entry in entries if entry["config"]["name"] != name]
+        except (ValueError, KeyError, TypeError):
             raise ValueError(f"{path} is no configuration of OpenVINO Model Server; choose another folder") from None
     hint = {"INFERENCE_PRECISION_HINT": HINTS[card.export["precision"]]}
     own = {"config": {"name": name, "base_path": name, "plugin_config": hint}}
-    others = [entry for entry in entries if entry["config"]["name"] != name]
     return json.dumps({"model_config_list": [*others, own]}, indent=2) + "\n"

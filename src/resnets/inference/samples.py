@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,8 +18,10 @@ from resnets.runs.card import Card
 from resnets.types import Preprocessing
 
 CALIBRATION_PICTURES = 300
+FEWEST_CALIBRATED = 32
 COMPARED = 32
-"""Training pictures that set the scales of int8, and pictures on which an export is compared with its network."""
+"""Training pictures that set the scales of int8, the fewest that may where there are more, and pictures on which an
+export is compared with its network."""
 
 
 def pixels_of(picture: Tensor, preprocessing: Preprocessing, whole: bool) -> Tensor:
@@ -26,24 +29,35 @@ def pixels_of(picture: Tensor, preprocessing: Preprocessing, whole: bool) -> Ten
     return (picture if whole else view(picture, preprocessing)).permute(1, 2, 0)[None]
 
 
-def calibration_pixels(card: Card, data: Data | None, whole: bool, batch: int | None) -> Iterator[Tensor]:
-    """Batches of the run's training pictures, evenly from all of them, as the graph takes them."""
+def calibration_pixels(card: Card, data: Data | None, whole: bool, batch: int | None) -> tuple[list[Tensor], int]:
+    """Batches of the run's training pictures, evenly from all of them, as the graph takes them; and how many pictures.
+
+    Pictures of a batch have one size, and copies of its last fill it up; of whole pictures, those of rare sizes are
+    left out where there would be more batches than of a single size.
+
+    Raises:
+        ValueError: if the pictures are not there, or have so many sizes that hardly any are left.
+    """
     if data is None:
         raise ValueError(
             f"int8 is calibrated with the run's training pictures, but they are not at {card.data.get('source')}; "
             "say by --data where they are"
         )
-    waiting: list[Tensor] = []
-    for picture in some_pictures(data.splits["train"], max(CALIBRATION_PICTURES, batch or 1), card):
+    size = batch or 1
+    most = max(CALIBRATION_PICTURES, size)
+    groups: dict[torch.Size, list[Tensor]] = {}
+    for picture in some_pictures(data.splits["train"], most, card):
         pixels = pixels_of(picture, card.preprocessing, whole)
-        if whole and waiting and waiting[0].shape != pixels.shape:  # pictures of a batch have one size
-            continue
-        waiting.append(pixels)
-        if len(waiting) == (batch or 1):
-            yield torch.cat(waiting)
-            waiting = []
-    if waiting:
-        yield torch.cat([*waiting, *[waiting[-1]] * ((batch or 1) - len(waiting))])
+        groups.setdefault(pixels.shape, []).append(pixels)
+    parts = [group[start : start + size] for group in groups.values() for start in range(0, len(group), size)]
+    kept = sorted(parts, key=len, reverse=True)[: math.ceil(most / size)]
+    count = sum(map(len, kept))
+    if count < min(FEWEST_CALIBRATED, sum(map(len, parts))):
+        raise ValueError(
+            f"the training pictures have so many sizes that batches of {size} would hold {count} of them; export with "
+            "a smaller or dynamic --batch, or without --preprocess"
+        )
+    return [part[0] if size == 1 else torch.cat([*part, *[part[-1]] * (size - len(part))]) for part in kept], count
 
 
 def picture_files(card: Card, data: Data | None) -> Iterator[bytes]:

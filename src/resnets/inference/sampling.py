@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from resnets.data.order import normal
-from resnets.inference.exported import generating_network, usual_device
+from resnets.inference.exported import chosen_device, generating_network
 from resnets.runs.card import Card
 from resnets.runs.run import find_run
 
@@ -83,7 +83,7 @@ class Generator:
 
     Raises:
         FileNotFoundError: if there is no such finished run.
-        ValueError: if its network makes no pictures.
+        ValueError: if its network makes no pictures, or there is no such device.
     """
 
     def __init__(self, run: str | Path, device: str | torch.device | None = None) -> None:
@@ -94,7 +94,7 @@ class Generator:
                 f"{run} is for {self.card.task} and makes no pictures; `resnets train DATA --task generation` trains a "
                 "network that does"
             )
-        self.device = usual_device(self.card) if device is None else torch.device(device)
+        self.device = chosen_device(device, self.card)
         self.network: Any = generating_network(folder, self.device)
 
     def labels(self, count: int, class_name: str | None = None) -> Tensor:

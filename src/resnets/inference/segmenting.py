@@ -71,6 +71,21 @@ def on_picture(logits: Tensor, size: tuple[int, int], preprocessing: Preprocessi
     return F.interpolate(seen, size, mode="bilinear")[0] if seen.shape[2:] != size else seen[0]
 
 
+def mask_on_picture(logits: Tensor, size: tuple[int, int], preprocessing: Preprocessing) -> Tensor:
+    """The classes (h, w) uint8 of the whole picture's pixels by logits or probabilities (K, H, W) of an input.
+
+    It is the place of the largest of `on_picture`, found class by class: a photograph's pixels times all classes are
+    gigabytes.
+    """
+    best = on_picture(logits[:1], size, preprocessing)[0]
+    mask = torch.zeros(size, dtype=torch.uint8, device=logits.device)
+    for number in range(1, len(logits)):
+        own = on_picture(logits[number : number + 1], size, preprocessing)[0]
+        mask[own > best] = number
+        best = torch.maximum(best, own)
+    return mask
+
+
 def segment(
     pictures: Sequence[Tensor],
     preprocessing: Preprocessing,
@@ -100,7 +115,7 @@ def segment(
         windows = [whole(sizes[number], preprocessing) for number in chunk]
         inputs = [painted([(pictures[n], window)], preprocessing) for n, window in zip(chunk, windows, strict=True)]
         for number, probabilities in zip(chunk, answers(torch.stack(inputs)), strict=True):
-            found[number] = on_picture(probabilities, sizes[number], preprocessing).argmax(0).to(torch.uint8)
+            found[number] = mask_on_picture(probabilities, sizes[number], preprocessing)
     return [found[number] for number in range(len(pictures))]
 
 

@@ -78,6 +78,8 @@ def _origin(address: str) -> tuple[str, str, int]:
 
 
 def _allowed(host: str) -> tuple[str, str, int]:
+    if "*" in host or any(map(str.isspace, host)):
+        raise ValueError(f"{host!r} names more than a host; each is named by itself, without * or spaces")
     address = host if "://" in host else f"https://{host}"
     origin = _origin(address)
     if urlsplit(address).path.strip("/"):

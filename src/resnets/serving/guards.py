@@ -35,7 +35,7 @@ class Keys:
 
         Raises:
             FileNotFoundError: if there is no such file.
-            ValueError: if there is no key in it, or one that is too short.
+            ValueError: if there is no key in it, or one that is too short or that no header can show.
         """
         lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
         keys = [line for line in lines if line and not line.startswith("#")]
@@ -44,6 +44,8 @@ class Keys:
         for number, key in enumerate(keys, 1):
             if len(key) < SHORTEST:
                 raise ValueError(f"key {number} of {path} has {len(key)} characters; at least {SHORTEST} are needed")
+            if not key.isascii():  # headers are read as Latin-1, so that none would be found
+                raise ValueError(f"key {number} of {path} has letters that headers have not; use those of ASCII")
         return cls(keys)
 
     def find(self, shown: str) -> int | None:

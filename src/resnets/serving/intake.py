@@ -16,7 +16,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from resnets.serving.fetching import Fetcher
-from resnets.serving.limits import Limits, RefusedError
+from resnets.serving.limits import MOST_PICTURES, Limits, RefusedError
 from resnets.serving.metrics import Metrics
 from resnets.serving.schemas import Asked
 
@@ -28,6 +28,9 @@ LONGEST_NAME = 200
 
 FETCHING = 8
 """Addresses that are fetched at a time."""
+
+MOST_COMMAS = 20 * MOST_PICTURES
+"""Of JSON, which has about as many values and names: each could be wrong, and an error takes hundreds of bytes."""
 
 Pictures = list[tuple[str, bytes]]
 """Files of pictures with their names."""
@@ -118,10 +121,7 @@ class Intake:
             await form.close()
 
     async def _json(self, body: bytes, hold: Callable[[int], None]) -> Pictures:
-        try:
-            asked = await asyncio.to_thread(Asked.model_validate_json, body)
-        except ValidationError as error:
-            raise RefusedError(400, f"the JSON is not what is expected: {first_of(error)}") from None
+        asked = await asyncio.to_thread(_asked, body)
         if len(asked.pictures) > self._limits.pictures:
             raise RefusedError(413, f"a request may have up to {self._limits.pictures} pictures")
         pictures, most = [], int(self._limits.body_mb * 1e6)
@@ -140,6 +140,20 @@ class Intake:
                 raise RefusedError(400, f"{name}: {error}") from None
             pictures.append((name, content))
         return pictures
+
+
+def _asked(body: bytes) -> Asked:
+    """What a request says in JSON.
+
+    Raises:
+        RefusedError: if it is not as it should be, or has so many parts that to say so would take long.
+    """
+    if body.count(b",") > MOST_COMMAS:
+        raise RefusedError(413, f"the JSON has more than {MOST_COMMAS:,} commas; ask for fewer pictures at a time")
+    try:
+        return Asked.model_validate_json(body)
+    except ValidationError as error:
+        raise RefusedError(400, f"the JSON is not what is expected: {first_of(error)}") from None
 
 
 def _name(given: str | None, number: int) -> str:

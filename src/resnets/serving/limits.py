@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+MOST_PICTURES = 1000
+"""The most that `Limits.pictures` may be; of JSON no more are read."""
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -12,10 +15,10 @@ class Limits:
     Attributes:
         body_mb: of a request's body, in millions of bytes.
         megapixels: of a picture, in millions, by what its header says.
-        pictures: of a request.
+        pictures: of a request, up to `MOST_PICTURES`.
         queue: pictures of a run that are taken on at a time; what does not fit is answered 503.
         memory_mb: of the bodies of all requests that are worked on, in millions of bytes; 503 beyond it.
-        seconds: for a request to arrive, and again for its answer.
+        seconds: for a request to begin on a connection, for it to arrive, and again for its answer.
         rate: requests a second that a client may make on average, and twice as many at once; 0 for any number.
         connections: that are open at a time.
     """
@@ -35,6 +38,8 @@ class Limits:
                 raise ValueError(f"{name} must be above 0, not {getattr(self, name)}")
         if self.rate < 0:
             raise ValueError(f"rate must be at least 0, not {self.rate}")
+        if self.pictures > MOST_PICTURES:
+            raise ValueError(f"a request may have up to {MOST_PICTURES} pictures, not {self.pictures}")
         if self.pictures > self.queue:
             raise ValueError(
                 f"a request may have {self.pictures} pictures, but the queue takes {self.queue}; make it longer"

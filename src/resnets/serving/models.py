@@ -36,6 +36,9 @@ DIGITS = 12
 EXPLAINED = 8
 """Pictures of a run that wait for an explanation at a time, each of which costs as much as many answers."""
 
+NAMED = 5
+"""Classes that an answer names where nobody says how many, unless the task says which."""
+
 SWITCHED_OFF = "this server gives no explanations"
 
 
@@ -64,13 +67,14 @@ class Model:
     loaded: datetime
 
     async def predictions(self, pictures: Sequence[tuple[str, bytes]], top: int | None) -> list[Prediction]:
-        """The answer for each picture with its name.
+        """The answer for each picture with its name, of so many classes, or of as many as are usual.
 
         Raises:
             QueueFullError: if they do not all fit into the queue.
         """
         rows = await self.batcher.results([content for _, content in pictures])
-        return [self.predictor.prediction(name, row, top) for (name, _), row in zip(pictures, rows, strict=True)]
+        count = top or (None if self.predictor.task.named is None else NAMED)
+        return [self.predictor.prediction(name, row, count) for (name, _), row in zip(pictures, rows, strict=True)]
 
     async def explanation(self, picture: bytes, target: str | None) -> dict[str, Any]:
         """Why the picture is answered as it is; see `explaining.explain`.
@@ -244,7 +248,7 @@ def name_runs(runs: Sequence[str]) -> dict[str, str]:
     """
     named: dict[str, str] = {}
     for run in runs:
-        name, _, folder = run.rpartition("=") if not Path(run).exists() else ("", "", run)
+        name, _, folder = run.partition("=") if "=" in run and not Path(run).exists() else ("", "", run)
         name = name or Path(folder).resolve().name
         if name in named:
             raise ValueError(f"two runs are called {name}; name one by NAME=FOLDER, such as other={folder}")

@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from resnets.serving.limits import MOST_PICTURES
+
 
 class Given(BaseModel):
     """One picture: `base64`, the bytes of its file, or `url`, where the server's operator has allowed its host."""
@@ -30,14 +32,23 @@ class Asked(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    pictures: Annotated[list[Given], Field(min_length=1)]
+    pictures: Annotated[list[Given], Field(min_length=1, max_length=MOST_PICTURES, fail_fast=True)]
 
 
 class Wanted(BaseModel):
     """What a request says behind its path."""
 
+    model_config = ConfigDict(extra="forbid")
+
     model: Annotated[str | None, Field(description="which run answers; by default the first")] = None
-    top: Annotated[int, Field(ge=1, description="classes to name, the most probable first")] = 5
+    top: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            description="classes to name, the most probable first; by default 5, and of multi-label runs those whose "
+            "thresholds are reached",
+        ),
+    ] = None
     masks: Annotated[bool, Field(description="tell masks, too, where the run gives them")] = False
 
 

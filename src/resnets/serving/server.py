@@ -20,6 +20,8 @@ from resnets.serving.models import Models, name_runs
 
 try:
     import uvicorn
+
+    from resnets.serving.connections import closing_idle
 except ImportError as error:
     raise ImportError("serving needs uvicorn: pip install 'resnets[serve]'") from error
 
@@ -63,7 +65,7 @@ def serve_runs(
         quiet_pictures(limits)
         config = uvicorn.Config(
             app,
-            http="h11",  # which bounds what a header may hold
+            http=closing_idle(limits.seconds),  # by h11, which bounds what a header may hold
             ws="none",
             lifespan="on",
             log_config=None,

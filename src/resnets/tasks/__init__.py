@@ -47,6 +47,7 @@ class Task:
         options: of the loss, keyword arguments of the class.
         embeds: whether a network gives embeddings, whatever the classes are, rather than a number for each class.
         tells: whether a network tells something of given pictures.
+        named: classes that a picture's answer names where nobody says how many; None for all that it is said to have.
     """
 
     name: ClassVar[str]
@@ -56,6 +57,7 @@ class Task:
     options: ClassVar[tuple[str, ...]] = ()
     embeds: ClassVar[bool] = False
     tells: ClassVar[bool] = True
+    named: ClassVar[int | None] = 1
 
     @staticmethod
     def settings_of(targets: Tensor) -> dict[str, Any]:

@@ -108,6 +108,7 @@ class Multilabel(Task):
     score = "exact"
     aim: ClassVar[tuple[str, int]] = ("map", 1)
     options: ClassVar[tuple[str, ...]] = ("asymmetric",)
+    named: ClassVar[int | None] = None
 
     def __init__(self, classes: Sequence[str], settings: Mapping[str, Any], *, asymmetric: bool = False) -> None:
         self.classes = tuple(classes)

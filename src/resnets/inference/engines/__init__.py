@@ -111,8 +111,7 @@ def open_engine(
         ImportError: if its library is not installed, naming the extra.
     """
     kind = engine_class(name)
-    if precision == "int8":
-        raise ValueError("int8 has to be calibrated with training pictures: `resnets export RUN --precision int8`")
+    check_uncalibrated(precision)
     if precision not in kind.precisions:
         raise ValueError(f"the engine {name} computes in {' or '.join(kind.precisions)}, not {precision!r}")
     if isinstance(network, Detector) and precision not in kind.programs:
@@ -120,6 +119,12 @@ def open_engine(
         return Finished(dense, dense.parallel, network)
     engine: Engine = kind.of(network, preprocessing, precision, device)
     return engine
+
+
+def check_uncalibrated(precision: str) -> None:
+    """Raise ValueError for int8, which no engine makes of a network as it was trained."""
+    if precision == "int8":
+        raise ValueError("int8 has to be calibrated with training pictures: `resnets export RUN --precision int8`")
 
 
 def by_batches(inputs: Sequence[Tensor], count: int, compute: Callable[..., list[Tensor]]) -> list[Tensor]:

@@ -2,7 +2,6 @@
 
 const $ = (id) => document.getElementById(id);
 const KEPT = 24;  // pictures of the history
-const TOP = 5;  // classes that are shown
 const LABELLED = 12;  // boxes whose labels are shown at a time; of more, the one that is pointed at
 const TINY = 128;  // pixels; up to this side a picture is shown enlarged, pixel by pixel
 
@@ -79,10 +78,12 @@ function tellModel() {
 // ---- pictures in
 
 function add(files) {
-  for (const file of files) waiting = waiting.then(() => answer(file));
+  for (const file of files) waiting = waiting.then(() => answer(file)).catch((error) => complain(error.message));
 }
 
 async function answer(file) {
+  if (!models.length) await begin();  // the server may not have been reached before
+  if (!models.length) return;
   const model = chosen();
   const entry = { file, address: URL.createObjectURL(file), model, answer: null, target: null, why: null, problem: "", seconds: 0 };
   entries = [entry, ...entries];
@@ -95,7 +96,7 @@ async function predict(entry) {
   const { model, file } = entry;
   const began = performance.now();
   try {
-    const query = new URLSearchParams({ model: model.name, top: TOP, masks: model.colours.length > 0 });
+    const query = new URLSearchParams({ model: model.name, masks: model.colours.length > 0 });
     const { predictions, version } = await ask(`v1/predict?${query}`, form(file));
     Object.assign(entry, { answer: predictions[0], version, seconds: (performance.now() - began) / 1000 });
   } catch (error) {
@@ -183,7 +184,8 @@ function tellAnswer(entry) {
   if (model.task === "segmentation") notes.push("Shares of the pixels");
   else if (classes.length) {
     notes.push(model.calibrated ? "Probabilities are calibrated on validation pictures" : "Probabilities are the network's own, not calibrated");
-    if (classes.length < model.classes.length && !boxes) notes.push(`the ${classes.length} most probable of ${model.classes.length} classes`);
+    if (model.task === "multilabel") notes.push("classes that reach their thresholds");
+    else if (classes.length < model.classes.length && !boxes) notes.push(`the ${classes.length} most probable of ${model.classes.length} classes`);
   }
   const time = seconds < 1 ? `${Math.round(seconds * 1000)} ms` : `${seconds.toFixed(1)} s`;
   $("note").textContent = `${notes.length ? `${notes.join("; ")}. ` : ""}Answered in ${time} by version ${version}.`;
