@@ -133,6 +133,24 @@ def test_two_sources_that_claim_one_name_are_an_error(paint: Paint, monkeypatch:
     assert open_dataset(Path("digits")).format == "folder"
 
 
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_columns_may_have_spaces_around_their_names(kind: str, paint: Paint) -> None:
+    folder = paint("0.png", "1.png", "2.png", "3.png")
+    found = [(f"{i}.png", "ab"[i % 2], "train" if i < 2 else "test") for i in range(4)]
+    table = folder / f"table.{kind}"
+    if kind == "csv":
+        table.write_text("\n".join(["path, label, split", *map(", ".join, found)]))
+    else:
+        heading = ("path", " label", " split ")
+        parquet.write_table(pyarrow.Table.from_pylist([dict(zip(heading, row, strict=True)) for row in found]), table)
+    data = open_dataset(table)
+    assert {split: list(dataset.names) for split, dataset in data.splits.items()} == {
+        "train": ["0.png", "1.png"],
+        "test": ["2.png", "3.png"],
+    }
+    assert data.splits_made == ()
+
+
 # Folders
 
 
