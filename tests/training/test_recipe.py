@@ -101,6 +101,7 @@ def test_what_auto_chooses():
     assert (choose_model(digits)[0], choose_model(photographs)[0]) == ("resnet20", "resnet18")
     recipe = choose_recipe(digits, torch.arange(1438) % 10).recipe
     assert not recipe.flip
+    assert choose_recipe(digits, torch.arange(12) % 2).recipe.batch_size == 16
     assert recipe.batch_size == 64
     assert recipe.epochs * (1438 // recipe.batch_size) >= 1400
     assert choose_recipe(photographs, torch.arange(245) % 2).recipe.scale[0] < 1

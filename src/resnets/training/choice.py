@@ -190,7 +190,7 @@ def sized(choice: Choice, pictures: int, small: bool, fine_tuned: bool) -> Choic
     """Batch, rate and epochs by the number of pictures."""
     recipe = choice.recipe
     largest = recipe.batch_size if small else min(recipe.batch_size, LARGEST_BATCH_OF_PHOTOGRAPHS)
-    batch_size = min(largest, max(16, 1 << (pictures // 20).bit_length() - 1))
+    batch_size = min(largest, max(16, 1 << max((pictures // 20).bit_length() - 1, 0)))
     reason = f"{pictures:,} {'pictures' if small else 'photographs'}, with a rate in proportion"
     choice = choice.but(reason, batch_size=batch_size, lr=recipe.lr * batch_size / recipe.batch_size)
     steps = ENOUGH_STEPS_OF_FINE_TUNING if fine_tuned else ENOUGH_STEPS
