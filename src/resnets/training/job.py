@@ -129,14 +129,11 @@ class Job:
         if self.whole is not None:
             self.whole.load_state_dict(whole_tensors(self.bare_network))
 
-    def part_of_step(self, pictures: int) -> float:
-        """By what this process's mean loss over so many pictures counts, so that each picture of a step counts alike.
-
-        The processes' gradients are averaged, and a step whose pictures cannot be shared out evenly has more in some.
-        """
+    @property
+    def pictures_of_step(self) -> int:
+        """Pictures that the present step has in all processes together; an epoch's last may have fewer than others."""
         first = self.state.step % self.steps_per_epoch * self.train.batch_size
-        of_all = min(self.train.batch_size, len(self.train.dataset) - first)
-        return pictures * self.fabric.world_size / of_all
+        return min(self.train.batch_size, len(self.train.dataset) - first)
 
     def set_rate(self, rate: float) -> None:
         """Train at another rate than was planned, and write it on the card."""
