@@ -88,6 +88,16 @@ def test_it_stops_after_so_many_in_a_row(train_digits, spoilt, tmp_path):
     assert all(torch.equal(expected[name], found[name]) for name in expected)
 
 
+@pytest.mark.parametrize(("spoilt_steps", "kept"), [(range(8, 12), 8), (range(4, 8), 4)], ids=["within", "at the end"])
+def test_nothing_is_saved_amid_them(train_digits, spoilt, tmp_path, spoilt_steps, kept):
+    """What is gone back to is from before them, as the weights may have diverged already."""
+    with spoilt(spoilt_steps), pytest.raises(FloatingPointError, match="in 4 steps in a row"):
+        train_digits(nonfinite_limit=4, checkpoint_every=0.0)
+    for name in ("checkpoint.pt", "checkpoint-before.pt"):
+        state = torch.load(tmp_path / "run" / name, weights_only=True)["state"]
+        assert (state["step"], state["skipped"]) == (kept if name == "checkpoint.pt" else kept - 1, 0)
+
+
 def test_single_ones_do_not_stop_it(train_digits, spoilt):
     with spoilt({1, 3, 5, 7, 9}):
         run = train_digits(nonfinite_limit=2)

@@ -74,7 +74,8 @@ def fit(job: Job, display: Display, watch: Callable[[Job], None] | None = None) 
                 now = time.perf_counter()
                 state.seconds, started = state.seconds + now - started, now
                 display.step(state)
-                if any_process(job, now - saved > job.checkpoint_every or interruption.requested):
+                due = now - saved > job.checkpoint_every and not state.skipped
+                if any_process(job, due or interruption.requested):
                     job.save()
                     saved = now
                     if any_process(job, interruption.requested):
@@ -148,7 +149,8 @@ def train_step(job: Job, batch: Batch, epoch: int, rate: float) -> None:
 def end_epoch(job: Job, epoch: int, watch: Callable[[Job], None] | None = None) -> dict[str, float]:
     """Evaluate where it is due, write the epoch's row and the checkpoint, and give the row.
 
-    Who watches sees the training before the checkpoint is written: what is killed in between is seen again.
+    Who watches sees the training before the checkpoint is written: what is killed in between is seen again. There is no
+    checkpoint amid steps that are passed over, whose weights may have diverged already.
     """
     state, recipe = job.state, job.recipe
     job.restore_folder()
@@ -179,7 +181,8 @@ def end_epoch(job: Job, epoch: int, watch: Callable[[Job], None] | None = None) 
     state.end_epoch(row)
     if watch is not None:
         watch(job)
-    job.save()
+    if not state.skipped:
+        job.save()
     if job.fabric.is_global_zero:
         job.run.write_history(state.history)
     if job.logger is not None:

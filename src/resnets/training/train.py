@@ -193,7 +193,9 @@ def resume(
         )
     begun = bool(stopped.checkpoints())
     initial = None if begun else initial_weights(card.provenance["weights"], card.model)
-    job = create_job(fabric, stopped, card, without_unreadable(data, 1.0, console), workers, initial, cache)
+    data = without_unreadable(data, 1.0, console)
+    check_left_out(data, card, stopped)
+    job = create_job(fabric, stopped, card, data, workers, initial, cache)
     job.tell = teller(console)
     if begun:
         job.load()
@@ -268,6 +270,23 @@ def without_unreadable(data: Data, max_share: float, console: Console) -> Data:
     for picture in data.unreadable:
         console.print(f"left out: {picture.name}: {picture.reason}", style="yellow", highlight=False)
     return data
+
+
+def check_left_out(data: Data, card: Card, run: Run) -> None:
+    """Raise ValueError if other pictures cannot be read than when a run was started; older cards do not say which."""
+    if (before := card.data.get("left_out")) is None:
+        return
+    now = {picture.name: picture.reason for picture in data.unreadable}
+    if lost := sorted(now.keys() - before.keys()):
+        raise ValueError(
+            f"{len(lost):,} of the pictures that {run.folder} was started with cannot be read now, such as {lost[0]} "
+            f"({now[lost[0]]}); restore them, or train anew"
+        )
+    if found := sorted(before.keys() - now.keys()):
+        raise ValueError(
+            f"{len(found):,} of the pictures that {run.folder} was started without can be read now, such as {found[0]}; "
+            "restore the data as it was, or train anew"
+        )
 
 
 def claim_folder(wanted: str | Path | None, card: Card, overwrite: bool) -> Path:
