@@ -23,7 +23,7 @@ from pyarrow import parquet
 from sklearn.datasets import load_digits
 
 from resnets.data.dataset import Data, open_dataset
-from resnets.data.sources import find_source, sources
+from resnets.data.sources import builtin, find_source, sources
 
 Paint = Callable[..., Path]
 PATHS = (
@@ -149,6 +149,16 @@ def test_columns_may_have_spaces_around_their_names(kind: str, paint: Paint) -> 
         "test": ["2.png", "3.png"],
     }
     assert data.splits_made == ()
+
+
+def test_what_cannot_be_downloaded_is_said_in_a_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def offline(*_: object, **__: object) -> None:
+        raise RuntimeError("Error downloading train-images-idx3-ubyte.gz:\nTried https://a:\n<urlopen error>\n")
+
+    monkeypatch.setitem(builtin._DOWNLOADED, "mnist", offline)
+    monkeypatch.setenv("RESNETS_CACHE", str(tmp_path))
+    with pytest.raises(OSError, match=r"mnist is not whole in .* and cannot be downloaded: Error .* <urlopen error>$"):
+        open_dataset("mnist")
 
 
 # Folders
