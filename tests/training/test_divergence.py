@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from io import StringIO
+from types import SimpleNamespace
 
 import pytest
 import torch
 from rich.console import Console
+from torch import nn
 
 from resnets.data.dataset import open_dataset
 from resnets.data.order import permutation
 from resnets.tasks.classification import Classification
 from resnets.training import accumulation
+from resnets.training.divergence import is_finite
 from resnets.training.interruption import InterruptedTraining
 from resnets.training.train import resume
 from resnets.weights.files import read_tensors
@@ -65,6 +68,22 @@ def test_a_step_that_is_not_finite_is_named_and_leaves_no_trace(train_digits, sp
     history = run.history()
     assert [row["step"] for row in history] == [6, 12]
     assert all(row["train_loss"] < 10 for row in history)
+
+
+def test_a_gradient_that_is_not_finite_is_found_wherever_it_is():
+    """Of a network that makes pictures, the first parameters are those of no class, which nothing else reaches."""
+    network = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    fabric = SimpleNamespace(_precision=SimpleNamespace(precision="32-true"))
+    job = SimpleNamespace(network=network, fabric=fabric)
+    for parameter in network.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    assert is_finite(job, torch.tensor(1.0))
+    for wrong in (torch.nan, torch.inf):
+        network[1].weight.grad[0, 1] = wrong
+        assert not is_finite(job, torch.tensor(1.0))
+    network[1].weight.grad = None
+    assert is_finite(job, torch.tensor(1.0))
+    assert not is_finite(job, torch.tensor(torch.nan))
 
 
 def test_what_a_step_leaves_behind_is_nothing(train_digits, spoilt):
