@@ -94,6 +94,7 @@ def choose_recipe(
     task: str = "classification",
     fine_tuned: bool = False,
     classes_kept: int = 0,
+    num_classes: int = 0,
 ) -> Choice:
     """`quick` for small pictures, `photographs` for larger ones, `finetune` from weights that somebody trained.
 
@@ -112,6 +113,7 @@ def choose_recipe(
         task: what is asked of the network.
         fine_tuned: whether it begins from weights that somebody trained.
         classes_kept: how many of the classes those weights know already.
+        num_classes: how many there are, those without a training picture included.
     """
     if task == "detection":
         choice = Choice(load_recipe("detection"), {"recipe": "detection, because objects are to be found"})
@@ -163,7 +165,7 @@ def choose_recipe(
         choice = choice.but("a part of a picture may not have the number of the whole", scale=(1.0, 1.0))
     if not classes:
         choice = choice.but(f"{task} has no single class to fit or smooth", head_first=False, label_smoothing=0.0)
-    return suited_to_classes(choice, targets, classes_kept) if fine_tuned and classes else choice
+    return suited_to_classes(choice, targets, classes_kept, num_classes) if fine_tuned and classes else choice
 
 
 def recipe_of_recognition(targets: Tensor, fine_tuned: bool) -> Choice:
@@ -199,17 +201,18 @@ def sized(choice: Choice, pictures: int, small: bool, fine_tuned: bool) -> Choic
     return choice.but("twenty times in all", evaluate_every=max(recipe.evaluate_every, epochs // 20))
 
 
-def suited_to_classes(choice: Choice, targets: Tensor, classes_kept: int) -> Choice:
+def suited_to_classes(choice: Choice, targets: Tensor, classes_kept: int, num_classes: int) -> Choice:
     """What fine-tuning can afford with so many pictures of the smallest class."""
-    sizes = targets.bincount()
+    sizes = targets.bincount(minlength=num_classes)
     fewest = int(sizes[sizes > 0].min())
     if classes_kept:
         choice = choice.but(f"the weights know {classes_kept} of the classes", head_first=False)
     if fewest < FEW_OF_A_CLASS:
         reason = f"a class has {fewest} pictures: the stages before the last stay, which is as accurate and faster"
         choice = choice.but(reason, freeze=ALL_BUT_LAST)
-    if fewest < 2:
-        choice = choice.but("a class has one picture, and logistic regression needs two", head_first=False)
+    if (least := int(sizes.min())) < 2:
+        reason = f"a class has {'one picture' if least else 'no picture'}, and logistic regression needs two"
+        choice = choice.but(reason, head_first=False)
     if len(targets) > MOST_FOR_LOGISTIC_REGRESSION:
         choice = choice.but(f"logistic regression of {len(targets):,} pictures would take long", head_first=False)
     return choice
