@@ -28,7 +28,7 @@ from resnets.data.dataset import UnreadablePictureError
 from resnets.data.order import hashed
 from resnets.data.transforms import prepare
 from resnets.training.accumulation import fitting_gradients
-from resnets.training.averaging import share_statistics
+from resnets.training.averaging import share_statistics, take_first_statistics
 from resnets.training.divergence import NotFiniteError, is_finite, out_of_hand, pass_over, roll_back
 from resnets.training.freezing import freeze, frozen_stages
 from resnets.training.interruption import InterruptedTraining, interruptible
@@ -173,8 +173,9 @@ def end_epoch(job: Job, epoch: int, watch: Callable[[Job], None] | None = None) 
         "images_per_second": pictures / state.seconds,
         "seconds": state.trained_seconds + state.seconds,
     }
-    for network in dict.fromkeys((job.bare_network, job.network_to_use)):
-        share_statistics(network, job.fabric)
+    share_statistics(job.bare_network, job.fabric)
+    if job.average is not None:
+        take_first_statistics(job.average, job.fabric)
     if state.step >= job.total_steps or (epoch + 1) % recipe.evaluate_every == 0:
         row |= job.evaluate()
     watch_validation(job, row)

@@ -239,7 +239,7 @@ def create_job(
     class_weights = None
     if recipe.balance == "loss":
         train = data.splits["train"]
-        class_weights = rare_pixels_weights(train) if train.has_masks else inverse_class_sizes(train.targets)
+        class_weights = rare_pixels_weights(train) if train.has_masks else inverse_class_sizes(train)
     task = create_task(
         card.task,
         card.classes,
@@ -350,6 +350,10 @@ def check_augmentation(recipe: Recipe, task: str) -> None:
         if wrong := [name for name in idle if getattr(recipe, name)]:
             raise ValueError(f"generation has no use for {', '.join(wrong)}; leave it out")
     others: tuple[str, ...] = ("pad", "mixup", "cutmix", "erasing", "head_only", "head_first")
+    if task == "detection" and recipe.recompute_bn:
+        raise ValueError(
+            "recompute_bn shows a network pictures alone, and a detector in training needs their objects; leave it out"
+        )
     cutting = {"detection": ("zoom", "mosaic"), "segmentation": ("zoom", "window")}
     if task in cutting:
         others += tuple(name for name in ("mosaic", "window", "scale") if name not in cutting[task])
@@ -399,7 +403,7 @@ def check_embedding(recipe: Recipe) -> None:
         )
 
 
-def inverse_class_sizes(targets: Tensor) -> Tensor:
+def inverse_class_sizes(train: Dataset) -> Tensor:
     """For each class, N / (K n) of its n pictures, so that all classes count alike and a picture 1 on average."""
-    counts = targets.bincount().clamp(min=1)
-    return len(targets) / (len(counts) * counts)
+    counts = train.targets.bincount(minlength=len(train.classes)).clamp(min=1)
+    return len(train) / (len(counts) * counts)

@@ -24,7 +24,7 @@ from resnets.runs.run import Run
 from resnets.training.checkpoints import kept_for_later
 from resnets.training.conclusion import conclude
 from resnets.training.display import TrainingDisplay, print_plan
-from resnets.training.engine import LONGEST_WAIT, create_engine, engine_facts, logger_class
+from resnets.training.engine import LONGEST_WAIT, check_logger, create_engine, engine_facts, logger_class
 from resnets.training.fit import fit
 from resnets.training.head import fit_head, fit_head_first
 from resnets.training.job import CHECKPOINT_EVERY, Job, create_job
@@ -128,6 +128,7 @@ def train(
             workers=workers,
             cache=cache,
             checkpoint_every=checkpoint_every,
+            logger=logger,
             console=console,
             watch=watch,
         )
@@ -137,11 +138,10 @@ def train(
     fabric = create_engine(precision, accelerator, devices, nodes, strategy, longest_wait)
     fabric.launch()
     console = console_of(fabric, console)
-    with fabric.rank_zero_first(local=True):
+    with fabric.rank_zero_first(local=True):  # what is fetched, is fetched once
         initial = initial_weights(weights, model)
-    data = without_unreadable(
-        open_dataset(source, task=task, val_share=val_share, fold=fold, ignore=ignore), max_unreadable, console
-    )
+        data = open_dataset(source, task=task, val_share=val_share, fold=fold, ignore=ignore)
+    data = without_unreadable(data, max_unreadable, console)
     card = plan(
         data,
         model=model,
@@ -168,14 +168,17 @@ def resume(
     workers: int | None = None,
     cache: str | Path | None = None,
     checkpoint_every: float = CHECKPOINT_EVERY,
+    logger: str | None = None,
     console: Console | None = None,
     watch: Callable[[Job], None] | None = None,
 ) -> Run:
     """Go on with a training where its last checkpoint stands, as if it had never stopped.
 
+    A logger that is none of Lightning's own has to be named again.
+
     Raises:
         FileNotFoundError: if the folder is no run.
-        ValueError: if the data is not what it was.
+        ValueError: if the data, or the length of an epoch with so many processes, is not what it was.
     """
     stopped = Run(Path(run))
     card = stopped.card()
@@ -185,7 +188,10 @@ def resume(
     if card.metrics:
         console.print(f"{stopped.folder} is finished; there is nothing left to do")
         return stopped
-    known, data = card.data, reopen(card.data)
+    check_logger(card.provenance.get("logger"), logger)
+    known = card.data
+    with fabric.rank_zero_first(local=True):
+        data = reopen(known)
     if data.fingerprint != known["fingerprint"]:
         raise ValueError(
             f"the pictures of {known['source']} have changed since {stopped.folder} was started (fingerprint "
@@ -284,8 +290,8 @@ def check_left_out(data: Data, card: Card, run: Run) -> None:
         )
     if found := sorted(before.keys() - now.keys()):
         raise ValueError(
-            f"{len(found):,} of the pictures that {run.folder} was started without can be read now, such as {found[0]}; "
-            "restore the data as it was, or train anew"
+            f"{len(found):,} of the pictures that {run.folder} was started without can be read now, such as "
+            f"{found[0]}; restore the data as it was, or train anew"
         )
 
 
