@@ -92,7 +92,7 @@ def train(
         workers: processes that decode pictures; by default one a processor.
         cache: a folder in which decoded pictures are kept for this and later trainings, where they do not fit into
             memory; or "memory" to keep them there, however many.
-        checkpoint_every: seconds after which a checkpoint is written within an epoch; after an epoch there always is.
+        checkpoint_every: seconds after which a checkpoint is written within an epoch; after an epoch there is one, too.
         logger: tensorboard, or the full name of a Lightning logger class; metrics.csv is always written. With --resume
             one that is not Lightning's own has to be named again.
         print_config: print the card of what would run, and stop.

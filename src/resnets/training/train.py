@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 from itertools import chain, count
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from lightning_fabric import Fabric
 from rich.console import Console
@@ -32,6 +32,8 @@ from resnets.training.launch import find_launch
 from resnets.training.memory import Memory
 from resnets.training.plan import check_request, initial_weights, plan
 from resnets.training.rate_finder import find_rate
+
+T = TypeVar("T")
 
 RUNS = Path("runs")
 """Where a run's folder is made that nobody has named."""
@@ -95,7 +97,7 @@ def train(
         workers: processes that decode pictures; by default one a processor.
         cache: a folder in which decoded pictures are kept for this and later trainings, where they do not fit into
             memory; or "memory" to keep them there, however many.
-        checkpoint_every: seconds after which a checkpoint is written within an epoch; after an epoch there always is.
+        checkpoint_every: seconds after which a checkpoint is written within an epoch; after an epoch there is one, too.
         logger: tensorboard, or the full name of a Lightning logger class; `metrics.csv` is always written.
         console: where to print; by default the terminal.
         watch: is called after each epoch with the training as it stands, and must leave it so; again after the same
@@ -138,9 +140,8 @@ def train(
     fabric = create_engine(precision, accelerator, devices, nodes, strategy, longest_wait)
     fabric.launch()
     console = console_of(fabric, console)
-    with fabric.rank_zero_first(local=True):  # what is fetched, is fetched once
-        initial = initial_weights(weights, model)
-        data = open_dataset(source, task=task, val_share=val_share, fold=fold, ignore=ignore)
+    initial = fetched_once(fabric, lambda: initial_weights(weights, model))
+    data = fetched_once(fabric, lambda: open_dataset(source, task=task, val_share=val_share, fold=fold, ignore=ignore))
     data = without_unreadable(data, max_unreadable, console)
     card = plan(
         data,
@@ -190,8 +191,7 @@ def resume(
         return stopped
     check_logger(card.provenance.get("logger"), logger)
     known = card.data
-    with fabric.rank_zero_first(local=True):
-        data = reopen(known)
+    data = fetched_once(fabric, lambda: reopen(known))
     if data.fingerprint != known["fingerprint"]:
         raise ValueError(
             f"the pictures of {known['source']} have changed since {stopped.folder} was started (fingerprint "
@@ -262,8 +262,24 @@ def together(fabric: Fabric, run: Run) -> Iterator[None]:
             raise
         raise ConnectionError(
             f"process {fabric.global_rank} of {fabric.world_size} has lost another, which has ended or hangs; go on "
-            f"from the last checkpoint with `resnets train --resume {run.folder}` and as many processes as you like"
+            f"from the last checkpoint with `resnets train --resume {run.folder}`, on fewer processes if need be"
         ) from error
+
+
+def fetched_once(fabric: Fabric, fetch: Callable[[], T]) -> T:
+    """What `fetch` gives, asked by the first process of a machine before the others, which find what it has kept.
+
+    An error is raised when all have asked, as otherwise the others would wait for the first.
+    """
+    failed: Exception | None = None
+    with fabric.rank_zero_first(local=True):
+        try:
+            found = fetch()
+        except Exception as error:
+            failed = error
+    if failed is not None:
+        raise failed
+    return found
 
 
 def without_unreadable(data: Data, max_share: float, console: Console) -> Data:
