@@ -117,6 +117,8 @@ def test_print_config_shows_what_would_run(capsys):
         (("train", "digits", "--logger", "paper"), 1, "there is no logger 'paper'"),
         (("train", "digits", "--resume", "run"), 1, "leave out DATA"),
         (("train", "--resume", "nowhere"), 1, "is not a run"),
+        (("train", "--resume", "run", "--size", "8", "--folds", "3", "--overwrite"), 1, "--size, --overwrite, --folds"),
+        (("train", "digits", "--print-config", "--folds", "3"), 1, "--folds asks for several; leave one out"),
         (("evaluate", "nowhere"), 1, "is not a run"),
         (("predict", "nowhere"), 1, "name at least one picture"),
         (("identify", "nowhere"), 1, "name at least one picture"),

@@ -71,6 +71,14 @@ def test_unreadable_pictures_are_named_and_left_out(flawed: Path) -> None:
     assert audit(kept).unreadable == kept.unreadable
 
 
+def test_classes_to_recognise_are_in_one_split_each(paint: Paint) -> None:
+    folder = paint(*(f"{label}/{number:02d}.png" for label in "abcdefgh" for number in range(12)))
+    found = audit(open_dataset(folder, task="recognition"))
+    assert len(found.counts) > 1
+    assert found.shortages == ()
+    assert found.sound
+
+
 def test_too_many_unreadable_pictures_stop_the_run(flawed: Path) -> None:
     with pytest.raises(
         ValueError, match=r"(?s)1 of the 47 pictures of train in .* more than.*0\.01.*train/a/07\.png: "

@@ -14,7 +14,8 @@ from PIL import Image
 
 from resnets.data.audit import audit, readable
 from resnets.data.dataset import UnreadablePictureError, open_dataset, reopen
-from resnets.types import IGNORED
+from resnets.data.loading import Loader
+from resnets.types import IGNORED, Preprocessing
 
 WriteScenes = Callable[..., Path]
 HALVES = np.repeat([[0, 0, 0, 1, 1, 1]], 4, axis=0).astype(np.uint8)  # (4, 6)
@@ -208,6 +209,40 @@ def test_cocos_outlines_are_drawn_small_over_large_and_crowds_ignored(tmp_path: 
     (tmp_path / "annotations/instances_train.json").write_text(json.dumps(content | {"annotations": [edge]}))
     mask = open_dataset(tmp_path, task="segmentation").splits["train"].mask(0)
     assert (mask == 2).sum() == 20
+
+    before = data.fingerprint
+    marks[0]["segmentation"][0][0] += 0.5
+    (tmp_path / "annotations/instances_train.json").write_text(json.dumps(content))
+    assert open_dataset(tmp_path, task="segmentation").fingerprint != before  # the boxes are the same
+    content["images"][0] |= {"width": 10**6, "height": 10**6}
+    (tmp_path / "annotations/instances_train.json").write_text(json.dumps(content))
+    with pytest.raises(UnreadablePictureError, match="1000000 x 1000000 pixels, more than of any picture"):
+        open_dataset(tmp_path, task="segmentation").splits["train"].mask(0)
+
+
+def test_what_masks_are_read_as_decides_what_a_cache_keeps(scenes: WriteScenes, tmp_path: Path) -> None:
+    def first_mask(root: Path, **options: str) -> list[int]:
+        data = open_dataset(root, **options)
+        shape = Preprocessing((4, 6), 3, (0.5,) * 3, (0.5,) * 3, fit="contain")
+        loader = Loader(
+            data.splits["val"], shape, 1, shuffle=False, cache=tmp_path / "cache", fingerprint=data.fingerprint
+        )
+        return next(loader.epoch(0)).targets[0, 0].tolist()
+
+    root = scenes(files={"classes.txt": "sky\nroad\n"})
+    assert first_mask(root) == [0, 0, 0, 1, 1, 1]
+    assert first_mask(root, ignore="sky") == [*3 * [IGNORED], 0, 0, 0]
+    scenes(files={"classes.txt": "void\nroad\n"})
+    assert first_mask(root) == [*3 * [IGNORED], 0, 0, 0]
+    assert len(list((tmp_path / "cache").glob("*.npy"))) == 3
+
+
+def test_an_empty_mask_is_named_and_does_not_stop_the_others(scenes: WriteScenes) -> None:
+    root = scenes()
+    (root / "masks/train/b.png").write_bytes(b"")
+    data = open_dataset(root)
+    assert data.classes == ("0", "1")
+    assert [bad.name for bad in readable(data, max_share=0.5).unreadable] == ["images/train/b.jpg"]
 
 
 def test_masks_answer_no_other_task(scenes: WriteScenes) -> None:

@@ -12,6 +12,7 @@ import threading
 from collections import defaultdict
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import webdataset
@@ -112,6 +113,14 @@ def test_shards_of_others_are_looked_through(tmp_path, digits_in_shards):
     assert torch.equal(found.splits["val"].picture(3, 1), digits.picture(63, 1))
     (tmp_path / "classes.txt").write_text("\n".join("abcdefghij"))
     assert open_dataset(tmp_path).classes == tuple("abcdefghij")
+
+
+def test_a_number_of_a_class_that_would_fill_the_memory_is_refused(tmp_path):
+    with webdataset.TarWriter(str(tmp_path / "all-0000.tar")) as writer:
+        for key, number in (("a", 0), ("b", 10**11)):
+            writer.write({"__key__": key, "png": np.zeros((8, 8), np.uint8), "cls": number})
+    with pytest.raises(ValueError, match=r"100000000000 is no number of a class without classes\.txt"):
+        open_dataset(tmp_path)
 
 
 def test_unreadable_pictures_are_left_out_and_files_are_kept_as_they_were(shared_data, tmp_path):
@@ -224,6 +233,11 @@ def test_what_is_not_there_or_not_whole_is_said(served, digits_in_shards, tmp_pa
         path.write_bytes(path.read_bytes()[:-512])
     with pytest.raises(UnreadablePictureError, match="bytes, not the"):
         pictures.picture(0, 1)
+    table = (short / "samples.csv.gz").read_bytes()
+    (short / "samples.csv.gz").write_bytes(table[:10] + bytes(64) + table[74:])
+    with pytest.raises(ValueError, match=r"is no index of shards"):
+        open_dataset(short)
+    (short / "samples.csv.gz").write_bytes(table)
     index = json.loads((short / "shards.json").read_text())
     index["shards"][0]["file"] = "../other.tar"
     (short / "shards.json").write_text(json.dumps(index))

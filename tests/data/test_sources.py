@@ -23,7 +23,7 @@ from pyarrow import parquet
 from sklearn.datasets import load_digits
 
 from resnets.data.dataset import Data, open_dataset
-from resnets.data.sources import find_source, sources
+from resnets.data.sources import builtin, find_source, sources
 
 Paint = Callable[..., Path]
 PATHS = (
@@ -131,6 +131,34 @@ def test_two_sources_that_claim_one_name_are_an_error(paint: Paint, monkeypatch:
         open_dataset("digits")
     assert open_dataset("./digits").format == "folder"
     assert open_dataset(Path("digits")).format == "folder"
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_columns_may_have_spaces_around_their_names(kind: str, paint: Paint) -> None:
+    folder = paint("0.png", "1.png", "2.png", "3.png")
+    found = [(f"{i}.png", "ab"[i % 2], "train" if i < 2 else "test") for i in range(4)]
+    table = folder / f"table.{kind}"
+    if kind == "csv":
+        table.write_text("\n".join(["path, label, split", *map(", ".join, found)]))
+    else:
+        heading = ("path", " label", " split ")
+        parquet.write_table(pyarrow.Table.from_pylist([dict(zip(heading, row, strict=True)) for row in found]), table)
+    data = open_dataset(table)
+    assert {split: list(dataset.names) for split, dataset in data.splits.items()} == {
+        "train": ["0.png", "1.png"],
+        "test": ["2.png", "3.png"],
+    }
+    assert data.splits_made == ()
+
+
+def test_what_cannot_be_downloaded_is_said_in_a_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def offline(*_: object, **__: object) -> None:
+        raise RuntimeError("Error downloading train-images-idx3-ubyte.gz:\nTried https://a:\n<urlopen error>\n")
+
+    monkeypatch.setitem(builtin._DOWNLOADED, "mnist", offline)
+    monkeypatch.setenv("RESNETS_CACHE", str(tmp_path))
+    with pytest.raises(OSError, match=r"mnist is not whole in .* and cannot be downloaded: Error .* <urlopen error>$"):
+        open_dataset("mnist")
 
 
 # Folders

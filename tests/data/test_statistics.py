@@ -67,6 +67,16 @@ def test_small_pictures_of_several_sizes_are_no_small_pictures(paint: Paint) -> 
     assert preprocessing_for(open_dataset(folder)).size == (224, 224)
 
 
+def test_pictures_of_one_size_when_they_are_turned_upright_are_of_one_size(tmp_path: Path) -> None:
+    for number, (name, turned) in enumerate([("a", 1), ("b", 6), ("a", 6), ("b", 1)]):
+        image = Image.new("RGB", (40, 20) if turned == 1 else (20, 40))
+        exif = image.getexif()
+        exif[0x0112] = turned
+        (tmp_path / "data/train" / name).mkdir(parents=True, exist_ok=True)
+        image.save(tmp_path / "data/train" / name / f"{number}.png", exif=exif)
+    assert preprocessing_for(open_dataset(tmp_path / "data")).size == (20, 40)
+
+
 def test_unreadable_pictures_are_no_part_of_the_statistics(paint: Paint) -> None:
     folder = paint(*(f"{c}/{i}.png" for c in ("a", "b") for i in range(5)), size=(20, 24))
     data = open_dataset(folder)

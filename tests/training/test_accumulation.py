@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 from io import StringIO
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -117,6 +118,39 @@ def test_parts_are_as_small_as_asked_for_and_none_is_a_picture_alone(job):
     assert [accumulation.count_of_parts(job(batch_size=4, accumulate=4), n) for n in (4, 3)] == [4, 3]
 
 
+@pytest.mark.parametrize("processes", [2, 3])
+def test_all_processes_compute_as_many_parts_of_parts_as_small(processes):
+    """They exchange something in each part, and would wait for each other for ever."""
+    for pictures in range(2 * processes, 65):
+        shares = [len(range(rank, pictures, processes)) for rank in range(processes)]
+        for accumulate in (1, 2, 5, 21):
+            made = SimpleNamespace(
+                fabric=SimpleNamespace(world_size=processes),
+                recipe=SimpleNamespace(batch_size=64),
+                accumulate=accumulate,
+            )
+            parts = accumulation.count_of_parts(made, pictures)
+            largest = accumulation.part_of_a_batch(made)
+            sizes = [len(part) for share in shares for part in torch.arange(share).tensor_split(parts)]
+            assert min(sizes) >= min(2, largest)
+            assert max(sizes) <= largest + 2  # where one picture alone would be a part
+
+
+@pytest.mark.parametrize("sizes", [(3, 2), (1, 4)])
+def test_weights_of_classes_count_alike_in_all_processes(sizes):
+    """The mean of the processes' losses, as they count, is the loss of their pictures together."""
+    task = create_task("classification", ("a", "b"), class_weights=torch.tensor([1.0, 9.0]))
+    logits, targets = torch.randn(5, 2, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 0, 1, 0, 1])
+    whole = Batch(logits, targets, torch.arange(5))
+    parts = (tensor.split(sizes) for tensor in (logits, targets, torch.arange(5)))
+    batches = [Batch(*part) for part in zip(*parts, strict=True)]
+    weights = [task.weight(batch) for batch in batches]
+    fabric = SimpleNamespace(world_size=2, all_reduce=lambda *_, **__: sum(weights))
+    shares = [accumulation.share_of_step(SimpleNamespace(fabric=fabric), weight) for weight in weights]
+    losses = [task.loss(batch.images, batch) * share for batch, share in zip(batches, shares, strict=True)]
+    torch.testing.assert_close(sum(losses) / 2, task.loss(logits, whole))
+
+
 def step_batch(made: Job, pictures: int) -> Batch:
     batch = next(made.train.epoch(0))
     return Batch(batch.images[:pictures], batch.targets[:pictures], batch.indices[:pictures])
@@ -149,7 +183,7 @@ def test_a_batch_that_does_not_fit_is_computed_in_parts(train_digits, monkeypatc
         if job.state.step >= 1 and accumulation.part_of_a_batch(job) > 64:
             job.bare_network.conv1.weight.grad = torch.ones(16, 1, 3, 3)
             raise error
-        steps.append((job.state.step, accumulation.count_of_parts(job, len(batch))))
+        steps.append((job.state.step, accumulation.count_of_parts(job, job.pictures_of_step)))
         return whole(job, batch)
 
     monkeypatch.setattr(accumulation, "gradients", scarce)

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from io import StringIO
+from types import SimpleNamespace
 
 import pytest
 import torch
 from rich.console import Console
+from torch import nn
 
 from resnets.data.dataset import open_dataset
 from resnets.data.order import permutation
 from resnets.tasks.classification import Classification
 from resnets.training import accumulation
+from resnets.training.divergence import is_finite
 from resnets.training.interruption import InterruptedTraining
 from resnets.training.train import resume
 from resnets.weights.files import read_tensors
@@ -67,6 +70,22 @@ def test_a_step_that_is_not_finite_is_named_and_leaves_no_trace(train_digits, sp
     assert all(row["train_loss"] < 10 for row in history)
 
 
+def test_a_gradient_that_is_not_finite_is_found_wherever_it_is():
+    """Of a network that makes pictures, the first parameters are those of no class, which nothing else reaches."""
+    network = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    fabric = SimpleNamespace(_precision=SimpleNamespace(precision="32-true"))
+    job = SimpleNamespace(network=network, fabric=fabric)
+    for parameter in network.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    assert is_finite(job, torch.tensor(1.0))
+    for wrong in (torch.nan, torch.inf):
+        network[1].weight.grad[0, 1] = wrong
+        assert not is_finite(job, torch.tensor(1.0))
+    network[1].weight.grad = None
+    assert is_finite(job, torch.tensor(1.0))
+    assert not is_finite(job, torch.tensor(torch.nan))
+
+
 def test_what_a_step_leaves_behind_is_nothing(train_digits, spoilt):
     """A training of one step that is passed over ends with the weights it began with."""
     begun = train_digits("begun", steps=1, lr=1e-12)
@@ -86,6 +105,16 @@ def test_it_stops_after_so_many_in_a_row(train_digits, spoilt, tmp_path):
     whole = train_digits("whole", nonfinite_limit=3)
     expected, found = read_tensors(whole.weights_path), read_tensors(again.weights_path)
     assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+@pytest.mark.parametrize(("spoilt_steps", "kept"), [(range(8, 12), 8), (range(4, 8), 4)], ids=["within", "at the end"])
+def test_nothing_is_saved_amid_them(train_digits, spoilt, tmp_path, spoilt_steps, kept):
+    """What is gone back to is from before them, as the weights may have diverged already."""
+    with spoilt(spoilt_steps), pytest.raises(FloatingPointError, match="in 4 steps in a row"):
+        train_digits(nonfinite_limit=4, checkpoint_every=0.0)
+    for name in ("checkpoint.pt", "checkpoint-before.pt"):
+        state = torch.load(tmp_path / "run" / name, weights_only=True)["state"]
+        assert (state["step"], state["skipped"]) == (kept if name == "checkpoint.pt" else kept - 1, 0)
 
 
 def test_single_ones_do_not_stop_it(train_digits, spoilt):

@@ -225,6 +225,28 @@ def test_a_picture_that_is_gone_ends_it_where_it_stands(digits, command, tmp_pat
     assert torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)["state"]["step"] == 2
 
 
+def test_other_pictures_than_before_are_refused(digits, command, stop_at):
+    """Of the same size, and so of the same fingerprint."""
+    bad = next(digits.rglob("003.png"))
+    whole = bad.read_bytes()
+    bad.write_bytes(bytes(len(whole)))
+    with stop_at(3):
+        assert command("data", *SMALL, "--epochs", "2", "--max-unreadable", "0.1")[0] == 130
+    worse = next(digits.rglob("004.png"))
+    kept = worse.read_bytes()
+    worse.write_bytes(bytes(len(kept)))
+    status, _, errors = command("--resume", "run")
+    assert status == 1
+    assert "1 of the pictures that run was started with cannot be read now, such as even/004.png (" in errors[-1]
+    worse.write_bytes(kept)
+    bad.write_bytes(whole)
+    status, _, errors = command("--resume", "run")
+    assert status == 1
+    assert "1 of the pictures that run was started without can be read now, such as even/003.png; restore" in errors[-1]
+    bad.write_bytes(bytes(len(whole)))
+    assert command("--resume", "run")[0] == 0
+
+
 def test_no_permission_to_write_is_said_before_any_work(digits, command, tmp_path, monkeypatch):
     """Permissions are asked for as the system tells them: who runs tests as root may write anywhere."""
     (tmp_path / "theirs").mkdir()

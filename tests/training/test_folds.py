@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from functools import wraps
 from statistics import mean, stdev
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,7 +14,9 @@ from rich.console import Console
 from resnets.data.dataset import open_dataset
 from resnets.inference.evaluation import evaluate
 from resnets.runs.run import Run
+from resnets.training import folds
 from resnets.training.folds import cross_validate
+from resnets.training.train import resume
 
 OPTIONS = {"model": "resnet8", "epochs": 1, "batch_size": 256, "size": 8, "precision": "32-true"}
 
@@ -63,3 +67,32 @@ def test_the_spread_is_written_and_finished_folds_are_kept(tmp_path, capsys):
         cross_validate("digits", 2, run=tmp_path, console=console, **OPTIONS)
     with pytest.raises(ValueError, match="two folds or more"):
         cross_validate("digits", 1, run=tmp_path / "new", **OPTIONS)
+
+
+def test_it_goes_on_with_the_flags_of_machines_and_tells_what_all_folds_have(tmp_path, monkeypatch):
+    def interrupted(_source, run, **_):
+        run.mkdir()
+        (run / "model.json").touch()
+        raise KeyboardInterrupt
+
+    @wraps(resume)
+    def gone_on(_folder, **options):
+        asked.update(options)
+
+    console, asked = Console(quiet=True), {}
+    options = {"run": tmp_path / "cv", "console": console, "accelerator": "cpu", "workers": 3, "epochs": 1}
+    monkeypatch.setattr(folds, "train", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        cross_validate("digits", 2, **options)
+    metrics = iter([{"count": 9, "all": 0.5, "one": 1.0}, {"count": 9, "all": 0.75}])
+    monkeypatch.setattr(folds, "train", lambda *_, **__: None)
+    monkeypatch.setattr(folds, "resume", gone_on)
+    monkeypatch.setattr(Run, "card", lambda _: SimpleNamespace(metrics=next(metrics)))
+    assert cross_validate("digits", 2, **options)["all"]["mean"] == 0.625
+    assert asked == {"console": console, "accelerator": "cpu", "workers": 3}
+
+
+def test_several_processes_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="in one process, not in 2; use --devices 1"):
+        cross_validate("digits", 2, run=tmp_path / "cv", accelerator="cpu", devices=2, **OPTIONS)
+    assert not (tmp_path / "cv").exists()

@@ -30,6 +30,19 @@ def test_a_matrix_of_zeros_stays_one():
     assert not orthogonalise(torch.zeros(1, 4, 9)).any()
 
 
+def test_a_convolution_without_a_gradient_stays_as_it_is():
+    """As behind a scale of zero, where a block's last normalisation begins."""
+    network = nn.Sequential(nn.Conv2d(3, 8, 3, bias=False), nn.Conv2d(3, 8, 3, bias=False))
+    before = copy.deepcopy(network)
+    optimiser = create_optimiser(network, RECIPE)
+    network[0].weight.grad = torch.zeros_like(network[0].weight)
+    network[1].weight.grad = torch.randn_like(network[1].weight)
+    optimiser.step()
+    assert torch.equal(network[0].weight, before[0].weight)
+    assert network[1].weight.isfinite().all()
+    assert not torch.equal(network[1].weight, before[1].weight)
+
+
 def test_convolutions_are_turned_and_the_others_take_steps_of_sgd():
     torch.manual_seed(0)
     network = nn.Sequential(

@@ -76,6 +76,14 @@ def test_two_processes_train_as_one_with_their_pictures_together(crew, alone, tm
     assert card.metrics["loss"] == pytest.approx(alone.card().metrics["loss"], rel=1e-3)
 
 
+def test_each_process_says_what_is_wrong_with_the_data(crew, tmp_path):
+    ended = crew.run(2, "train", "nowhere", "--run", tmp_path / "run", *PLAIN)
+    assert ended.statuses == [1, 1]
+    for output in ended.outputs:
+        assert "resnets train: no data set at 'nowhere'" in output
+        assert "Traceback" not in output
+
+
 def test_the_command_starts_the_processes_itself(tmp_path):
     folder = tmp_path / "run"
     flags = "--model resnet8 --size 8 --epochs 1 --precision 32-true --devices 2 --strategy ddp --accelerator cpu"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from resnets.training import rate_finder
 from resnets.training.rate_finder import rate_of, smoothed
@@ -20,6 +21,20 @@ def test_the_rate_found_trains_and_is_written_down(train_digits):
     first, second = read_tensors(run.weights_path), read_tensors(same.weights_path)
     assert all((first[name] == second[name]).all() for name in first)  # the test left no trace
     assert resume(run.folder).card().recipe == recipe
+
+
+def test_its_steps_are_those_of_the_epochs(train_digits, monkeypatch):
+    """An epoch's last batch is shorter than the others, and counts as what it is."""
+    seen = []
+
+    def count(job, batch, *_):
+        seen.append((len(batch), job.pictures_of_step))
+        job.state.count(torch.tensor(1 / len(seen)), torch.tensor(0.0), len(batch))
+
+    monkeypatch.setattr(rate_finder, "STEPS", 8)
+    monkeypatch.setattr(rate_finder, "train_step", count)
+    train_digits(find_lr=True, epochs=1)
+    assert seen == [(pictures, pictures) for pictures in (*5 * [256], 158, 256, 256)]
 
 
 def test_a_rate_is_found_for_a_network_whose_classifier_fits_already(train_digits):

@@ -9,9 +9,10 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, MultiStepLR
 
+from resnets.data.dataset import open_dataset
 from resnets.training.choice import choose_model, choose_recipe
 from resnets.training.optimisers import create_optimiser
-from resnets.training.plan import changed, scale_rate
+from resnets.training.plan import changed, plan, scale_rate
 from resnets.training.recipe import Recipe, list_recipes, load_recipe
 from resnets.training.schedule import learning_rate
 from resnets.types import Preprocessing
@@ -67,6 +68,8 @@ def test_a_linear_schedule_rises_to_the_rate_and_falls_to_zero():
         ({"optimizer": "adam"}, "optimizer must be one of sgd, adamw, muon, not 'adam'"),
         ({"optimizer": "muon", "momentum": 0.0}, "muon needs a momentum above 0"),
         ({"scale": [0.5, 2.0]}, "scale"),
+        ({"scale": [0.5]}, "scale must be a range of two numbers"),
+        ({"zoom": [0.5, 1.0, 2.0]}, "zoom must be a range of two numbers"),
     ],
 )
 def test_what_a_recipe_refuses(values, message):
@@ -101,6 +104,7 @@ def test_what_auto_chooses():
     assert (choose_model(digits)[0], choose_model(photographs)[0]) == ("resnet20", "resnet18")
     recipe = choose_recipe(digits, torch.arange(1438) % 10).recipe
     assert not recipe.flip
+    assert choose_recipe(digits, torch.arange(12) % 2).recipe.batch_size == 16
     assert recipe.batch_size == 64
     assert recipe.epochs * (1438 // recipe.batch_size) >= 1400
     assert choose_recipe(photographs, torch.arange(245) % 2).recipe.scale[0] < 1
@@ -122,8 +126,19 @@ def test_what_auto_chooses_for_fine_tuning(sizes, chosen):
     choice = choose_recipe(small, targets, fine_tuned=True)
     assert {name: getattr(choice.recipe, name) for name in chosen} == chosen
     assert not choose_recipe(small, targets, fine_tuned=True, classes_kept=1).recipe.head_first
+    assert not choose_recipe(small, targets, fine_tuned=True, num_classes=len(sizes) + 1).recipe.head_first
     unlike = {name for name, value in asdict(choice.recipe).items() if value != asdict(load_recipe("finetune"))[name]}
     assert unlike - {"lr"} <= set(choice.reasons)
+
+
+def test_without_batch_norm_its_statistics_are_not_recomputed():
+    digits = open_dataset("digits")
+    card = plan(digits, model="resnet8", recipe="paper-cifar", changes={"norm": "group"})
+    assert not card.recipe["recompute_bn"]
+    assert card.recipe["reasons"]["recompute_bn"] == "left out, as the network has no batch norm"
+    assert plan(digits, model="resnet8", recipe="paper-cifar").recipe["recompute_bn"]
+    with pytest.raises(ValueError, match="resnet8 has no batch norm as it is asked for, so recompute_bn would do"):
+        plan(digits, model="resnet8", changes={"norm": "group", "recompute_bn": True})
 
 
 def test_numbers_and_many_labels_have_no_classifier_to_fit():

@@ -6,6 +6,7 @@ import pytest
 import torch
 from rich.console import Console
 
+from resnets.data.loading import Loader
 from resnets.runs.run import Run
 from resnets.training.interruption import InterruptedTraining
 from resnets.training.train import resume
@@ -53,6 +54,18 @@ def test_stopped_at_the_end_of_an_epoch_it_is_ended_first(train_digits, stop_at,
         (row["epoch"], row["step"], row["train_loss"], row["val_loss"]) for row in whole.history()
     ]
     assert stopped.card().metrics == whole.card().metrics
+
+
+def test_epochs_of_another_length_are_refused(train_digits, tmp_path, stop_at, monkeypatch):
+    """As with so many processes that the last pictures of an epoch are too few."""
+    with stop_at(9), pytest.raises(InterruptedTraining):
+        train_digits("stopped")
+    monkeypatch.setattr(Loader, "_least_last", 200)
+    expected = "has 6 steps, and with --devices 1 it would have 5, .*; go on with as many as before"
+    with pytest.raises(ValueError, match=expected):
+        resume(tmp_path / "stopped", console=QUIET)
+    monkeypatch.undo()
+    assert resume(tmp_path / "stopped", console=QUIET).card().metrics
 
 
 def test_the_seed_decides(train_digits):

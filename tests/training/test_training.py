@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from io import StringIO
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -19,10 +21,14 @@ from resnets.data.loading import Loader
 from resnets.data.transforms import Augmentation, prepare
 from resnets.inference.evaluation import evaluate
 from resnets.inference.predictor import load
+from resnets.runs.run import Run
 from resnets.training import fit
-from resnets.training.averaging import exponential_average, recompute_statistics
+from resnets.training.averaging import exponential_average, recompute_statistics, take_first_statistics
+from resnets.training.engine import LOGGERS, check_logger
+from resnets.training.interruption import InterruptedTraining
+from resnets.training.job import inverse_class_sizes
 from resnets.training.resizing import input_size
-from resnets.training.train import train
+from resnets.training.train import resume, train
 from resnets.weights.files import read_tensors
 
 QUIET = Console(quiet=True)
@@ -147,6 +153,63 @@ def test_tensorboard_has_the_history(train_digits):
     for name in ("train_loss", "test_accuracy", "lr"):
         rows = {row["step"]: row[name] for row in run.history() if name in row}
         assert {event.step: event.value for event in events.Scalars(name)} == pytest.approx(rows)
+
+
+def test_a_logger_that_a_card_names_is_lightnings_or_named_again(train_digits, stop_at, tmp_path):
+    """A card may be anybody's, and importing a class runs its code."""
+    with stop_at(2), pytest.raises(InterruptedTraining):
+        train_digits(logger="tensorboard")
+    run = Run(tmp_path / "run")
+    with pytest.raises(ValueError, match="was started with tensorboard; leave --logger out"):
+        resume(run.folder, logger="lightning_fabric.loggers.CSVLogger", console=QUIET)
+    run.write_card(replace(run.card(), provenance={**run.card().provenance, "logger": "antigravity.Logger"}))
+    with pytest.raises(
+        ValueError, match=r"no logger of Lightning's, and its code would be run; .* --logger antigravity"
+    ):
+        resume(run.folder, console=QUIET)
+    assert "antigravity" not in sys.modules
+    for name in LOGGERS - {"tensorboard"}:
+        check_logger(name, None)
+    check_logger("mine.Logger", "mine.Logger")
+    with pytest.raises(ValueError, match="is no logger: it has no log_metrics and no finalize"):
+        train_digits("other", logger="collections.OrderedDict")
+
+
+def test_the_last_epochs_row_is_written_though_the_training_was_killed_before(train_digits, tmp_path, monkeypatch):
+    whole = Run.write_history
+
+    def killed(run, rows):
+        if len(rows) == 2:
+            raise KeyboardInterrupt
+        whole(run, rows)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "write_history", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train_digits()
+    assert [row["epoch"] for row in Run(tmp_path / "run").history()] == [1]
+    assert [row["epoch"] for row in resume(tmp_path / "run", console=QUIET).history()] == [1, 2]
+
+
+def test_a_class_without_a_training_picture_has_a_weight():
+    digits = open_dataset("digits").splits["train"]
+    few = digits.subset((digits.targets < 9).nonzero()[:, 0])
+    counts = few.targets.bincount()
+    torch.testing.assert_close(inverse_class_sizes(few), len(few) / (10 * torch.cat((counts, torch.ones(1)))))
+
+
+def test_the_first_processs_averages_are_those_of_all(monkeypatch):
+    """What PyTorch is asked for, as if this were the second of two processes."""
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
+    average, other = exponential_average(network, 0.9), exponential_average(network, 0.9)
+    for number, buffer in enumerate(other.buffers()):
+        buffer.fill_(number + 5)
+    there = iter(other.buffers())
+    monkeypatch.setattr(
+        "torch.distributed.broadcast", lambda buffer, source: buffer.copy_(next(there)) if not source else 0
+    )
+    take_first_statistics(average, SimpleNamespace(world_size=2))
+    assert all(torch.equal(*pair) for pair in zip(average.buffers(), other.buffers(), strict=True))
 
 
 def test_a_training_begins_from_another_run(train_digits, capsys):

@@ -83,6 +83,12 @@ def test_what_would_part_pictures_from_masks_is_refused(name: str) -> None:
         check_augmentation(Recipe(window=0.5), "classification")
 
 
+def test_what_a_detector_cannot_be_shown_is_refused() -> None:
+    with pytest.raises(ValueError, match="a detector in training needs their objects; leave it out"):
+        check_augmentation(Recipe(recompute_bn=True), "detection")
+    check_augmentation(Recipe(recompute_bn=True), "segmentation")
+
+
 def test_torchvisions_weights_are_those_of_the_backbone_where_it_has_no_such_decoder(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

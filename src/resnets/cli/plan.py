@@ -14,11 +14,14 @@ from resnets.data.dataset import open_dataset
 from resnets.data.decoding import encoded
 from resnets.insight.profile import totals
 from resnets.networks.catalogue import architecture
+from resnets.networks.detector import DetectorArchitecture
+from resnets.networks.segmenter import SegmenterArchitecture
+from resnets.networks.unet import UNetArchitecture
 from resnets.training.budget import EFFICIENCY, KNOWN, Known, budget, measure
 from resnets.training.conclusion import duration
 from resnets.training.engine import create_engine
-from resnets.training.plan import changed, scale_rate
-from resnets.training.recipe import Recipe, load_recipe
+from resnets.training.plan import AUTO, changed, scale_rate
+from resnets.training.recipe import Recipe, list_recipes, load_recipe
 
 FILES_WEIGHED = 100
 """Pictures whose files tell how large they are on average."""
@@ -64,8 +67,15 @@ def plan(
     """
     if device_name is not None and throughput is None:
         raise ValueError(f"the speed of {device_name} cannot be measured here; give it with --throughput")
+    if recipe == AUTO:
+        raise ValueError(f"plan asks for the recipe by its name: {', '.join(list_recipes())}, or a .yaml file")
     known = numbers_of(data)
     declared = architecture(model)
+    if throughput is None and isinstance(declared, DetectorArchitecture | SegmenterArchitecture | UNetArchitecture):
+        raise ValueError(
+            f"only networks that classify pictures are measured here, and {model} is none; give its pictures a second "
+            "with --throughput"
+        )
     side = size or declared.published_size[0]
     base = load_recipe(recipe or RECIPES.get(data, "paper-imagenet"))
     chosen, reasons = scale_rate(changed(base, changes), base.batch_size, known.train, changes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -76,7 +77,7 @@ def train(
         ignore: of masks, a class whose pixels count neither way.
         weights: to begin from: torchvision, torchvision:NAME, hf:OWNER/NAME, https://...#sha256=HASH, a run's folder,
             or a file of tensors. Its preprocessing and, with model auto, its network are taken over.
-        resume: the run to go on with; it knows its data, network and recipe.
+        resume: the run to go on with; it knows its data, network and recipe, and takes the flags of machines alone.
         overwrite: replace the run's folder if it is there.
         max_unreadable: the share of unreadable pictures past which training refuses to start.
         precision: auto (bfloat16 where the hardware computes in it), 32-true, bf16-mixed or 16-mixed.
@@ -91,8 +92,9 @@ def train(
         workers: processes that decode pictures; by default one a processor.
         cache: a folder in which decoded pictures are kept for this and later trainings, where they do not fit into
             memory; or "memory" to keep them there, however many.
-        checkpoint_every: seconds after which a checkpoint is written within an epoch; after an epoch there always is.
-        logger: tensorboard, or the full name of a Lightning logger class; metrics.csv is always written.
+        checkpoint_every: seconds after which a checkpoint is written within an epoch; after an epoch there is one, too.
+        logger: tensorboard, or the full name of a Lightning logger class; metrics.csv is always written. With --resume
+            one that is not Lightning's own has to be named again.
         print_config: print the card of what would run, and stop.
         changes: fields of the recipe and of the network that take other values.
     """
@@ -106,12 +108,33 @@ def train(
         "cache": cache,
         "checkpoint_every": checkpoint_every,
     }
+    options: dict[str, Any] = {
+        "run": run,
+        "model": model,
+        "recipe": recipe,
+        "task": task,
+        "size": size,
+        "val_share": val_share,
+        "ignore": ignore,
+        "weights": weights,
+        "max_unreadable": max_unreadable,
+        "overwrite": overwrite,
+        "precision": precision,
+        "memory": memory,
+    }
     if resume is not None:
         if data is not None or changes:
             raise ValueError("--resume goes on as the run was started: leave out DATA and the recipe's flags")
-        training.resume(resume, **machine)
+        asked = options | {"folds": folds, "print_config": print_config}
+        defaults = signature(train).parameters
+        if idle := [name for name, value in asked.items() if value != defaults[name].default]:
+            flags = ", ".join(f"--{name.replace('_', '-')}" for name in idle)
+            raise ValueError(f"--resume goes on as the run was started: leave out {flags}")
+        training.resume(resume, logger=logger, **machine)
     elif data is None:
         raise ValueError("give the data to train on, such as `resnets train digits`, or a run to --resume")
+    elif print_config and folds:
+        raise ValueError("--print-config prints the card of one training, and --folds asks for several; leave one out")
     elif print_config:
         card = plan(
             open_dataset(data, task=task, val_share=val_share, ignore=ignore),
@@ -123,23 +146,7 @@ def train(
         )
         Console().print_json(card.to_json())
     else:
-        options = {
-            "run": run,
-            "model": model,
-            "recipe": recipe,
-            "task": task,
-            "size": size,
-            "val_share": val_share,
-            "ignore": ignore,
-            "weights": weights,
-            "max_unreadable": max_unreadable,
-            "overwrite": overwrite,
-            "precision": precision,
-            "memory": memory,
-            "logger": logger,
-            **machine,
-            **changes,
-        }
+        options |= {"logger": logger, **machine, **changes}
         if folds:
             cross_validate(data, folds, **options)
         else:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from resnets.data.decoding import decode, is_grey, upright_size
 from resnets.data.listing import Listing
-from resnets.data.masks import ignoring
+from resnets.data.masks import ignoring, meaning
 from resnets.data.order import permutation
 from resnets.data.remote import is_remote
 from resnets.data.sources import find_source
@@ -89,6 +89,11 @@ class Dataset:
     def has_masks(self) -> bool:
         """Whether the classes of pixels are known."""
         return self._masks is not None
+
+    @property
+    def meaning_of_masks(self) -> object:
+        """What decides the classes of pixels beside the masks' files, with a `repr` of its own; False without masks."""
+        return False if self._masks is None else (self.classes, meaning(self._masks))
 
     @property
     def shards(self) -> Tensor | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -137,7 +138,16 @@ def listing_of_objects(
         raise ValueError(f"{source} marks no object in {len(objects):,} pictures; expected boxes of objects")
     counts = [tuple(map(float, each.labels.bincount(minlength=len(classes)).tolist())) for each in objects]
     texts = [repr((each.size, each.boxes.tolist(), each.labels.tolist(), each.ignored.tolist())) for each in objects]
+    texts = [text + digest_of_outlines(each) for text, each in zip(texts, objects, strict=True)]
     return Listing(name, names, texts, splits, contents, open_picture, classes, counts, objects=objects)
+
+
+def digest_of_outlines(objects: Objects) -> str:
+    """What tells the outlines of a picture's objects from others, in few letters; "" where there are none."""
+    if not objects.outlines:
+        return ""
+    points = repr([[polygon.tolist() for polygon in polygons] for polygons in objects.outlines])
+    return f" outlines {hashlib.sha256(points.encode()).hexdigest()[:16]}"
 
 
 def is_picture(path: str) -> bool:

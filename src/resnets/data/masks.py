@@ -91,8 +91,15 @@ class DrawnMasks:
     objects: Sequence[Objects]
 
     def __call__(self, position: int) -> Tensor:
-        """The classes of a picture's pixels: 1 for objects of the first class, and so on."""
+        """The classes of a picture's pixels: 1 for objects of the first class, and so on.
+
+        Raises:
+            ValueError: for a size that no picture which is read has; see `Dataset.open`.
+        """
         objects = self.objects[position]
+        height, width = objects.size
+        if Image.MAX_IMAGE_PIXELS is not None and height * width > Image.MAX_IMAGE_PIXELS:
+            raise ValueError(f"it is of {width} x {height} pixels, more than of any picture that is read")
         drawn = torch.zeros(objects.size, dtype=torch.uint8)
         unclear = objects.ignored | ~objects.outlined
         for box in objects.boxes[unclear]:
@@ -136,6 +143,13 @@ def ignoring(listing: Listing, name: str, source: str) -> Listing:
         raise ValueError(f"{source} has one class only ({name}), which cannot be ignored")
     number = classes.index(name)
     return replace(listing, masks=Without(listing.masks, number), classes=classes[:number] + classes[number + 1 :])
+
+
+def meaning(masks: MaskReader) -> object:
+    """What a reader takes the pixels' values for, wherever the masks are; what is drawn has no values, None."""
+    if isinstance(masks, Without):
+        return meaning(masks.masks), masks.number
+    return sorted(masks.numbers.items()) if isinstance(masks, IndexMasks | ColourMasks) else None
 
 
 def numbered(names: Sequence[str]) -> tuple[tuple[str, ...], list[int]]:

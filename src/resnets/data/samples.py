@@ -100,7 +100,7 @@ class Views(TorchDataset[Step]):
         """The name in a cache of what is kept of the pictures: their fixed views, or they themselves."""
         kept = self.preprocessing if self.fixed else (self.preprocessing.channels, max(self.preprocessing.size))
         return key_of(
-            fingerprint, self.dataset.split, list(self.dataset.names), self.dataset.has_masks, self.fixed, kept
+            fingerprint, self.dataset.split, list(self.dataset.names), self.dataset.meaning_of_masks, self.fixed, kept
         )
 
     def kept(self, index: int) -> Tensor:

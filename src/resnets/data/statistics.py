@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from resnets.data.dataset import Data, Dataset, UnreadablePictureError
+from resnets.data.decoding import upright_size
 from resnets.data.reading import for_each
 from resnets.data.views import view
 from resnets.types import Preprocessing
@@ -143,14 +144,14 @@ def _in_proportion(side: int, size: tuple[int, int]) -> tuple[int, int]:
 
 
 def _common_size(dataset: Dataset) -> tuple[int, int] | None:
-    """Height and width, if all pictures share them."""
+    """Height and width of the pictures, upright, if all share them."""
     sizes = set()
     for index in range(len(dataset)):
         try:
             image = dataset.open(index)
         except UnreadablePictureError:
             continue
-        sizes.add((image.height, image.width))
+        sizes.add(upright_size(image))
         if len(sizes) > 1:
             return None
     return sizes.pop() if sizes else None

@@ -65,6 +65,9 @@ class Augmentation:
     window: float = 1.0
 
     def __post_init__(self) -> None:
+        for name in ("scale", "ratio", "zoom"):
+            if len(getattr(self, name)) != 2:
+                raise ValueError(f"{name} must be a range of two numbers, not {getattr(self, name)}")
         if self.pad < 0 or self.mixup < 0 or self.cutmix < 0:
             raise ValueError(f"pad, mixup and cutmix must be 0 or more, not {self.pad}, {self.mixup} and {self.cutmix}")
         if not 0 < self.scale[0] <= self.scale[1] <= 1:

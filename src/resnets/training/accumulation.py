@@ -34,16 +34,17 @@ def fitting_gradients(job: Job, batch: Batch) -> tuple[Tensor, Tensor]:
 
 def gradients(job: Job, batch: Batch) -> tuple[Tensor, Tensor]:
     """Leave the gradient of a prepared batch's mean loss in the network; give the loss, (), and the score's sum, ()."""
-    parts = batch.parts(count_of_parts(job, len(batch)))
+    parts = batch.parts(count_of_parts(job, job.pictures_of_step))
     weights = torch.stack([torch.as_tensor(job.task.weight(part), device=batch.images.device) for part in parts])
     shares = weights / weights.sum().clamp(min=torch.finfo(weights.dtype).tiny)
+    counts = share_of_step(job, weights.sum())
     losses, scores = [], []
     alone = len(parts) == job.fabric.world_size == 1
     for number, part in enumerate(parts, start=1):
         with job.fabric.no_backward_sync(job.network, enabled=number < len(parts)):  # type: ignore[arg-type]
             outputs = job.network(*job.task.inputs(part))
             loss = job.task.loss(outputs, part)
-            job.fabric.backward(loss if alone else loss * shares[number - 1] * job.part_of_step(len(batch)))
+            job.fabric.backward(loss if alone else loss * shares[number - 1] * counts)
         losses.append(loss.detach())
         scores.append(job.task.scored(outputs, part).detach())
         del outputs, loss  # before the next part needs the memory
@@ -53,12 +54,34 @@ def gradients(job: Job, batch: Batch) -> tuple[Tensor, Tensor]:
 
 
 def count_of_parts(job: Job, pictures: int) -> int:
-    """In how many parts a batch is computed: as many as keep each as small as those of a whole batch.
+    """In how many parts each process computes its share of a step: as many as keep each as small as those of a batch.
 
-    A part has a single picture only where those of a whole batch have.
+    A part has a single picture only where those of a whole batch have. All processes have as many parts, though some
+    may have a picture more, as they wait for each other in each part.
+
+    Args:
+        job: which says how large parts are.
+        pictures: of the step, of all processes together.
     """
-    largest = part_of_a_batch(job)
-    return max(1, min(-(-pictures // largest), pictures // min(2, largest)))
+    largest, processes = part_of_a_batch(job), job.fabric.world_size
+    least, most = pictures // processes, -(-pictures // processes)
+    return max(1, min(-(-most // largest), least // min(2, largest)))
+
+
+def share_of_step(job: Job, weight: Tensor) -> Tensor:
+    """By what this process's mean loss counts, so that everything in a step counts alike, ().
+
+    The processes' gradients are averaged, and some have more of what a step's mean is over, pictures or pixels.
+
+    Args:
+        job: whose processes all take part.
+        weight: of this process's batch, (); see `Task.weight`.
+    """
+    if job.fabric.world_size == 1:
+        return torch.ones_like(weight)
+    of_all = job.fabric.all_reduce(weight.clone(), reduce_op="sum")  # in place
+    assert isinstance(of_all, Tensor)
+    return weight * job.fabric.world_size / of_all.clamp(min=torch.finfo(weight.dtype).tiny)
 
 
 def part_of_a_batch(job: Job) -> int:

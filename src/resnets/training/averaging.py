@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 
@@ -61,3 +61,13 @@ def share_statistics(network: nn.Module, fabric: Fabric) -> None:
     for module in network.modules():
         if isinstance(module, _BatchNorm) and module.training and module.running_mean is not None:
             fabric.all_reduce([module.running_mean, module.running_var])  # in place
+
+
+def take_first_statistics(average: nn.Module, fabric: Fabric) -> None:
+    """Give the first process's statistics of a moving average to all, each of which has averaged its own pictures'.
+
+    They are what a checkpoint within an epoch holds, from which the other processes go on, too.
+    """
+    if fabric.world_size > 1:
+        for buffer in average.buffers():
+            distributed.broadcast(buffer, 0)

@@ -49,29 +49,31 @@ def read_checkpoint(
     run: Run,
     parts: dict[str, Any],
     tell: Callable[[str], object],
-    check: Callable[[dict[str, Any]], None] | None = None,
+    why_unsuited: Callable[[dict[str, Any]], str | None],
 ) -> None:
     """Fill the parts from the newest checkpoint that can be read; only tensors and plain values are.
 
     As every step is a function of where the training stands, the one before leads to the same end. `tell` takes a line
-    about one that cannot be read, and `check` raises ValueError for the content of one that does not suit.
+    about one that cannot be read, and `why_unsuited` says why the content of one is not for this training, or None.
 
     Raises:
         FileNotFoundError: if there is none.
-        ValueError: if none can be read.
+        ValueError: if none can be read, or it does not suit.
     """
     paths = run.checkpoints()
     if not paths:
         raise FileNotFoundError(f"{run.folder} has no checkpoint; begin anew with --overwrite")
     for path in paths:
         try:
-            if check is not None:
-                check(torch.load(path, weights_only=True, mmap=True))
-            fabric.load(path, parts, weights_only=True)
+            unsuited = why_unsuited(torch.load(path, weights_only=True, mmap=True))
+            if unsuited is None:
+                fabric.load(path, parts, weights_only=True)
         except Exception as error:  # a torn file can fail anywhere
             reason = (str(error) or type(error).__name__).splitlines()[0]
             tell(f"{path} cannot be read ({reason}){'; trying the one before' if path is not paths[-1] else ''}")
         else:
+            if unsuited is not None:
+                raise ValueError(unsuited)
             return
     raise ValueError(f"no checkpoint of {run.folder} can be read; begin anew with --overwrite")
 

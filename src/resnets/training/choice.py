@@ -99,6 +99,7 @@ def choose_recipe(
     fine_tuned: bool = False,
     classes_kept: int = 0,
     whole: bool = False,
+    num_classes: int = 0,
 ) -> Choice:
     """`quick` for small pictures, `photographs` for larger ones, `finetune` from weights that somebody trained.
 
@@ -119,6 +120,7 @@ def choose_recipe(
         fine_tuned: whether it begins from weights that somebody trained.
         classes_kept: how many of the classes those weights know already.
         whole: whether those weights are of the very network that is trained, its head included.
+        num_classes: how many there are, those without a training picture included.
     """
     if task == "detection":
         choice = Choice(load_recipe("detection"), {"recipe": "detection, because objects are to be found"})
@@ -174,7 +176,7 @@ def choose_recipe(
         choice = choice.but("a part of a picture may not have the number of the whole", scale=(1.0, 1.0))
     if not classes:
         choice = choice.but(f"{task} has no single class to fit or smooth", head_first=False, label_smoothing=0.0)
-    return suited_to_classes(choice, targets, classes_kept) if fine_tuned and classes else choice
+    return suited_to_classes(choice, targets, classes_kept, num_classes) if fine_tuned and classes else choice
 
 
 def slower(choice: Choice, whole: bool) -> Choice:
@@ -208,7 +210,7 @@ def sized(choice: Choice, pictures: int, small: bool, fine_tuned: bool) -> Choic
     """Batch, rate and epochs by the number of pictures."""
     recipe = choice.recipe
     largest = recipe.batch_size if small else min(recipe.batch_size, LARGEST_BATCH_OF_PHOTOGRAPHS)
-    batch_size = min(largest, max(16, 1 << (pictures // 20).bit_length() - 1))
+    batch_size = min(largest, max(16, 1 << max((pictures // 20).bit_length() - 1, 0)))
     reason = f"{pictures:,} {'pictures' if small else 'photographs'}, with a rate in proportion"
     choice = choice.but(reason, batch_size=batch_size, lr=recipe.lr * batch_size / recipe.batch_size)
     steps = ENOUGH_STEPS_OF_FINE_TUNING if fine_tuned else ENOUGH_STEPS
@@ -217,17 +219,18 @@ def sized(choice: Choice, pictures: int, small: bool, fine_tuned: bool) -> Choic
     return choice.but("twenty times in all", evaluate_every=max(recipe.evaluate_every, epochs // 20))
 
 
-def suited_to_classes(choice: Choice, targets: Tensor, classes_kept: int) -> Choice:
+def suited_to_classes(choice: Choice, targets: Tensor, classes_kept: int, num_classes: int) -> Choice:
     """What fine-tuning can afford with so many pictures of the smallest class."""
-    sizes = targets.bincount()
+    sizes = targets.bincount(minlength=num_classes)
     fewest = int(sizes[sizes > 0].min())
     if classes_kept:
         choice = choice.but(f"the weights know {classes_kept} of the classes", head_first=False)
     if fewest < FEW_OF_A_CLASS:
         reason = f"a class has {fewest} pictures: the stages before the last stay, which is as accurate and faster"
         choice = choice.but(reason, freeze=ALL_BUT_LAST)
-    if fewest < 2:
-        choice = choice.but("a class has one picture, and logistic regression needs two", head_first=False)
+    if (least := int(sizes.min())) < 2:
+        reason = f"a class has {'one picture' if least else 'no picture'}, and logistic regression needs two"
+        choice = choice.but(reason, head_first=False)
     if len(targets) > MOST_FOR_LOGISTIC_REGRESSION:
         choice = choice.but(f"logistic regression of {len(targets):,} pictures would take long", head_first=False)
     return choice

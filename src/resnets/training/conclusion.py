@@ -51,6 +51,7 @@ def conclude(job: Job, console: Console) -> None:
         card = replace(card, metrics=evaluation.metrics, data={**card.data, "evaluated_on": evaluation.split})
     if not job.fabric.is_global_zero:
         return
+    job.run.write_history(job.state.history)  # again, as its last row may be of a training that was killed
     job.run.write_network(network)
     if judged is not None:
         pictures, channels = judged.dataset, card.preprocessing.channels

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
@@ -27,17 +28,17 @@ class NotFiniteError(FloatingPointError):
 def is_finite(job: Job, loss: Tensor) -> bool:
     """Whether a step's loss and gradient are numbers.
 
-    Of the gradient the first layer's is looked at, which what is not finite reaches from anywhere. In float16 gradients
-    overflow as a matter of course, and the scaler of the loss deals with it.
+    Of the gradient the sums are looked at, one a tensor. In float16 gradients overflow as a matter of course, and the
+    scaler of the loss deals with it.
     """
     if not loss.isfinite():
         return False
     if job.fabric._precision.precision == "16-mixed":
         return True
-    gradients = (parameter.grad for parameter in job.network.parameters())
-    first = next((gradient for gradient in gradients if gradient is not None), loss)
-    own = first.to_local() if isinstance(first, DTensor) else first  # the part of it that this process has
-    return bool(own.isfinite().all())
+    gradients = [parameter.grad for parameter in job.network.parameters() if parameter.grad is not None]
+    # The parts of them that this process has, where they are dealt out.
+    own = [gradient.to_local() if isinstance(gradient, DTensor) else gradient for gradient in gradients]
+    return not own or bool(torch.stack(torch._foreach_norm(own, 1)).isfinite().all())
 
 
 def pass_over(job: Job, batch: Batch, error: NotFiniteError) -> None:

@@ -23,6 +23,17 @@ PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 ACCELERATORS = ("auto", "cpu", "cuda", "mps")
 STRATEGIES = ("auto", "ddp", "fsdp")
 
+FABRICS = ("CSVLogger", "TensorBoardLogger")
+PYTORCHS = (*FABRICS, "CometLogger", "MLFlowLogger", "NeptuneLogger", "WandbLogger")
+"""Loggers of Lightning Fabric, and of Lightning for PyTorch."""
+
+LOGGERS = frozenset(
+    {"tensorboard"}
+    | {f"{package}.loggers.{name}" for package in ("lightning.fabric", "lightning_fabric") for name in FABRICS}
+    | {f"{package}.loggers.{name}" for package in ("lightning.pytorch", "pytorch_lightning") for name in PYTORCHS}
+)
+"""Lightning's own, which a card may name."""
+
 LONGEST_WAIT = 1800.0
 """Seconds that a process waits for the others before it gives up, which is when one of them hangs or reads for long."""
 
@@ -57,11 +68,7 @@ def create_engine(
     ):
         if value not in known:
             raise ValueError(f"{name} must be one of {', '.join(known)}, not {value!r}")
-    if accelerator == "auto":
-        accelerator = next(name for name in ("cuda", "mps", "cpu") if count_devices(name))
-    launch = find_launch()
-    per_node, nodes = launch.shape(devices, nodes)
-    per_node = check_devices(per_node, accelerator)
+    accelerator, per_node, nodes = processes(accelerator, devices, nodes)
     if strategy == "fsdp" and per_node * nodes == 1:
         raise ValueError("strategy fsdp deals the network out to several processes; ask for two --devices or more")
     if strategy == "fsdp" and precision == "16-mixed":
@@ -73,7 +80,7 @@ def create_engine(
         torch.set_float32_matmul_precision("high")
         torch.backends.cudnn.benchmark = True  # pictures of one size: the first steps try the algorithms for it
     keep_freed_memory()
-    meet_again(launch, on_gpu, timedelta(seconds=longest_wait))
+    meet_again(find_launch(), on_gpu, timedelta(seconds=longest_wait))
     return Fabric(
         accelerator=accelerator,
         devices=per_node,
@@ -81,6 +88,18 @@ def create_engine(
         strategy=create_strategy(strategy, per_node * nodes, timedelta(seconds=longest_wait)),
         precision=precision,  # type: ignore[arg-type]
     )
+
+
+def processes(accelerator: str, devices: int | str, nodes: int | None) -> tuple[str, int, int]:
+    """The kind of devices, the processes on this node and the machines, as asked for or as started.
+
+    Raises:
+        ValueError: for devices that are not there, or processes that nobody starts.
+    """
+    if accelerator == "auto":
+        accelerator = next(name for name in ("cuda", "mps", "cpu") if count_devices(name))
+    per_node, nodes = find_launch().shape(devices, nodes)
+    return accelerator, check_devices(per_node, accelerator), nodes
 
 
 def create_strategy(name: str, processes: int, longest_wait: timedelta) -> Any:
@@ -160,4 +179,20 @@ def logger_class(name: str) -> type[Any]:
             f"there is no logger {name!r}; give tensorboard (pip install 'resnets[track]') or the full name of a "
             "Lightning logger class, such as lightning.pytorch.loggers.WandbLogger"
         ) from None
+    if lacks := [method for method in ("log_metrics", "finalize") if not callable(getattr(kind, method, None))]:
+        raise ValueError(f"{name} is no logger: it has no {' and no '.join(lacks)}")
     return kind
+
+
+def check_logger(of_card: str | None, asked_for: str | None) -> None:
+    """Raise ValueError if a card names a class that is none of `LOGGERS`, unless it was asked for by name.
+
+    A card may be anybody's, and importing a class runs its code.
+    """
+    if asked_for not in (None, of_card):
+        raise ValueError(f"the run was started with {of_card or 'no logger'}; leave --logger out")
+    if of_card is not None and of_card not in LOGGERS and asked_for is None:
+        raise ValueError(
+            f"the run's card names {of_card}, which is no logger of Lightning's, and its code would be run; if that is "
+            f"what you want, say --logger {of_card}"
+        )

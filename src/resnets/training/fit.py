@@ -28,7 +28,7 @@ from resnets.data.dataset import UnreadablePictureError
 from resnets.data.order import hashed
 from resnets.data.transforms import prepare
 from resnets.training.accumulation import fitting_gradients
-from resnets.training.averaging import share_statistics
+from resnets.training.averaging import share_statistics, take_first_statistics
 from resnets.training.divergence import NotFiniteError, is_finite, out_of_hand, pass_over, roll_back
 from resnets.training.freezing import freeze, frozen_stages
 from resnets.training.interruption import InterruptedTraining, interruptible
@@ -74,7 +74,8 @@ def fit(job: Job, display: Display, watch: Callable[[Job], None] | None = None) 
                 now = time.perf_counter()
                 state.seconds, started = state.seconds + now - started, now
                 display.step(state)
-                if any_process(job, now - saved > job.checkpoint_every or interruption.requested):
+                due = now - saved > job.checkpoint_every and not state.skipped
+                if any_process(job, due or interruption.requested):
                     job.save()
                     saved = now
                     if any_process(job, interruption.requested):
@@ -148,7 +149,8 @@ def train_step(job: Job, batch: Batch, epoch: int, rate: float) -> None:
 def end_epoch(job: Job, epoch: int, watch: Callable[[Job], None] | None = None) -> dict[str, float]:
     """Evaluate where it is due, write the epoch's row and the checkpoint, and give the row.
 
-    Who watches sees the training before the checkpoint is written: what is killed in between is seen again.
+    Who watches sees the training before the checkpoint is written: what is killed in between is seen again. There is no
+    checkpoint amid steps that are passed over, whose weights may have diverged already.
     """
     state, recipe = job.state, job.recipe
     job.restore_folder()
@@ -171,15 +173,17 @@ def end_epoch(job: Job, epoch: int, watch: Callable[[Job], None] | None = None) 
         "images_per_second": pictures / state.seconds,
         "seconds": state.trained_seconds + state.seconds,
     }
-    for network in dict.fromkeys((job.bare_network, job.network_to_use)):
-        share_statistics(network, job.fabric)
+    share_statistics(job.bare_network, job.fabric)
+    if job.average is not None:
+        take_first_statistics(job.average, job.fabric)
     if state.step >= job.total_steps or (epoch + 1) % recipe.evaluate_every == 0:
         row |= job.evaluate()
     watch_validation(job, row)
     state.end_epoch(row)
     if watch is not None:
         watch(job)
-    job.save()
+    if not state.skipped:
+        job.save()
     if job.fabric.is_global_zero:
         job.run.write_history(state.history)
     if job.logger is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
+from inspect import signature
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -14,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from resnets.runs.run import Run, write_whole
+from resnets.training.engine import processes
 from resnets.training.train import resume, train
 
 SUMMARY = "folds.json"
@@ -31,7 +33,8 @@ def cross_validate(
     """Train once for each fold of the training (and validation) pictures; test pictures are left alone.
 
     The folder holds a run for each fold and `folds.json`: what was asked, and of each metric the mean, the standard
-    deviation between folds, and its values. Called again with the same folder it goes on where it stopped.
+    deviation between folds, and its values, where all folds have it. Called again with the same folder it goes on where
+    it stopped.
 
     Args:
         source: as `train` takes it.
@@ -45,26 +48,34 @@ def cross_validate(
         By the names of the metrics, their "mean" and "std".
 
     Raises:
-        ValueError: if there are fewer than two folds, or the folder was begun with something else.
+        ValueError: if there are fewer than two folds, or several processes.
+        FileExistsError: if the folder was begun with something else.
     """
     if folds < 2:
         raise ValueError(f"cross-validation needs two folds or more, not {folds}")
     if options.get("val_share") is not None:
         raise ValueError("each fold is a validation split; leave out val_share")
+    machine = {name: options.get(name, "auto") for name in ("accelerator", "devices")}
+    _, per_node, nodes = processes(**machine, nodes=options.get("nodes"))
+    if per_node * nodes > 1:
+        raise ValueError(
+            f"cross-validation trains one fold after another in one process, not in {per_node * nodes}; use --devices 1"
+        )
     folder = Path("runs") / f"{Path(source).stem}-{folds}-folds" if run is None else Path(run)
     asked = {"source": str(source), "folds": folds, "options": {name: str(value) for name, value in options.items()}}
     begin(folder, asked, overwrite)
     console = console or Console()
+    of_resume = {name: options[name] for name in signature(resume).parameters if name in options}
     finished = []
     for number in range(1, folds + 1):
         part = Run(folder / f"fold{number}")
         console.print(f"[bold]fold {number} of {folds}[/]")
         if part.card_path.is_file():
-            resume(part.folder, console=console)
+            resume(part.folder, console=console, **of_resume)
         else:
             train(source, run=part.folder, fold=(number, folds), console=console, **options)
         finished.append(part.card().metrics)
-    names = [name for name in finished[0] if name != "count"]
+    names = [name for name in finished[0] if name != "count" and all(name in metrics for metrics in finished)]
     values = {name: [metrics[name] for metrics in finished] for name in names}
     figures = {name: {"mean": mean(of_folds), "std": stdev(of_folds)} for name, of_folds in values.items()}
     write_whole(folder / SUMMARY, json.dumps({**asked, "metrics": figures, "values": values}, indent=2) + "\n")

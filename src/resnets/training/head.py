@@ -54,7 +54,7 @@ def fit_head(job: Job, display: Display, watch: Callable[[Job], None] | None = N
             for step, indices in enumerate(order):
                 set_learning_rate(job.optimiser, learning_rate(recipe, (epoch + step / len(order)) / recipe.epochs))
                 loss = count(job, layer, Batch(features[indices], targets[indices], indices))
-                loss.backward()
+                job.fabric.backward(loss)
                 job.optimiser.step()
                 job.optimiser.zero_grad()
         else:

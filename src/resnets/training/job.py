@@ -36,7 +36,7 @@ from resnets.training.plan import recipe_of
 from resnets.training.recipe import Recipe
 from resnets.training.resizing import input_size
 from resnets.training.schedule import learning_rate
-from resnets.training.sharding import check_begun_sharded, check_sharded, is_sharded, whole_tensors
+from resnets.training.sharding import check_sharded, is_sharded, whole_tensors, why_not_sharded
 from resnets.training.state import State
 from resnets.types import IGNORED
 from resnets.weights.loading import Account, load_weights
@@ -129,14 +129,11 @@ class Job:
         if self.whole is not None:
             self.whole.load_state_dict(whole_tensors(self.bare_network))
 
-    def part_of_step(self, pictures: int) -> float:
-        """By what this process's mean loss over so many pictures counts, so that each picture of a step counts alike.
-
-        The processes' gradients are averaged, and a step whose pictures cannot be shared out evenly has more in some.
-        """
+    @property
+    def pictures_of_step(self) -> int:
+        """Pictures that the present step has in all processes together; an epoch's last may have fewer than others."""
         first = self.state.step % self.steps_per_epoch * self.train.batch_size
-        of_all = min(self.train.batch_size, len(self.train.dataset) - first)
-        return pictures * self.fabric.world_size / of_all
+        return min(self.train.batch_size, len(self.train.dataset) - first)
 
     def set_rate(self, rate: float) -> None:
         """Train at another rate than was planned, and write it on the card."""
@@ -165,13 +162,31 @@ class Job:
             self.report(f"{self.run.folder} was removed; it is made anew")
 
     def load(self) -> None:
-        """Stand where the run's last checkpoint was written, or the one before where that is damaged."""
+        """Stand where the run's last checkpoint was written, or the one before where that is damaged.
+
+        Raises:
+            ValueError: if it was written by processes with which these cannot take turns.
+        """
         parts = self._parts()
-        check = check_begun_sharded if is_sharded(self.fabric) else None
-        read_checkpoint(self.fabric, self.run, parts, self.tell, check)
+        read_checkpoint(self.fabric, self.run, parts, self.tell, self.why_unsuited)
         self.state.load_state_dict(parts["state"])
+        if scaler := parts["state"].get("scaler"):
+            self.fabric._precision.load_state_dict(scaler)
         if not self.fabric.is_global_zero:  # the first process goes on with the sums of all
             self.state.totals = torch.zeros_like(self.state.totals)
+
+    def why_unsuited(self, checkpoint: dict[str, Any]) -> str | None:
+        """Why this training cannot go on from what a checkpoint holds, in a sentence; None if it can."""
+        if is_sharded(self.fabric) and (reason := why_not_sharded(checkpoint)) is not None:
+            return reason
+        before = checkpoint["state"].get("steps_per_epoch", self.steps_per_epoch)
+        if before != self.steps_per_epoch:
+            return (
+                f"an epoch of {self.run.folder} has {before:,} steps, and with --devices {self.fabric.world_size} it "
+                f"would have {self.steps_per_epoch:,}, as its last pictures are too few for many processes; go on with "
+                "as many as before"
+            )
+        return None
 
     def evaluate(self) -> dict[str, float]:
         """Loss, score and aim of the network to use on the watched split, such as `val_loss`."""
@@ -191,8 +206,12 @@ class Job:
         return {f"{evaluation.split}_{name}": metrics[name] for name in names if name in metrics}
 
     def _parts(self) -> dict[str, Any]:
-        """What a checkpoint holds; Fabric fills modules and optimisers in place, and replaces all else."""
-        parts = {"network": self.network, "optimiser": self.optimiser, "state": self.state.state_dict()}
+        """What a checkpoint holds; Fabric fills modules and optimisers in place, and replaces all else.
+
+        Beside where the training stands, there is by what float16's losses are scaled.
+        """
+        beside = {"steps_per_epoch": self.steps_per_epoch, "scaler": self.fabric._precision.state_dict()}
+        parts = {"network": self.network, "optimiser": self.optimiser, "state": self.state.state_dict() | beside}
         return parts if self.average is None else parts | {"average": self.average}
 
 
@@ -220,7 +239,7 @@ def create_job(
     class_weights = None
     if recipe.balance == "loss":
         train = data.splits["train"]
-        class_weights = rare_pixels_weights(train) if train.has_masks else inverse_class_sizes(train.targets)
+        class_weights = rare_pixels_weights(train) if train.has_masks else inverse_class_sizes(train)
     task = create_task(
         card.task,
         card.classes,
@@ -276,7 +295,9 @@ def create_job(
     if trained is not network:
         rates = {f"module.{name}": rate for name, rate in rates.items()}
     wrapped = fabric.setup_module(trained)
-    optimiser = cast(Optimizer, fabric.setup_optimizers(create_optimiser(trained, recipe, rates, fused=whole is None)))
+    # What steps by itself would undo the scale of float16's losses there, too late for clip_norm.
+    fused = whole is None and fabric._precision.precision != "16-mixed"
+    optimiser = cast(Optimizer, fabric.setup_optimizers(create_optimiser(trained, recipe, rates, fused)))
 
     loaders = {
         split: Loader(
@@ -329,6 +350,10 @@ def check_augmentation(recipe: Recipe, task: str) -> None:
         if wrong := [name for name in idle if getattr(recipe, name)]:
             raise ValueError(f"generation has no use for {', '.join(wrong)}; leave it out")
     others: tuple[str, ...] = ("pad", "mixup", "cutmix", "erasing", "head_only", "head_first")
+    if task == "detection" and recipe.recompute_bn:
+        raise ValueError(
+            "recompute_bn shows a network pictures alone, and a detector in training needs their objects; leave it out"
+        )
     cutting = {"detection": ("zoom", "mosaic"), "segmentation": ("zoom", "window")}
     if task in cutting:
         others += tuple(name for name in ("mosaic", "window", "scale") if name not in cutting[task])
@@ -378,7 +403,7 @@ def check_embedding(recipe: Recipe) -> None:
         )
 
 
-def inverse_class_sizes(targets: Tensor) -> Tensor:
+def inverse_class_sizes(train: Dataset) -> Tensor:
     """For each class, N / (K n) of its n pictures, so that all classes count alike and a picture 1 on average."""
-    counts = targets.bincount().clamp(min=1)
-    return len(targets) / (len(counts) * counts)
+    counts = train.targets.bincount(minlength=len(train.classes)).clamp(min=1)
+    return len(train) / (len(counts) * counts)

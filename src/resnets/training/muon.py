@@ -21,13 +21,16 @@ NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 
 ITERATIONS = 5
 
+LEAST_NORM = 1e-30
+"""Of a direction, to divide by: below that of any whose numbers are not all zero."""
+
 
 class Muon(SGD):
     """Nesterov SGD in which convolutions are turned by orthogonalised momentum.
 
     Momentum goes through `orthogonalise` and gives the direction alone: with a rate of 0.05 every step turns each
-    convolution's weight by about 0.05 radians, and its length stays, which behind batch norm has no effect. Weight
-    decay is for the parameters that are no convolutions.
+    convolution's weight by about 0.05 radians, and its length stays, which behind batch norm has no effect. One whose
+    momentum is zero stays as it is. Weight decay is for the parameters that are no convolutions.
 
     Args:
         groups: of parameters; those with `orthogonal` true hold convolutions only, the others get SGD.
@@ -62,7 +65,8 @@ class Muon(SGD):
             directions = orthogonalise(torch.stack([self._momentum(weight, group).flatten(1) for weight in alike]))
             for weight, direction in zip(alike, directions, strict=True):
                 length = weight.norm()
-                weight.sub_(direction.view(weight.shape) * (group["lr"] * length / direction.norm()))
+                angle = group["lr"] * length / direction.norm().clamp(min=LEAST_NORM)
+                weight.sub_(direction.view(weight.shape) * angle)
                 weight.mul_(length / weight.norm())
                 weight.grad = None  # nothing is left to do for SGD
 

@@ -25,7 +25,8 @@ def create_optimiser(
         network: whose parameters learn, as far as they require a gradient.
         recipe: the optimiser and its numbers.
         rates: by the names of parameters, shares of the rate at which they learn; 1 where nothing is said.
-        fused: step all parameters in one call, which PyTorch's SGD cannot where they are dealt out to processes.
+        fused: step all parameters in one call, which PyTorch's SGD cannot where they are dealt out to processes, nor
+            Fabric where gradients in float16 are clipped.
     """
     alike: dict[tuple[bool, float, float], list[nn.Parameter]] = defaultdict(list)
     for name, parameter in network.named_parameters():

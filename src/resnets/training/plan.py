@@ -12,10 +12,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch.nn.modules.batchnorm import _BatchNorm
+
 from resnets.data.dataset import Data
 from resnets.data.statistics import preprocessing_for
 from resnets.layers.margins import EMBEDDING
-from resnets.networks.catalogue import DETECTORS, FAMILIES, SEGMENTERS, architecture, declaration_from_dict
+from resnets.networks.catalogue import DETECTORS, FAMILIES, SEGMENTERS, architecture, build, declaration_from_dict
 from resnets.networks.declaration import Declaration
 from resnets.networks.detector import DetectorArchitecture
 from resnets.networks.segmenter import SegmenterArchitecture, segmenter_architecture
@@ -116,7 +119,7 @@ def plan(
     if recipe == AUTO:
         kept = len(set(data.classes) & set(weights.classes or ())) if weights is not None else 0
         whole = known is not None and name == known
-        choice = choose_recipe(preprocessing, targets, data.task, weights is not None, kept, whole)
+        choice = choose_recipe(preprocessing, targets, data.task, weights is not None, kept, whole, len(data.classes))
         if weights is not None and isinstance(declaration, DetectorArchitecture) and declaration.method != "yolo":
             # yolo has norms of its own in its head, which may begin anew
             choice = choice.but("small batches tell less of statistics than the weights do", freeze_norm=True)
@@ -129,6 +132,13 @@ def plan(
     if task_class(data.task).embeds:
         declaration = replace(declaration, num_classes=0 if chosen.projection else chosen.embedding or EMBEDDING)
     reasons = {name: reason for name, reason in reasons.items() if name not in changes} | scaled
+    if chosen.recompute_bn and not has_batch_norm(declaration):
+        if "recompute_bn" in changes:
+            raise ValueError(
+                f"{name} has no batch norm as it is asked for, so recompute_bn would do nothing; leave it out"
+            )
+        chosen = replace(chosen, recompute_bn=False)
+        reasons["recompute_bn"] = "left out, as the network has no batch norm"
     if chosen.patience and "val" not in data.splits:
         raise ValueError(
             "early stopping (--patience) chooses by a validation split, and this data has none; "
@@ -167,6 +177,12 @@ def plan(
             },
         },
     )
+
+
+def has_batch_norm(declaration: Declaration) -> bool:
+    """Whether a network of this declaration has batch norm anywhere."""
+    with torch.device("meta"):  # a network without values, made at once
+        return any(isinstance(module, _BatchNorm) for module in build(declaration).modules())
 
 
 def on_network_of(declared: Declaration, name: str, weights: Weights | None) -> Declaration:

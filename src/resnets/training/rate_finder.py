@@ -59,7 +59,7 @@ def range_test(job: Job) -> list[float]:
     losses: list[float] = []
     batches = chain.from_iterable(job.train.epoch(epoch) for epoch in count())
     for step, batch in enumerate(islice(batches, STEPS)):
-        job.state = State(accumulate=job.state.accumulate)
+        job.state = State(step=step, accumulate=job.state.accumulate)
         try:
             train_step(job, batch, 0, rate_of(step))
         except NotFiniteError:

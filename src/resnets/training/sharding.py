@@ -57,8 +57,9 @@ def check_sharded(recipe: Recipe, network: nn.Module) -> None:
         raise ValueError("with strategy fsdp each process has batch norm statistics of its own; add --sync-bn")
 
 
-def check_begun_sharded(checkpoint: dict[str, Any]) -> None:
-    """Raise ValueError if a checkpoint's optimiser was that of whole weights, whose order a sharded one lacks."""
+def why_not_sharded(checkpoint: dict[str, Any]) -> str | None:
+    """Why a sharded training cannot go on: the optimiser was that of whole weights, whose order it lacks; else None."""
     names = [name for group in checkpoint["optimiser"]["param_groups"] for name in group["params"]]
-    if not all(isinstance(name, str) for name in names):
-        raise ValueError("the run was begun with whole weights; go on with --strategy ddp, or on one device")
+    if all(isinstance(name, str) for name in names):
+        return None
+    return "the run was begun with whole weights; go on with --strategy ddp, or on one device"

@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 from itertools import chain, count
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from lightning_fabric import Fabric
 from rich.console import Console
@@ -24,7 +24,7 @@ from resnets.runs.run import Run
 from resnets.training.checkpoints import kept_for_later
 from resnets.training.conclusion import conclude
 from resnets.training.display import TrainingDisplay, print_plan
-from resnets.training.engine import LONGEST_WAIT, create_engine, engine_facts, logger_class
+from resnets.training.engine import LONGEST_WAIT, check_logger, create_engine, engine_facts, logger_class
 from resnets.training.fit import fit
 from resnets.training.head import fit_head, fit_head_first
 from resnets.training.job import CHECKPOINT_EVERY, Job, create_job
@@ -32,6 +32,8 @@ from resnets.training.launch import find_launch
 from resnets.training.memory import Memory
 from resnets.training.plan import check_request, initial_weights, plan
 from resnets.training.rate_finder import find_rate
+
+T = TypeVar("T")
 
 RUNS = Path("runs")
 """Where a run's folder is made that nobody has named."""
@@ -95,7 +97,7 @@ def train(
         workers: processes that decode pictures; by default one a processor.
         cache: a folder in which decoded pictures are kept for this and later trainings, where they do not fit into
             memory; or "memory" to keep them there, however many.
-        checkpoint_every: seconds after which a checkpoint is written within an epoch; after an epoch there always is.
+        checkpoint_every: seconds after which a checkpoint is written within an epoch; after an epoch there is one, too.
         logger: tensorboard, or the full name of a Lightning logger class; `metrics.csv` is always written.
         console: where to print; by default the terminal.
         watch: is called after each epoch with the training as it stands, and must leave it so; again after the same
@@ -128,6 +130,7 @@ def train(
             workers=workers,
             cache=cache,
             checkpoint_every=checkpoint_every,
+            logger=logger,
             console=console,
             watch=watch,
         )
@@ -137,11 +140,9 @@ def train(
     fabric = create_engine(precision, accelerator, devices, nodes, strategy, longest_wait)
     fabric.launch()
     console = console_of(fabric, console)
-    with fabric.rank_zero_first(local=True):
-        initial = initial_weights(weights, model)
-    data = without_unreadable(
-        open_dataset(source, task=task, val_share=val_share, fold=fold, ignore=ignore), max_unreadable, console
-    )
+    initial = fetched_once(fabric, lambda: initial_weights(weights, model))
+    data = fetched_once(fabric, lambda: open_dataset(source, task=task, val_share=val_share, fold=fold, ignore=ignore))
+    data = without_unreadable(data, max_unreadable, console)
     card = plan(
         data,
         model=model,
@@ -168,14 +169,17 @@ def resume(
     workers: int | None = None,
     cache: str | Path | None = None,
     checkpoint_every: float = CHECKPOINT_EVERY,
+    logger: str | None = None,
     console: Console | None = None,
     watch: Callable[[Job], None] | None = None,
 ) -> Run:
     """Go on with a training where its last checkpoint stands, as if it had never stopped.
 
+    A logger that is none of Lightning's own has to be named again.
+
     Raises:
         FileNotFoundError: if the folder is no run.
-        ValueError: if the data is not what it was.
+        ValueError: if the data, or the length of an epoch with so many processes, is not what it was.
     """
     stopped = Run(Path(run))
     card = stopped.card()
@@ -185,7 +189,9 @@ def resume(
     if card.metrics:
         console.print(f"{stopped.folder} is finished; there is nothing left to do")
         return stopped
-    known, data = card.data, reopen(card.data)
+    check_logger(card.provenance.get("logger"), logger)
+    known = card.data
+    data = fetched_once(fabric, lambda: reopen(known))
     if data.fingerprint != known["fingerprint"]:
         raise ValueError(
             f"the pictures of {known['source']} have changed since {stopped.folder} was started (fingerprint "
@@ -193,7 +199,9 @@ def resume(
         )
     begun = bool(stopped.checkpoints())
     initial = None if begun else initial_weights(card.provenance["weights"], card.model)
-    job = create_job(fabric, stopped, card, without_unreadable(data, 1.0, console), workers, initial, cache)
+    data = without_unreadable(data, 1.0, console)
+    check_left_out(data, card, stopped)
+    job = create_job(fabric, stopped, card, data, workers, initial, cache)
     job.tell = teller(console)
     if begun:
         job.load()
@@ -254,8 +262,24 @@ def together(fabric: Fabric, run: Run) -> Iterator[None]:
             raise
         raise ConnectionError(
             f"process {fabric.global_rank} of {fabric.world_size} has lost another, which has ended or hangs; go on "
-            f"from the last checkpoint with `resnets train --resume {run.folder}` and as many processes as you like"
+            f"from the last checkpoint with `resnets train --resume {run.folder}`, on fewer processes if need be"
         ) from error
+
+
+def fetched_once(fabric: Fabric, fetch: Callable[[], T]) -> T:
+    """What `fetch` gives, asked by the first process of a machine before the others, which find what it has kept.
+
+    An error is raised when all have asked, as otherwise the others would wait for the first.
+    """
+    failed: Exception | None = None
+    with fabric.rank_zero_first(local=True):
+        try:
+            found = fetch()
+        except Exception as error:
+            failed = error
+    if failed is not None:
+        raise failed
+    return found
 
 
 def without_unreadable(data: Data, max_share: float, console: Console) -> Data:
@@ -268,6 +292,23 @@ def without_unreadable(data: Data, max_share: float, console: Console) -> Data:
     for picture in data.unreadable:
         console.print(f"left out: {picture.name}: {picture.reason}", style="yellow", highlight=False)
     return data
+
+
+def check_left_out(data: Data, card: Card, run: Run) -> None:
+    """Raise ValueError if other pictures cannot be read than when a run was started; older cards do not say which."""
+    if (before := card.data.get("left_out")) is None:
+        return
+    now = {picture.name: picture.reason for picture in data.unreadable}
+    if lost := sorted(now.keys() - before.keys()):
+        raise ValueError(
+            f"{len(lost):,} of the pictures that {run.folder} was started with cannot be read now, such as {lost[0]} "
+            f"({now[lost[0]]}); restore them, or train anew"
+        )
+    if found := sorted(before.keys() - now.keys()):
+        raise ValueError(
+            f"{len(found):,} of the pictures that {run.folder} was started without can be read now, such as "
+            f"{found[0]}; restore the data as it was, or train anew"
+        )
 
 
 def claim_folder(wanted: str | Path | None, card: Card, overwrite: bool) -> Path:

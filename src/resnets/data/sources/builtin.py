@@ -41,6 +41,9 @@ def open(source: str) -> Listing:
     """The pictures of a built-in data set, in memory.
 
     torchvision's sets are kept in the folder RESNETS_CACHE, by default ~/.cache/resnets.
+
+    Raises:
+        OSError: one is not there and cannot be downloaded.
     """
     return _digits() if source == "digits" else _torchvision(source)
 
@@ -66,7 +69,11 @@ def _digits() -> Listing:
 
 def _torchvision(source: str) -> Listing:
     root = Path(os.environ.get("RESNETS_CACHE", "~/.cache/resnets")).expanduser()
-    parts = {split: _DOWNLOADED[source](root, train=split == "train", download=True) for split in ("train", "test")}
+    try:
+        parts = {split: _DOWNLOADED[source](root, train=split == "train", download=True) for split in ("train", "test")}
+    except (OSError, RuntimeError) as error:  # torchvision raises the latter where no mirror answers
+        reason = " ".join(str(error).split())
+        raise OSError(f"{source} is not whole in {root} and cannot be downloaded: {reason}") from error
     pixels = np.concatenate([np.asarray(part.data) for part in parts.values()])
     classes = tuple(name.replace("/", "-") for name in parts["train"].classes)
     labels = [classes[int(target)] for part in parts.values() for target in part.targets]

@@ -19,8 +19,6 @@ import csv
 from collections.abc import Callable
 from pathlib import Path
 
-from PIL import Image
-
 from resnets.data.listing import SPLITS, Listing, is_picture
 from resnets.data.masks import MOST_CLASSES, ColourMasks, IndexMasks, MaskReader, numbered, pixel_values
 from resnets.data.sources.folder import Files, walk
@@ -122,7 +120,7 @@ def read_classes(root: Path, files: Files, count: int, source: str) -> tuple[tup
     for file in _COLOURS:
         if (root / file).is_file():
             return colour_classes(read_colours(root / file), files, root / file)
-    values = sorted({value for position in range(count) for value in _values(files(position), files.paths[position])})
+    values = sorted({value for position in range(count) for value in _values(files, position)})
     known = [value for value in values if value != IGNORED]
     if known == [0] and IGNORED in values:
         raise ValueError(
@@ -175,15 +173,18 @@ def _check_names(names: list[str], file: Path) -> None:
         raise ValueError(f"{file} must name from 1 to {MOST_CLASSES} classes, each once; it names {len(names)}")
 
 
-def _values(mask: Image.Image, name: str) -> list[int]:
+def _values(files: Files, position: int) -> list[int]:
+    try:
+        mask = files(position)
+        mask.load()
+    except Exception:  # of many kinds; a broken file is named where all are read
+        return []
     try:
         if mask.mode in ("L", "P"):
             return [value for value, count in enumerate(mask.histogram()) if count]
         return sorted(set(pixel_values(mask).flatten().tolist()))
-    except OSError:  # a broken file is named where all are read
-        return []
     except ValueError as error:
-        raise ValueError(f"{name}: {error}") from None
+        raise ValueError(f"{files.paths[position]}: {error}") from None
 
 
 def _files(root: Path, kind: str) -> dict[str, str]:

@@ -14,6 +14,7 @@ import mmap
 import re
 import tarfile
 import threading
+import zlib
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
@@ -39,6 +40,7 @@ COLUMNS = ("name", "label", "content", "offset", "bytes", "values")
 """Of `samples.csv.gz`, a row a sample, in the order of the shards."""
 
 _LARGEST_PICTURE = 256 << 20  # bytes of one file; a member that claims more is not a picture
+_MOST_CLASSES = 1 << 20  # of shards without names for them; each is an output of the network
 _OPEN = 64  # shards that a process has open at a time
 
 
@@ -162,7 +164,16 @@ def _indexed(root: str) -> Listing:
             read=True,
             shard_ends=tuple(accumulate(shard.samples for shard in shards)),
         )
-    except (KeyError, TypeError, AttributeError, ValueError, EOFError, gzip.BadGzipFile) as error:
+    except (
+        KeyError,
+        TypeError,
+        AttributeError,
+        ValueError,
+        EOFError,
+        gzip.BadGzipFile,
+        zlib.error,
+        csv.Error,
+    ) as error:
         raise ValueError(f"{origin} is no index of shards: {error}") from error
     return listing
 
@@ -201,6 +212,10 @@ def _looked_through(folder: Path) -> Listing:
     if not names:
         raise ValueError(f"{folder} has tar files, but none has pictures with classes (.jpg and .cls) as WebDataset's")
     known = folder / "classes.txt"
+    if not known.is_file() and max(labels) >= _MOST_CLASSES:
+        raise ValueError(
+            f"{folder}: {max(labels)} is no number of a class without {known.name}; below {_MOST_CLASSES:,} is expected"
+        )
     classes = tuple(known.read_text(encoding="utf-8").splitlines() if known.is_file() else map(str, _upto(labels)))
     if not 0 <= min(labels) <= max(labels) < len(classes):
         raise ValueError(f"{folder}: classes run from {min(labels)} to {max(labels)}, and {known} names {len(classes)}")

@@ -52,7 +52,7 @@ def open(source: str) -> Listing:
         if not path or not (label or has_many):
             raise ValueError(f"{source}: row {number} has no {'class' if path else 'path'}")
     splits: list[str | None] = [None] * len(paths)
-    if any(name.lower() in _SPLIT for name in columns):
+    if any(name.strip().lower() in _SPLIT for name in columns):
         splits = [_split(value, source) for value in _column(columns, _SPLIT, source)]
     sizes = [_size(table.parent / path) for path in paths]
     names = [path.replace("\\", "/") for path in paths]
@@ -85,8 +85,8 @@ def _read_parquet(table: Path) -> dict[str, list[str]]:
         raise ImportError("a Parquet table needs pyarrow: pip install 'resnets[hub]'") from error
     try:
         names = parquet.read_schema(table).names
-        classes = [name for name in names if name.lower() in {*_PATH, *_LABEL, *_LABELS, *_SPLIT}]
-        has_classes = any(name.lower() in (*_LABEL, *_LABELS) for name in names)
+        classes = [name for name in names if name.strip().lower() in {*_PATH, *_LABEL, *_LABELS, *_SPLIT}]
+        has_classes = any(name.strip().lower() in (*_LABEL, *_LABELS) for name in names)
         columns = parquet.read_table(table, columns=classes if has_classes else names).to_pydict()
     except ArrowException as error:
         raise ValueError(f"{table} is no Parquet table: {error}") from error
