@@ -84,7 +84,7 @@ def test_what_a_task_refuses():
 
 def test_class_weights_are_those_of_scikit_learn():
     targets = torch.tensor([0] * 8 + [1] * 2 + [2] * 5)
-    weights = inverse_class_sizes(targets)
+    weights = inverse_class_sizes(targets, 3)
     expected = compute_class_weight("balanced", classes=np.arange(3), y=targets.numpy())
     torch.testing.assert_close(weights.double(), torch.from_numpy(expected), rtol=1e-6, atol=0)
     outputs = torch.randn(15, 3, generator=torch.Generator().manual_seed(0))

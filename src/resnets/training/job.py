@@ -239,7 +239,9 @@ def create_job(
     class_weights = None
     if recipe.balance == "loss":
         train = data.splits["train"]
-        class_weights = rare_pixels_weights(train) if train.has_masks else inverse_class_sizes(train)
+        class_weights = (
+            rare_pixels_weights(train) if train.has_masks else inverse_class_sizes(train.targets, len(train.classes))
+        )
     task = create_task(
         card.task,
         card.classes,
@@ -403,7 +405,12 @@ def check_embedding(recipe: Recipe) -> None:
         )
 
 
-def inverse_class_sizes(train: Dataset) -> Tensor:
-    """For each class, N / (K n) of its n pictures, so that all classes count alike and a picture 1 on average."""
-    counts = train.targets.bincount(minlength=len(train.classes)).clamp(min=1)
-    return len(train) / (len(counts) * counts)
+def inverse_class_sizes(targets: Tensor, classes: int) -> Tensor:
+    """For each class, N / (K n) of its n pictures, so that all classes count alike and a picture 1 on average.
+
+    Args:
+        targets: (N,) the pictures' classes.
+        classes: how many there are, K, those without a picture included.
+    """
+    counts = targets.bincount(minlength=classes).clamp(min=1)
+    return len(targets) / (classes * counts)
