@@ -29,6 +29,7 @@ def test_freed_memory_is_kept_or_given_back():
     assert resident() - before < 0.1 * MEBIBYTES
     keep_freed_memory()
     tensor = torch.ones(MEBIBYTES << 20, dtype=torch.uint8)
+    held = resident()  # it may lie in memory that was kept before
     del tensor
-    assert resident() - before > 0.9 * MEBIBYTES
+    assert held - resident() < 0.1 * MEBIBYTES
     give_large_blocks_back()
