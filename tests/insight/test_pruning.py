@@ -74,6 +74,12 @@ def test_from_the_command_line(trained, tmp_path, capsys):
     assert "is there already" in capsys.readouterr().err
 
 
+def test_it_stops_where_enough_is_saved(trained, tmp_path):
+    options = {"keep_accuracy": 100, "epochs": 1, "console": Console(quiet=True)}
+    pruned = prune(trained, "digits", tmp_path / "pruned", enough=0.1, **options)
+    assert len(pruned.blocks) == 1  # of six alike, and a block of resnet14 is more than a tenth
+
+
 def test_what_another_pruning_has_begun_is_not_taken_for_its_own(trained, tmp_path, monkeypatch):
     """It is stopped after its first training; the next one allows for less."""
     folder, trainings = tmp_path / "pruned", []

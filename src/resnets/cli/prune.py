@@ -20,6 +20,7 @@ def prune(
     /,
     run: Path | None = None,
     keep_accuracy: float = 0.5,
+    enough: float = 1.0,
     epochs: int = 2,
     lr: float = 0.1,
     overwrite: bool = False,
@@ -34,6 +35,7 @@ def prune(
         data: pictures of the same classes, in any form that `resnets train` takes.
         run: the folder to write; by default the run's with -pruned.
         keep_accuracy: points of accuracy that may be lost.
+        enough: the share of the multiply-adds, such as 0.2, with which no further block has to go.
         epochs: of training on, each time that more is lost.
         lr: the rate of training on, as a share of that by which the network was trained.
         overwrite: replace the folder if it is there, begun or finished.
@@ -45,6 +47,7 @@ def prune(
         data,
         folder,
         keep_accuracy=keep_accuracy,
+        enough=enough,
         epochs=epochs,
         lr=lr,
         overwrite=overwrite,

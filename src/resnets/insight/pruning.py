@@ -3,7 +3,7 @@
     while a block can go:
         take the block whose absence costs the least loss on held-out pictures
         train on for a while if too much accuracy is lost
-        stop if that does not bring it back
+        stop if that does not bring it back, or if enough work is saved
 
 What a block adds to its input is small where a network is deep, and some add almost nothing (arXiv:1605.06431).
 """
@@ -27,6 +27,7 @@ from resnets.data.loading import Loader
 from resnets.data.order import permutation
 from resnets.inference.evaluation import EVALUATION_BATCH, evaluate_network
 from resnets.insight.lesions import removable, without
+from resnets.insight.profile import totals
 from resnets.networks.catalogue import build
 from resnets.networks.resnet import ResidualNetwork
 from resnets.runs.card import Card
@@ -121,6 +122,7 @@ def prune(
     folder: Path,
     *,
     keep_accuracy: float = 0.5,
+    enough: float = 1.0,
     epochs: int = 2,
     lr: float = 0.1,
     overwrite: bool = False,
@@ -137,6 +139,7 @@ def prune(
         source: the pictures, in any form that `train` takes, of the run's classes.
         folder: for the smaller network's run.
         keep_accuracy: points of accuracy that may be lost.
+        enough: the share of the multiply-adds with which no further block has to go.
         epochs: of training on, each time that more is lost.
         lr: the rate of training on, as a share of that of the run's recipe.
         overwrite: replace the folder if it is a finished run or has been begun.
@@ -185,6 +188,8 @@ def prune(
         if lost > keep_accuracy:
             break
         state, gone = following, [*gone, name]
+        if 1 - work(state.network, card) / work(whole, card) >= enough:
+            break
     if not gone:
         raise ValueError(f"no block of {run.folder} can go without losing more than {keep_accuracy:g} points")
     if state.run is None:
@@ -207,6 +212,11 @@ def held_out(source: str | Path, card: Card) -> Data:
         own = "val" in card.data["splits_made"] and card.data["fingerprint"] == data.fingerprint
         data = reopen({**card.data, "source": source}) if own else open_dataset(source, val_share=HELD_OUT)
     return readable(data)
+
+
+def work(network: ResidualNetwork, card: Card) -> int:
+    """Multiply-adds for a picture."""
+    return totals(network.architecture, card.preprocessing.size)[1]
 
 
 def accuracy(network: ResidualNetwork, card: Card, pictures: Dataset, metric: str = "accuracy") -> float:
