@@ -15,6 +15,7 @@ from statistics import mean, median
 import torch
 from markupsafe import Markup
 
+from resnets.inference.machine import computes_in_bfloat16
 from resnets.insight.lesions import exchanged, removable, without
 from resnets.networks.resnet import ResidualNetwork
 from resnets.report.comparison import PLAIN, RESIDUAL, Line, Panel, charts, table
@@ -27,7 +28,7 @@ REPEATS = False
 
 KINDS = {"plain": PLAIN, "resnet": RESIDUAL}
 NAMES = {"plain": "plain", "resnet": "residual"}
-PICTURES = 2000
+PICTURES, BATCH = 2000, 125
 DRAWS = 5
 """Random choices of the blocks that are taken out together or change places; their mean is shown."""
 
@@ -99,7 +100,7 @@ def injured(study: Study, model: str, pictures: Sample) -> Injuries:
     """Train a network and injure it."""
     network = study.trained(model).network()
     assert isinstance(network, ResidualNetwork)
-    return Injuries(network, pictures)
+    return Injuries(network.to(memory_format=torch.channels_last), pictures)
 
 
 def counts(blocks: int) -> list[int]:
@@ -115,9 +116,10 @@ def alike(network: ResidualNetwork, first: str, second: str) -> bool:
 
 
 @torch.inference_mode()
+@torch.autocast("cpu", torch.bfloat16, enabled=computes_in_bfloat16(on_gpu=False))
 def error(network: ResidualNetwork, pictures: Sample) -> float:
-    """The share of pictures that the network gets wrong."""
-    outputs = torch.cat([network.eval()(images) for images in pictures.images.split(250)])
+    """The share of pictures that the network gets wrong; hundreds of injuries are judged, so in bfloat16 where it can."""
+    outputs = torch.cat([network.eval()(images) for images in pictures.images.split(BATCH)])
     return 1 - (outputs.argmax(1) == pictures.targets).double().mean().item()
 
 
