@@ -118,7 +118,7 @@ def alike(network: ResidualNetwork, first: str, second: str) -> bool:
 @torch.inference_mode()
 @torch.autocast("cpu", torch.bfloat16, enabled=computes_in_bfloat16(on_gpu=False))
 def error(network: ResidualNetwork, pictures: Sample) -> float:
-    """The share of pictures that the network gets wrong, in bfloat16 where the hardware has it: there are many to ask."""
+    """The share of pictures that the network gets wrong, in bfloat16 where the hardware has it."""
     outputs = torch.cat([network.eval()(images) for images in pictures.images.split(BATCH)])
     return 1 - (outputs.argmax(1) == pictures.targets).double().mean().item()
 
