@@ -25,6 +25,11 @@ def computes_in_bfloat16(on_gpu: bool) -> bool:
     return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
+def in_bfloat16() -> torch.autocast:
+    """Compute as training does on this machine's CPU: in bfloat16 where the hardware has it, and else in float32."""
+    return torch.autocast("cpu", torch.bfloat16, enabled=computes_in_bfloat16(on_gpu=False))
+
+
 def keep_freed_memory() -> None:
     """Have the C library keep what this process frees for its next allocations, until it ends.
 

@@ -26,6 +26,7 @@ from resnets.data.dataset import Data, Dataset, open_dataset, reopen
 from resnets.data.loading import Loader
 from resnets.data.order import permutation
 from resnets.inference.evaluation import EVALUATION_BATCH, evaluate_network
+from resnets.inference.machine import in_bfloat16
 from resnets.insight.lesions import removable, without
 from resnets.insight.profile import totals
 from resnets.networks.catalogue import build
@@ -223,7 +224,9 @@ def accuracy(network: ResidualNetwork, card: Card, pictures: Dataset, metric: st
     """The network's accuracy, or another metric."""
     loader = Loader(pictures, card.preprocessing, EVALUATION_BATCH, shuffle=False)
     task = create_task(card.task, card.classes, card.settings)
-    return evaluate_network(network, task, loader, card.preprocessing, torch.device("cpu")).metrics[metric]
+    network = network.to(memory_format=torch.channels_last)
+    judged = evaluate_network(network, task, loader, card.preprocessing, torch.device("cpu"), in_bfloat16)
+    return judged.metrics[metric]
 
 
 def droppable(network: ResidualNetwork) -> list[str]:

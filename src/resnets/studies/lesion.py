@@ -15,7 +15,7 @@ from statistics import mean, median
 import torch
 from markupsafe import Markup
 
-from resnets.inference.machine import computes_in_bfloat16
+from resnets.inference.machine import in_bfloat16
 from resnets.insight.lesions import exchanged, removable, without
 from resnets.networks.resnet import ResidualNetwork
 from resnets.report.comparison import PLAIN, RESIDUAL, Line, Panel, charts, table
@@ -116,10 +116,10 @@ def alike(network: ResidualNetwork, first: str, second: str) -> bool:
 
 
 @torch.inference_mode()
-@torch.autocast("cpu", torch.bfloat16, enabled=computes_in_bfloat16(on_gpu=False))
 def error(network: ResidualNetwork, pictures: Sample) -> float:
-    """The share of pictures that the network gets wrong, in bfloat16 where the hardware has it."""
-    outputs = torch.cat([network.eval()(images) for images in pictures.images.split(BATCH)])
+    """The share of pictures that the network gets wrong."""
+    with in_bfloat16():
+        outputs = torch.cat([network.eval()(images) for images in pictures.images.split(BATCH)])
     return 1 - (outputs.argmax(1) == pictures.targets).double().mean().item()
 
 
