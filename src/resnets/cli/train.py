@@ -82,7 +82,7 @@ def train(
         max_unreadable: the share of unreadable pictures past which training refuses to start.
         precision: auto (bfloat16 where the hardware computes in it), 32-true, bf16-mixed or 16-mixed.
         memory: low computes the maps of residual blocks again rather than keep them: the same training in a fraction
-            of the memory, about a third slower.
+            of the memory, for a third more work.
         accelerator: cpu, cuda, mps or auto.
         devices: processes on this node; auto is as many as torchrun or srun has started, otherwise one on a CPU and one
             for each GPU.
