@@ -92,7 +92,7 @@ def train(
         overwrite: replace the run's folder if it is there.
         precision: auto (bfloat16 where the hardware computes in it), 32-true, bf16-mixed or 16-mixed.
         memory: "low" computes the maps of residual blocks again in the backward pass rather than keep them: the same
-            training in a fraction of the memory, for a third more work; 1,202 layers take up to twice the time on a CPU.
+            training in a fraction of the memory, for a third more work and on a CPU up to twice the time.
         accelerator, devices, nodes, strategy, longest_wait: see `engine.create_engine`.
         workers: processes that decode pictures; by default one a processor.
         cache: a folder in which decoded pictures are kept for this and later trainings, where they do not fit into
