@@ -113,8 +113,12 @@ def test_the_gradients_verdict_follows_from_the_numbers(gradient, error, end):
     ("plain", "residual", "said"),
     [
         (1e-19, 0.5, "vanishes in the plain network, and shortcuts mend that: the introductions are right"),
-        (7.5e-4, 8.7e-2, "shrinks 1.2e+02 times as much without shortcuts, and at this depth it has not vanished"),
-        (1e-9, 1e-5, "shrinks 1e+04 times as much without shortcuts, and at this depth it has vanished in both"),
+        (
+            7.5e-4,
+            8.7e-2,
+            "without shortcuts that is 1.2e+02 times less, and at this depth the gradient has not vanished",
+        ),
+        (1e-9, 1e-5, "without shortcuts that is 1e+04 times less, and at this depth the gradient has vanished in both"),
         (0.5, 0.4, "makes no such difference here"),
     ],
 )

@@ -48,7 +48,7 @@ def chosen_device(asked: str | torch.device | None, card: Card | None) -> torch.
     try:
         device = torch.device(asked)
         torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError):  # PyTorch's, each with a page about its build
+    except (RuntimeError, AssertionError):  # the latter where PyTorch was built without CUDA
         here = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
         raise ValueError(f"nothing can be computed on {asked} here; there is {', '.join(here)}") from None
     return device

@@ -14,10 +14,9 @@ Result = TypeVar("Result")
 
 def chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
     """Lists of so many items, the last of what is left; where the items end by an exception, it follows the last."""
-    left = iter(items)
     chunk: list[Item] = []
     try:
-        for item in left:
+        for item in items:
             chunk.append(item)
             if len(chunk) == size:
                 yield chunk

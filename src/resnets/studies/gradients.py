@@ -123,8 +123,8 @@ def sentences(
         first = "the gradient vanishes in the plain network, and shortcuts mend that: the introductions are right"
     elif bare["plain"] < bare["resnet"]:
         first = (
-            f"the gradient shrinks {bare['resnet'] / bare['plain']:.2g} times as much without shortcuts, and at this "
-            "depth it has " + ("vanished in both" if bare["resnet"] < VANISHED else "not vanished")
+            f"without shortcuts that is {bare['resnet'] / bare['plain']:.2g} times less, and at this depth the "
+            "gradient has " + ("vanished in both" if bare["resnet"] < VANISHED else "not vanished")
         )
     else:
         first = "the shortcut makes no such difference here as the introductions claim"

@@ -79,9 +79,8 @@ class Injuries:
         for name in names:
             with without(network, [name]):
                 self.alone[name] = error(network, pictures)
-        self.removed: dict[int, float] = {0: self.whole}
-        self.exchanged: dict[int, float] = {}
         pairs = [pair for pair in combinations(names, 2) if alike(network, *pair)]
+        self.removed, self.exchanged = {0: self.whole}, {0: self.whole} if pairs else {}
         for count in counts(len(names)):
             removals, exchanges = [], []
             for draw in range(DRAWS):
@@ -93,7 +92,7 @@ class Injuries:
                         exchanges.append(error(network, pictures))
             self.removed[count] = mean(removals)
             if pairs:
-                self.exchanged = {0: self.whole, **self.exchanged, count: mean(exchanges)}
+                self.exchanged[count] = mean(exchanges)
 
 
 def injured(study: Study, model: str, pictures: Sample) -> Injuries:

@@ -1,8 +1,8 @@
 """What do residual networks gain over those before them, and their descendants over them, for the same work?
 
 One network of each family is trained by one recipe. Of each family it is the one whose multiply-adds come nearest to
-those of a CIFAR ResNet, so that no family wins by its size. A recipe that suits one family may
-not suit another: what is compared is what each gives without further care.
+those of a CIFAR ResNet, so that no family wins by its size. A recipe that suits one family may not suit another: what
+is compared is what each gives without further care.
 """
 
 from __future__ import annotations

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor
+from torch.nn.utils import get_total_norm
 
 from resnets.training.job import Job
 from resnets.types import Batch
@@ -28,8 +28,7 @@ class NotFiniteError(FloatingPointError):
 def is_finite(job: Job, loss: Tensor) -> bool:
     """Whether a step's loss and gradient are numbers.
 
-    Of the gradient the sums are looked at, one a tensor. In float16 gradients overflow as a matter of course, and the
-    scaler of the loss deals with it.
+    In float16 gradients overflow as a matter of course, and the scaler of the loss deals with it.
     """
     if not loss.isfinite():
         return False
@@ -38,7 +37,7 @@ def is_finite(job: Job, loss: Tensor) -> bool:
     gradients = [parameter.grad for parameter in job.network.parameters() if parameter.grad is not None]
     # The parts of them that this process has, where they are dealt out.
     own = [gradient.to_local() if isinstance(gradient, DTensor) else gradient for gradient in gradients]
-    return not own or bool(torch.stack(torch._foreach_norm(own, 1)).isfinite().all())
+    return bool(get_total_norm(own, 1.0).isfinite())
 
 
 def pass_over(job: Job, batch: Batch, error: NotFiniteError) -> None:

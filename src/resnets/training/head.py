@@ -62,9 +62,7 @@ def fit_head(job: Job, display: Display, watch: Callable[[Job], None] | None = N
             state.step = job.total_steps - 1
             count(job, layer, everything)
         state.seconds = time.perf_counter() - started
-        display.epoch(end_epoch(job, epoch))
-        if watch is not None:
-            watch(job)
+        display.epoch(end_epoch(job, epoch, watch))
 
 
 def fit_head_first(job: Job) -> None:
