@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from resnets.tasks import create_task
 from resnets.tasks.classification import Classification
-from resnets.training.job import inverse_class_sizes
+from resnets.training.balance import inverse_class_sizes
 from resnets.types import Batch
 
 CLASSES = tuple("abcdefgh")

@@ -24,9 +24,9 @@ from resnets.inference.predictor import load
 from resnets.runs.run import Run
 from resnets.training import fit
 from resnets.training.averaging import exponential_average, recompute_statistics, take_first_statistics
+from resnets.training.balance import inverse_class_sizes
 from resnets.training.engine import LOGGERS, check_logger
 from resnets.training.interruption import InterruptedTraining
-from resnets.training.job import inverse_class_sizes
 from resnets.training.resizing import input_size
 from resnets.training.train import resume, train
 from resnets.weights.files import read_tensors

@@ -14,9 +14,10 @@ from rich.console import Console
 
 from resnets.data.dataset import Data, open_dataset
 from resnets.networks.catalogue import architecture
-from resnets.training.job import check_augmentation, rare_pixels_weights
+from resnets.training.balance import rare_pixels_weights
 from resnets.training.plan import initial_weights, plan
 from resnets.training.recipe import Recipe
+from resnets.training.suitability import check_augmentation
 from resnets.training.train import resume, train
 from resnets.weights.files import read_tensors
 from resnets.weights.sources import Weights

@@ -11,13 +11,12 @@ from typing import Any, cast
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.loggers.logger import Logger
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
-from resnets.data.dataset import Data, Dataset
+from resnets.data.dataset import Data
 from resnets.data.loading import Loader
-from resnets.data.reading import for_each
 from resnets.inference.evaluation import evaluate_network, usual_batch
 from resnets.inference.machine import give_large_blocks_back
 from resnets.layers.synchronisation import synchronise
@@ -27,6 +26,7 @@ from resnets.runs.card import Card
 from resnets.runs.run import Run
 from resnets.tasks import Task, create_task
 from resnets.training.averaging import Statistics, exponential_average
+from resnets.training.balance import weights_of_classes
 from resnets.training.checkpoints import read_checkpoint, write_checkpoint
 from resnets.training.engine import control_group, create_logger
 from resnets.training.freezing import freeze, frozen_stages, rate_scales
@@ -38,7 +38,7 @@ from resnets.training.resizing import input_size
 from resnets.training.schedule import learning_rate
 from resnets.training.sharding import check_sharded, is_sharded, whole_tensors, why_not_sharded
 from resnets.training.state import State
-from resnets.types import IGNORED
+from resnets.training.suitability import check_augmentation, check_balance, check_embedding, check_progressive
 from resnets.weights.loading import Account, load_weights
 from resnets.weights.sources import Weights
 
@@ -232,22 +232,13 @@ def create_job(
         ValueError: if the weights to begin from do not fit.
     """
     recipe = recipe_of(card)
-    if recipe.balance and card.task not in ("classification", "recognition", "segmentation"):
-        raise ValueError(f"balance and per_class even out single classes, and {card.task} has none; leave them out")
-    if recipe.per_class and card.task not in ("classification", "recognition"):
-        raise ValueError(f"per_class evens out classes of pictures, and {card.task} has none; leave it out")
-    class_weights = None
-    if recipe.balance == "loss":
-        train = data.splits["train"]
-        class_weights = (
-            rare_pixels_weights(train) if train.has_masks else inverse_class_sizes(train.targets, len(train.classes))
-        )
+    check_balance(recipe, card.task)
     task = create_task(
         card.task,
         card.classes,
         card.settings,
         label_smoothing=recipe.label_smoothing,
-        class_weights=class_weights,
+        class_weights=weights_of_classes(data.splits["train"]) if recipe.balance == "loss" else None,
         asymmetric=recipe.asymmetric,
         huber=recipe.huber,
         margin=recipe.margin,
@@ -340,77 +331,3 @@ def create_job(
         whole=whole,
         control=control_group(fabric),
     )
-
-
-def check_augmentation(recipe: Recipe, task: str) -> None:
-    """Raise ValueError for what a recipe wants and a task has no use for."""
-    if task == "generation":
-        spoils = ("pad", "mixup", "cutmix", "erasing")
-        idle = ("head_only", "head_first", "freeze_norm", "recompute_bn")
-        if wrong := [name for name in spoils if getattr(recipe, name)]:
-            raise ValueError(f"generation would learn to make what {', '.join(wrong)} does to pictures; leave it out")
-        if wrong := [name for name in idle if getattr(recipe, name)]:
-            raise ValueError(f"generation has no use for {', '.join(wrong)}; leave it out")
-    others: tuple[str, ...] = ("pad", "mixup", "cutmix", "erasing", "head_only", "head_first")
-    if task == "detection" and recipe.recompute_bn:
-        raise ValueError(
-            "recompute_bn shows a network pictures alone, and a detector in training needs their objects; leave it out"
-        )
-    cutting = {"detection": ("zoom", "mosaic"), "segmentation": ("zoom", "window")}
-    if task in cutting:
-        others += tuple(name for name in ("mosaic", "window", "scale") if name not in cutting[task])
-        if wrong := [name for name in others if getattr(recipe, name) != getattr(Recipe(), name)]:
-            raise ValueError(
-                f"{task} has no use for {', '.join(wrong)}; leave it out ({' and '.join(cutting[task])} cut pictures)"
-            )
-    elif recipe.mosaic or tuple(recipe.zoom) != (1.0, 1.0) or recipe.window != 1:
-        raise ValueError(
-            f"zoom, mosaic and window are of detection and segmentation, and the task is {task}; leave them out, or "
-            "use scale"
-        )
-
-
-def check_progressive(recipe: Recipe, card: Card) -> None:
-    """Raise ValueError if pictures cannot begin as small as a recipe wants."""
-    if not recipe.progressive:
-        return
-    if card.task in ("detection", "segmentation", "generation"):
-        raise ValueError(f"progressive resizes whole pictures, of which {card.task} has no use; leave it out")
-    if recipe.progressive >= min(card.preprocessing.size):
-        raise ValueError(
-            f"progressive must be below the {min(card.preprocessing.size)} pixels of the network's input, not "
-            f"{recipe.progressive}"
-        )
-
-
-def rare_pixels_weights(train: Dataset) -> Tensor:
-    """For each class 1 / log(1.02 + p) of its share p of the pixels, scaled so that a pixel counts 1 on average."""
-    classes = len(train.classes)
-
-    def counts(index: int) -> Tensor:
-        return train.mask(index).flatten().long().bincount(minlength=IGNORED + 1)[:classes]
-
-    pixels = torch.stack(list(for_each(train, counts))).sum(0).double()
-    shares = pixels / pixels.sum().clamp(min=1)
-    weights = 1 / torch.log(1.02 + shares)
-    return (weights / (shares * weights).sum()).float()
-
-
-def check_embedding(recipe: Recipe) -> None:
-    """Raise ValueError for what a recipe wants and a network that gives embeddings has no use for."""
-    if useless := [name for name in ("mixup", "cutmix", "head_only", "head_first") if getattr(recipe, name)]:
-        raise ValueError(
-            "recognition compares pictures of single classes and keeps no classifier, so it has no use for "
-            f"{', '.join(useless)}; leave it out"
-        )
-
-
-def inverse_class_sizes(targets: Tensor, classes: int) -> Tensor:
-    """For each class, N / (K n) of its n pictures, so that all classes count alike and a picture 1 on average.
-
-    Args:
-        targets: (N,) the pictures' classes.
-        classes: how many there are, K, those without a picture included.
-    """
-    counts = targets.bincount(minlength=classes).clamp(min=1)
-    return len(targets) / (classes * counts)
