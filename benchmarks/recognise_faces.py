@@ -31,7 +31,7 @@ import resnets
 from resnets.data.dataset import open_dataset
 from resnets.data.order import hashed
 from resnets.inference.evaluation import evaluate
-from resnets.inference.gallery import build_gallery, identify
+from resnets.inference.identification import build_gallery, identify
 from resnets.runs.run import Run
 from resnets.tasks.recognition import Recognition
 

@@ -17,13 +17,12 @@ from resnets.inference.export import write_export
 from resnets.inference.gallery import (
     Gallery,
     Threshold,
-    build_gallery,
     fit_threshold,
-    identify,
     read_gallery,
     to_other_classes,
     write_gallery,
 )
+from resnets.inference.identification import build_gallery, identify
 from resnets.inference.predictor import Prediction
 from resnets.runs.run import Run
 from resnets.training.train import train
@@ -84,8 +83,8 @@ def test_many_pictures_are_looked_up_in_one_index(gallery, monkeypatch):
     answers = [Prediction(str(n), embedding=tuple(row)) for n, row in enumerate(asked.tolist())]
     answers[1:1] = [Prediction("broken", error="no picture")] * 6
     predictor = SimpleNamespace(predict=lambda *_, **_options: iter(answers))
-    monkeypatch.setattr("resnets.inference.gallery.recogniser", lambda *_: predictor)
-    monkeypatch.setattr("resnets.inference.gallery._digest", lambda _: gallery.weights)
+    monkeypatch.setattr("resnets.inference.identification.recogniser", lambda *_: predictor)
+    monkeypatch.setattr("resnets.inference.identification._digest", lambda _: gallery.weights)
     made, searcher = [], Gallery.searcher
     monkeypatch.setattr(Gallery, "searcher", lambda self: made.append(self) or searcher(self))
     found = list(identify(gallery, [], batch_size=3))

@@ -11,8 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from resnets.cli.predict import find_pictures
-from resnets.inference.gallery import Identity, read_gallery
-from resnets.inference.gallery import identify as look_up
+from resnets.inference.gallery import read_gallery
+from resnets.inference.identification import Identity
+from resnets.inference.identification import identify as look_up
 
 UNKNOWN = "unknown"
 

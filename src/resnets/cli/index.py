@@ -7,7 +7,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from resnets.inference.gallery import build_gallery, write_gallery
+from resnets.inference.gallery import write_gallery
+from resnets.inference.identification import build_gallery
 from resnets.runs.run import find_run
 
 

@@ -32,10 +32,11 @@ from resnets.insight.profile import totals
 from resnets.networks.catalogue import build
 from resnets.networks.resnet import ResidualNetwork
 from resnets.runs.card import Card
+from resnets.runs.folders import check_free
 from resnets.runs.run import Run
 from resnets.tasks import create_task
 from resnets.training.plan import recipe_of
-from resnets.training.train import check_free, resume, train
+from resnets.training.train import resume, train
 
 HELD_OUT = 0.1
 """The share of the training pictures by which blocks are chosen, where the data has no validation split."""

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from itertools import chain, count
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,6 +17,7 @@ from resnets.data.audit import readable
 from resnets.data.dataset import Data, open_dataset, reopen
 from resnets.data.splitting import Fold
 from resnets.runs.card import Card
+from resnets.runs.folders import RUNS, check_free, check_writable, claim_folder
 from resnets.runs.run import Run
 from resnets.training.checkpoints import kept_for_later
 from resnets.training.conclusion import conclude
@@ -34,9 +32,6 @@ from resnets.training.plan import check_request, initial_weights, plan
 from resnets.training.rate_finder import find_rate
 
 T = TypeVar("T")
-
-RUNS = Path("runs")
-"""Where a run's folder is made that nobody has named."""
 
 LOST = re.compile(r"gloo|NCCL|closed by peer|Connection reset|Broken pipe|Timed out waiting", re.IGNORECASE)
 """What PyTorch's errors say where processes no longer hear each other."""
@@ -309,43 +304,6 @@ def check_left_out(data: Data, card: Card, run: Run) -> None:
             f"{len(found):,} of the pictures that {run.folder} was started without can be read now, such as "
             f"{found[0]}; restore the data as it was, or train anew"
         )
-
-
-def claim_folder(wanted: str | Path | None, card: Card, overwrite: bool) -> Path:
-    """Make the run's folder, by default one whose name is not taken, and write the card into it.
-
-    Raises:
-        FileExistsError: as `check_free` does.
-    """
-    folder = RUNS / f"{card.data['name']}-{card.model}" if wanted is None else Path(wanted)
-    if wanted is None and not overwrite:
-        numbered = (folder.with_name(f"{folder.name}-{number}") for number in count(2))
-        folder = next(free for free in chain([folder], numbered) if not free.exists())
-    check_free(folder, overwrite)
-    if folder.exists():
-        shutil.rmtree(folder)
-    Run(folder).write_card(card)
-    return folder
-
-
-def check_free(folder: Path, overwrite: bool) -> None:
-    """Raise FileExistsError if a folder holds something, unless it is a run that is to be overwritten."""
-    if not folder.exists() or (folder.is_dir() and all(file.suffix == ".tmp" for file in folder.iterdir())):
-        return  # a part of a card is all that is left of a training that was killed at once
-    if not Run(folder).card_path.is_file():
-        raise FileExistsError(f"{folder} is there already and is no run; choose another --run")
-    if not overwrite:
-        raise FileExistsError(
-            f"{folder} is there already: go on with --resume {folder}, replace it with --overwrite, or choose "
-            "another --run"
-        )
-
-
-def check_writable(folder: Path) -> None:
-    """Raise PermissionError if a folder may not be made or written to."""
-    there = next(path for path in (folder, *folder.parents) if path.exists())
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise PermissionError(f"{there} cannot be written to; choose another folder with --run")
 
 
 def teller(console: Console) -> Callable[[str], None]:
