@@ -128,6 +128,35 @@ def test_a_jpeg_is_decoded_no_larger_than_needed(asked: int | None, got: int) ->
     assert abs(small.float().mean() - 127.5) < 2
 
 
+@pytest.mark.parametrize("size", [(24, 16), (17, 31), (1, 1), (8, 40)])
+@pytest.mark.parametrize("options", [{"subsampling": s} for s in (0, 1, 2)] + [{"progressive": True}, {"quality": 100}])
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_jpeg_has_the_pixels_that_pillow_decodes(mode: str, options: dict, size: tuple[int, int], channels: int):
+    def made() -> Image.Image:
+        return saved(noise(mode, size), "JPEG", **options)
+
+    assert torch.equal(decode(made(), channels), pixels(made().convert("L" if channels == 1 else "RGB")))
+
+
+@pytest.mark.parametrize("shorter_side", [1, 50, 150])
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_a_jpeg_of_reduced_size_has_the_pixels_that_pillow_decodes(mode: str, shorter_side: int):
+    def made() -> Image.Image:
+        return saved(noise(mode, (451, 333)), "JPEG")
+
+    expected = made()
+    expected.draft(None, (shorter_side, shorter_side))
+    assert torch.equal(decode(made(), len(mode), shorter_side), pixels(expected))
+
+
+def test_a_jpeg_that_is_decoded_already_has_the_pixels_that_it_was_given():
+    image = saved(noise(), "JPEG")
+    image.load()
+    image.putpixel((3, 2), (1, 2, 3))
+    assert decode(image, 3)[:, 2, 3].tolist() == [1, 2, 3]
+
+
 def test_sizes_are_asked_of_turned_jpegs_too() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6

@@ -75,6 +75,8 @@ def test_sets_of_classes_are_those_of_the_network_in_float32(run, tmp_path):
     assert "conformal" not in lower.card().settings
     with pytest.raises(ValueError, match="sets of classes are calibrated for one network in float32"):
         next(load(lower.folder).predict(picture, coverage=0.9))
+    with pytest.raises(ValueError, match="sets of classes are calibrated for one network in float32"):
+        next(load(source.folder, precision="bfloat16").predict(picture, coverage=0.9))
 
 
 def test_int8_needs_the_runs_own_pictures(tmp_path, digits):

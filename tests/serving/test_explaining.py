@@ -70,6 +70,7 @@ def test_what_cannot_be_explained_is_said(explaining, photograph):
     ask(413, "one picture is explained at a time", files=[("a", ("a", b"1")), ("a", ("b", b"1"))])
     ask(400, "target: resnet20-cifar10 knows nothing of this name", files={"a": photograph()}, params={"target": "x"})
     ask(404, "there is no such model", files={"a": photograph()}, params={"model": "x"})
+    ask(400, "class", files={"a": photograph()}, params={"class": "cat"})
 
 
 def test_a_run_without_explanations_says_why(serve, photograph, tmp_path):

@@ -40,15 +40,17 @@ def in_batches(
     """Each item with its result, in order.
 
     Threads suffice, as decoding, resizing and networks let go of Python's lock. Items are asked for as far ahead as
-    keeps the threads at work: two batches for each that is computed, and one more. Where they end by an exception, it
-    is raised after the results for all items before it.
+    keeps the threads at work: two batches for each that is computed, and one more. A thread that would compute a batch
+    and finds parts of it that nobody has begun to read reads them itself, so that few readers suffice where computing
+    takes long, and all threads read where it does not. Where items end by an exception, it is raised after the results
+    for all items before it.
 
     Args:
         items: any number of them, also without an end.
         read: what is done to each by itself.
         compute: what is done to a batch that is read, giving a result for each.
         batch_size: items of a batch; the last has what is left.
-        readers: threads that read.
+        readers: threads that do nothing but read.
         parallel: batches that are computed at the same time.
     """
     left = chunks(items, batch_size)
@@ -56,8 +58,8 @@ def in_batches(
     reading = ThreadPoolExecutor(readers, "reading")
     computing = ThreadPoolExecutor(parallel, "computing")
 
-    def batch(parts: list[Future[Read]]) -> list[Result]:
-        return compute([part.result() for part in parts])
+    def batch(chunk: list[Item], parts: list[Future[Read]]) -> list[Result]:
+        return compute([read(item) if part.cancel() else part.result() for item, part in zip(chunk, parts, strict=True)])
 
     failure: Exception | None = None
     try:
@@ -70,7 +72,7 @@ def in_batches(
             if chunk is None:
                 break
             parts = [reading.submit(read, item) for item in chunk]
-            ahead.append((chunk, computing.submit(batch, parts)))
+            ahead.append((chunk, computing.submit(batch, chunk, parts)))
             while ahead and (len(ahead) > 2 * parallel or ahead[0][1].done()):
                 done, results = ahead.popleft()
                 yield from zip(done, results.result(), strict=True)

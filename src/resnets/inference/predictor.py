@@ -146,6 +146,14 @@ class Predictor:
         if engine not in (None, "auto"):
             engine_class(engine)
 
+    @property
+    def precision(self) -> str:
+        """In which the network is computed."""
+        if self.card.export:
+            return str(self.card.export["precision"])
+        asked = self._asked[1]
+        return choose_precision(self.device) if asked == "auto" else asked or "float32"
+
     @cached_property
     def engine(self) -> Engine:
         """What computes the network."""
@@ -156,11 +164,10 @@ class Predictor:
             )
         if self.card.export:
             return open_export(self.run.folder, self.card, self.device, name, precision)
-        chosen = choose_precision(self.device) if precision == "auto" else precision or "float32"
-        network, preprocessing = self._looking(self.run.network()), self.card.preprocessing
+        network, preprocessing, kind = self._looking(self.run.network()), self.card.preprocessing, self.precision
         if name == "auto" and not self._looks_often:
-            name = choose_engine(network, preprocessing, chosen, self.device)
-        return open_engine("eager" if name in (None, "auto") else name, network, preprocessing, chosen, self.device)
+            name = choose_engine(network, preprocessing, kind, self.device)
+        return open_engine("eager" if name in (None, "auto") else name, network, preprocessing, kind, self.device)
 
     @cached_property
     def network(self) -> nn.Module:
@@ -236,9 +243,8 @@ class Predictor:
             tiled: look for objects in tiles of a large picture, too, at its own resolution; for masks, in them alone.
 
         Raises:
-            ValueError: if `top` or `batch_size` is below 1, the run knows no sets of that coverage, as an export in a
-                lower precision and means of views have none, or tiles are asked of a network that finds neither objects
-                nor masks.
+            ValueError: if `top` or `batch_size` is below 1, the run knows no sets of that coverage, as a lower precision
+                and means of views have none, or tiles are asked of a network that finds neither objects nor masks.
         """
         if top is not None and top < 1:
             raise ValueError(f"top must be at least 1, not {top}")
@@ -247,10 +253,11 @@ class Predictor:
         if coverage is not None and self.views != "single":
             raise ValueError("sets of classes are calibrated on single views; leave out --views or --coverage")
         export = self.card.export
-        if coverage is not None and export and (export["precision"] != "float32" or "members" in export):
+        if coverage is not None and (self.precision != "float32" or "members" in export):
+            instead = f"ask {export['source']}, or export one run in float32" if export else "leave --precision out"
             raise ValueError(
-                f"sets of classes are calibrated for one network in float32, which {self.run.folder} is not; ask "
-                f"{export['source']}, or export one run in float32"
+                f"sets of classes are calibrated for one network in float32, which {self.run.folder} is not here; "
+                f"{instead}"
             )
         if tiled and not self.sees_all:
             raise ValueError(f"tiles are for networks that find objects or masks, and the task is {self.card.task}")
@@ -273,8 +280,9 @@ class Predictor:
         if batch_size is not None and batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, not {batch_size}")
         size = 1 if self.whole else batch_size or self.batch_size
-        compute = partial(self.compute, tiled=tiled)
-        return in_batches(pictures, self.read, compute, size, available_processors(), self.engine.parallel)
+        compute, parallel = partial(self.compute, tiled=tiled), self.engine.parallel
+        readers = max(available_processors() - parallel, 1)
+        return in_batches(pictures, self.read, compute, size, readers, parallel)
 
     def outputs(self, pixels: Tensor) -> Answer:
         """What the network gives for pixels (N, H, W, C) uint8 of the input's size, or whole; float32 on the CPU."""

@@ -185,23 +185,17 @@ def create_app(
         responses=PROBLEMS | {200: {"model": schemas.Explained}},
         openapi_extra={"requestBody": {"required": True, "content": BODIES}},
     )
-    async def explain(
-        request: Request,
-        model: Annotated[str | None, Query(description="whose answer is explained; by default the first's")] = None,
-        target: Annotated[
-            str | None, Query(description="the class or number to explain; by default the first of the answer")
-        ] = None,
-    ) -> Response:
+    async def explain(request: Request, wanted: Annotated[schemas.Why, Query()]) -> Response:
         """Why one picture is answered as it is: a heat map, and what each block adds. Answers of some runs have no
         explanation, as /v1/models tells.
         """
-        find(model, request)
+        find(wanted.model, request)
         async with intake.pictures(request) as pictures:
             if len(pictures) > 1:
                 raise RefusedError(413, "one picture is explained at a time")
-            chosen = find(model, request)
+            chosen = find(wanted.model, request)
             try:
-                why = await in_time(chosen.explanation(pictures[0][1], target))
+                why = await in_time(chosen.explanation(pictures[0][1], wanted.target))
             except ValueError as error:
                 raise RefusedError(422, str(error)) from None
         return _json({"model": chosen.name, "version": chosen.version, **why})

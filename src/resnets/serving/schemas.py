@@ -52,6 +52,17 @@ class Wanted(BaseModel):
     masks: Annotated[bool, Field(description="tell masks, too, where the run gives them")] = False
 
 
+class Why(BaseModel):
+    """What a request for an explanation says behind its path."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: Annotated[str | None, Field(description="whose answer is explained; by default the first's")] = None
+    target: Annotated[
+        str | None, Field(description="the class or number to explain; by default the first of the answer")
+    ] = None
+
+
 class Answer(BaseModel):
     """The answer for one picture: classes, or numbers, objects or a mask; or an error where it could not be read."""
 
