@@ -59,7 +59,8 @@ def in_batches(
     computing = ThreadPoolExecutor(parallel, "computing")
 
     def batch(chunk: list[Item], parts: list[Future[Read]]) -> list[Result]:
-        return compute([read(item) if part.cancel() else part.result() for item, part in zip(chunk, parts, strict=True)])
+        both = zip(chunk, parts, strict=True)
+        return compute([read(item) if part.cancel() else part.result() for item, part in both])
 
     failure: Exception | None = None
     try:

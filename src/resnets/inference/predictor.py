@@ -243,7 +243,7 @@ class Predictor:
             tiled: look for objects in tiles of a large picture, too, at its own resolution; for masks, in them alone.
 
         Raises:
-            ValueError: if `top` or `batch_size` is below 1, the run knows no sets of that coverage, as a lower precision
+            ValueError: if `top` or `batch_size` is below 1, the run knows no sets of that coverage, as lower precisions
                 and means of views have none, or tiles are asked of a network that finds neither objects nor masks.
         """
         if top is not None and top < 1:
