@@ -154,3 +154,18 @@ def test_mixing_asks_for_the_number_of_classes() -> None:
 def test_values_out_of_range_are_refused(field: str, value: object) -> None:
     with pytest.raises(ValueError, match=field):
         Augmentation(**{field: value})
+
+
+def test_flips_that_alternate_show_both_sides_in_two_epochs():
+    images = torch.arange(64 * 6, dtype=torch.uint8).view(64, 1, 1, 6)
+    given = Batch(images, torch.zeros(64, dtype=torch.int64), torch.arange(64))
+    choices = Augmentation(flip=True, flip_alternately=True)
+    grey = Preprocessing((1, 6), 1, (0.0,), (1.0,))
+    epochs = [prepare(given, grey, choices, epoch=epoch).images for epoch in range(4)]
+    assert torch.equal(epochs[0], epochs[2])
+    assert torch.equal(epochs[1], epochs[3])
+    assert torch.equal(epochs[0], epochs[1].flip(3))
+    mirrored = (epochs[0] != normalise(images, grey)).flatten(1).any(1)
+    assert 16 < int(mirrored.sum()) < 48
+    with pytest.raises(ValueError, match="it needs flip"):
+        Augmentation(flip_alternately=True)

@@ -26,6 +26,15 @@ def test_orthogonalised_matrices_keep_their_singular_vectors(shape):
     torch.testing.assert_close(inner, torch.diag_embed(values), atol=1e-4, rtol=0)
 
 
+def test_bfloat16_serves_as_well():
+    matrices = torch.randn(3, 32, 288, generator=torch.Generator().manual_seed(0))
+    found = orthogonalise(matrices, torch.bfloat16)
+    assert found.dtype == torch.float32
+    values = torch.linalg.svdvals(found)
+    assert 0.6 < values.min() < values.max() < 1.3
+    assert torch.cosine_similarity(found.flatten(1), orthogonalise(matrices).flatten(1)).min() > 0.999
+
+
 def test_a_matrix_of_zeros_stays_one():
     assert not orthogonalise(torch.zeros(1, 4, 9)).any()
 

@@ -78,7 +78,7 @@ def test_what_a_recipe_refuses(values, message):
 
 
 def test_an_unknown_recipe_names_the_known_ones():
-    with pytest.raises(ValueError, match="there is no recipe 'slow'; give detection, finetune, generation"):
+    with pytest.raises(ValueError, match="there is no recipe 'slow'; give detection, fast, finetune, generation"):
         load_recipe("slow")
 
 

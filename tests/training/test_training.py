@@ -19,8 +19,10 @@ from torch import nn
 from resnets.data.dataset import open_dataset
 from resnets.data.loading import Loader
 from resnets.data.transforms import Augmentation, prepare
+from resnets.data.views import view
 from resnets.inference.evaluation import evaluate
 from resnets.inference.predictor import load
+from resnets.layers.whitening import Whitening
 from resnets.runs.run import Run
 from resnets.training import fit
 from resnets.training.averaging import exponential_average, recompute_statistics, take_first_statistics
@@ -144,6 +146,16 @@ def test_weights_to_begin_from_are_used(train_digits, tmp_path):
     second = train_digits("second", epochs=1, lr=1e-12, weights=first.weights_path)
     before, after = read_tensors(first.weights_path), read_tensors(second.weights_path)
     torch.testing.assert_close(before["conv1.weight"], after["conv1.weight"])
+
+
+def test_the_first_filters_are_computed_from_the_training_pictures(train_digits):
+    run = train_digits(model="fastresnet8", epochs=1, size=None)
+    train, preprocessing = open_dataset("digits").splits["train"], run.card().preprocessing
+    images = torch.stack([view(train.picture(index, 1), preprocessing) for index in range(len(train))]) / 255
+    expected = Whitening(1)
+    expected.fit((images - preprocessing.mean[0]) / preprocessing.std[0])
+    found = run.network().whiten.weight
+    torch.testing.assert_close(found.abs(), expected.weight.abs(), atol=1e-3, rtol=1e-3)  # an eigenvector has two signs
 
 
 def test_tensorboard_has_the_history(train_digits):

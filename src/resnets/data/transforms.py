@@ -28,6 +28,8 @@ class Augmentation:
 
     Attributes:
         flip: mirror pictures left to right, with probability 1/2.
+        flip_alternately: draw that for the first epoch alone; afterwards each picture is mirrored in every other epoch,
+            so that two epochs show both (arXiv:2404.00498, section 3.6).
         flip_vertical: mirror them top to bottom, too, with probability 1/2; for pictures without an up and a down, as
             through a microscope or from above.
         pad: crop at random after padding each side with so many black pixels; 4 for CIFAR (arXiv:1512.03385,
@@ -52,6 +54,7 @@ class Augmentation:
     """
 
     flip: bool = False
+    flip_alternately: bool = False
     flip_vertical: bool = False
     pad: int = 0
     scale: tuple[float, float] = (1.0, 1.0)
@@ -68,6 +71,8 @@ class Augmentation:
         for name in ("scale", "ratio", "zoom"):
             if len(getattr(self, name)) != 2:
                 raise ValueError(f"{name} must be a range of two numbers, not {getattr(self, name)}")
+        if self.flip_alternately and not self.flip:
+            raise ValueError("flip_alternately says when pictures are mirrored; it needs flip")
         if self.pad < 0 or self.mixup < 0 or self.cutmix < 0:
             raise ValueError(f"pad, mixup and cutmix must be 0 or more, not {self.pad}, {self.mixup} and {self.cutmix}")
         if not 0 < self.scale[0] <= self.scale[1] <= 1:
@@ -168,7 +173,9 @@ def prepare(
         offsets = (random("crop", 2) * (2 * choices.pad + 1)).long()
         images = crop(images, offsets, choices.pad)
     if choices.flip and not batch.says_where:
-        images = flip(images, random("flip")[:, 0] < 0.5)
+        drawn = uniform(seed, 0, batch.indices, "flip") if choices.flip_alternately else random("flip")
+        mirrored = drawn[:, 0] < 0.5
+        images = flip(images, mirrored ^ (epoch % 2 == 1) if choices.flip_alternately else mirrored)
     if choices.flip_vertical and not batch.says_where:
         images = flip(images, random("vertical flip")[:, 0] < 0.5, dimension=2)
     if choices.jitter:

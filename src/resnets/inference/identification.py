@@ -66,8 +66,8 @@ def build_gallery(
         run: the folder, or the name in the package, of a run trained with task "recognition".
         source: the named pictures, in any form that `open_dataset` takes; their splits do not matter.
         rate: the share of strangers that may be taken for somebody.
-        strangers: pictures of classes that are neither in the gallery nor trained on, to fit the threshold on; by
-            default each class of the gallery is a stranger to the others.
+        strangers: pictures of classes that are not in the gallery, to fit the threshold on, such as those trained on;
+            by default each class of the gallery is a stranger to the others, which takes many classes.
         views: "single", or of `inference.views` those whose embeddings are averaged, in `identify` too; "mirrored"
             where a mirror image shows the same.
         max_unreadable: the share of unreadable pictures that may be left out, each with a warning.

@@ -25,6 +25,7 @@ from resnets.networks.detector import (
     detector_architecture,
 )
 from resnets.networks.efficientnet import EfficientNet, EfficientNetArchitecture
+from resnets.networks.fastresnet import FastResNet, FastResNetArchitecture
 from resnets.networks.iresnet import IResNet, IResNetArchitecture
 from resnets.networks.preresnet import PreactivationResNet
 from resnets.networks.resnet import ResidualNetwork, ResNet
@@ -54,6 +55,7 @@ FAMILIES: dict[type[Declaration], Callable[[Any], Any]] = {
     DenseNetArchitecture: DenseNet,
     EfficientNetArchitecture: EfficientNet,
     IResNetArchitecture: IResNet,
+    FastResNetArchitecture: FastResNet,
     DetectorArchitecture: detector,
     SegmenterArchitecture: segmenter,
     UNetArchitecture: UNet,
@@ -71,6 +73,7 @@ DENSE = "arXiv:1608.06993"
 EFFICIENT = "arXiv:1905.11946"
 ARCFACE = "arXiv:1801.07698"
 DDPM = "arXiv:2006.11239"
+AIRBENCH = "arXiv:2404.00498"
 
 R18 = Architecture(depths=(2, 2, 2, 2), block="basic", source=RESNET)
 R34 = replace(R18, depths=(3, 4, 6, 3))
@@ -215,6 +218,7 @@ CATALOGUE: dict[str, Declaration] = {
     "iresnet34": replace(I18, depths=(3, 4, 6, 3)),
     "iresnet50": replace(I18, depths=(3, 4, 14, 3)),
     "iresnet100": replace(I18, depths=(3, 13, 30, 3)),
+    "fastresnet8": FastResNetArchitecture(num_classes=10, source=AIRBENCH),
 }
 
 GENERATORS: dict[str, UNetArchitecture] = {

@@ -39,6 +39,7 @@ from resnets.training.schedule import learning_rate
 from resnets.training.sharding import check_sharded, is_sharded, whole_tensors, why_not_sharded
 from resnets.training.state import State
 from resnets.training.suitability import check_augmentation, check_balance, check_embedding, check_progressive
+from resnets.training.whitening import whiten
 from resnets.weights.loading import Account, load_weights
 from resnets.weights.sources import Weights
 
@@ -253,7 +254,9 @@ def create_job(
     torch.manual_seed(recipe.seed)
     network = build(declaration_from_dict(card.architecture)).to(memory_format=torch.channels_last)
     account = None
-    if weights is not None:
+    if weights is None:
+        whiten(network, data.splits["train"], card.preprocessing)
+    else:
         classes = None if task.embeds else card.classes
         account = load_weights(network, weights.tensors, weights.origin, classes, weights.classes)
         card = replace(card, provenance={**card.provenance, "weights_account": dict(account.rows())})
@@ -290,7 +293,8 @@ def create_job(
     wrapped = fabric.setup_module(trained)
     # What steps by itself would undo the scale of float16's losses there, too late for clip_norm.
     fused = whole is None and fabric._precision.precision != "16-mixed"
-    optimiser = cast(Optimizer, fabric.setup_optimizers(create_optimiser(trained, recipe, rates, fused)))
+    dtype = torch.bfloat16 if fabric._precision.precision == "bf16-mixed" else torch.float32
+    optimiser = cast(Optimizer, fabric.setup_optimizers(create_optimiser(trained, recipe, rates, fused, dtype)))
 
     loaders = {
         split: Loader(

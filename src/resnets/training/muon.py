@@ -36,13 +36,17 @@ class Muon(SGD):
         groups: of parameters; those with `orthogonal` true hold convolutions only, the others get SGD.
         lr: the rate, or angle in radians.
         momentum: of all parameters.
+        dtype: in which directions are made orthogonal; bfloat16 is as good, and faster where the hardware has it.
 
     Raises:
         ValueError: for a convolution whose weight is zero, which has no direction to turn to.
     """
 
-    def __init__(self, groups: Iterable[dict[str, Any]], lr: float, momentum: float) -> None:
+    def __init__(
+        self, groups: Iterable[dict[str, Any]], lr: float, momentum: float, dtype: torch.dtype = torch.float32
+    ) -> None:
         super().__init__(groups, lr, momentum=momentum, nesterov=True)
+        self.dtype = dtype
         for group in self.param_groups:
             if group["orthogonal"] and not all(weight.any() for weight in group["params"]):
                 raise ValueError(
@@ -62,7 +66,8 @@ class Muon(SGD):
         for weight in weights:
             same_shape[weight.shape].append(weight)
         for alike in same_shape.values():
-            directions = orthogonalise(torch.stack([self._momentum(weight, group).flatten(1) for weight in alike]))
+            momenta = torch.stack([self._momentum(weight, group).flatten(1) for weight in alike])
+            directions = orthogonalise(momenta, self.dtype)
             for weight, direction in zip(alike, directions, strict=True):
                 length = weight.norm()
                 angle = group["lr"] * length / direction.norm().clamp(min=LEAST_NORM)
@@ -80,16 +85,16 @@ class Muon(SGD):
         return grad.add(momentum, alpha=group["momentum"])
 
 
-def orthogonalise(matrices: Tensor) -> Tensor:
+def orthogonalise(matrices: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     """Matrices (N, O, D) with the same singular vectors and singular values near 1, by Newton-Schulz iterations.
 
     Singular values come out between about 0.7 and 1.2, except those that are tiny beside the largest; a matrix of
-    zeros stays one.
+    zeros stays one. The iterations are computed in `dtype`.
     """
     a, b, c = NEWTON_SCHULZ
     wide = matrices.mT if matrices.shape[1] > matrices.shape[2] else matrices
-    x = wide / wide.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
+    x = (wide / wide.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)).to(dtype)
     for _ in range(ITERATIONS):
         gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return x.mT if matrices.shape[1] > matrices.shape[2] else x
+    return (x.mT if matrices.shape[1] > matrices.shape[2] else x).to(matrices.dtype)

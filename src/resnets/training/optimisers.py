@@ -15,7 +15,11 @@ from resnets.training.recipe import Recipe
 
 
 def create_optimiser(
-    network: nn.Module, recipe: Recipe, rates: Mapping[str, float] | None = None, fused: bool = True
+    network: nn.Module,
+    recipe: Recipe,
+    rates: Mapping[str, float] | None = None,
+    fused: bool = True,
+    dtype: torch.dtype = torch.float32,
 ) -> Optimizer:
     """The recipe's optimiser over the parameters that learn.
 
@@ -27,6 +31,7 @@ def create_optimiser(
         rates: by the names of parameters, shares of the rate at which they learn; 1 where nothing is said.
         fused: step all parameters in one call, which PyTorch's SGD cannot where they are dealt out to processes, nor
             Fabric where gradients in float16 are clipped.
+        dtype: in which Muon makes its directions orthogonal.
     """
     alike: dict[tuple[bool, float, float], list[nn.Parameter]] = defaultdict(list)
     for name, parameter in network.named_parameters():
@@ -41,7 +46,7 @@ def create_optimiser(
         for (orthogonal, decay, scale), parameters in alike.items()
     ]
     if recipe.optimizer == "muon":
-        return Muon(groups, recipe.lr, recipe.momentum)
+        return Muon(groups, recipe.lr, recipe.momentum, dtype)
     if recipe.optimizer == "adamw":
         return AdamW(groups, recipe.lr, fused=fused)
     return SGD(groups, recipe.lr, momentum=recipe.momentum, nesterov=recipe.nesterov, fused=fused)

@@ -31,6 +31,9 @@ from resnets.weights.sources import Weights, find_weights
 
 AUTO = "auto"
 
+FAST, FAST_MODEL = "fast", "fastresnet8"
+"""The recipe for the least time to accuracy, and its network."""
+
 DECODERS_OF_TORCHVISION = ("fcn", "deeplabv3")
 """Of which torchvision has weights; of the others it has those of the backbone."""
 
@@ -70,6 +73,8 @@ def plan(
         name = model
     elif known is not None:
         name, reasons["model"] = known, "the network of the weights"
+    elif recipe == FAST and data.task == "classification":
+        name, reasons["model"] = FAST_MODEL, "the network that the recipe is for"
     else:
         name, reasons["model"] = choose_model(preprocessing, data.task)
     if size is None and weights is not None and weights.preprocessing is not None:
