@@ -77,6 +77,16 @@ def test_each_stage_learns_at_its_share_of_the_rate(name):
     assert {group["lr_scale"] for group in groups} == set(scales.values())
 
 
+def test_biases_of_normalisations_learn_at_their_own_rate():
+    network = create_model("fastresnet8", 10)
+    scales = rate_scales(network, Recipe(backbone_lr=0.5, norm_bias_lr=16))
+    fast = {name for name, scale in scales.items() if scale == 8}
+    assert fast == {name for name in scales if name.endswith(("bn.bias", "bn1.bias"))}
+    assert len(fast) == 6
+    with pytest.raises(ValueError, match="norm_bias_lr must be above 0"):
+        Recipe(norm_bias_lr=0)
+
+
 def test_which_stages_stay():
     network = create_model("resnet18", 10)
     recipe = Recipe(freeze="layer2", unfreeze_every=2)

@@ -210,6 +210,11 @@ class Predictor:
         height, width = self.card.preprocessing.size
         return 1 if self.whole else max(min(BATCH_PIXELS // (height * width), 128), 1)
 
+    @property
+    def readers(self) -> int:
+        """Threads that do nothing but read, beside those that compute."""
+        return max(available_processors() - self.engine.parallel, 1)
+
     def __call__(self, picture: Picture) -> Prediction:
         """The answer for one picture, all classes in order.
 
@@ -280,9 +285,8 @@ class Predictor:
         if batch_size is not None and batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, not {batch_size}")
         size = 1 if self.whole else batch_size or self.batch_size
-        compute, parallel = partial(self.compute, tiled=tiled), self.engine.parallel
-        readers = max(available_processors() - parallel, 1)
-        return in_batches(pictures, self.read, compute, size, readers, parallel)
+        compute = partial(self.compute, tiled=tiled)
+        return in_batches(pictures, self.read, compute, size, self.readers, self.engine.parallel)
 
     def outputs(self, pixels: Tensor) -> Answer:
         """What the network gives for pixels (N, H, W, C) uint8 of the input's size, or whole; float32 on the CPU."""

@@ -15,7 +15,6 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 
-from resnets.data.reading import available_processors
 from resnets.inference.predictor import Prediction, Predictor, Result
 from resnets.insight.explanation import unexplained
 from resnets.runs.run import find_run
@@ -211,7 +210,7 @@ class Models:
             predictor.compute,
             predictor.batch_size,
             self._limits.queue,
-            available_processors(),
+            predictor.readers,
             predictor.engine.parallel,
             partial(self._observe, name),
         )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from resnets.networks.network import Network
@@ -64,7 +65,8 @@ def freeze(network: Network, stages: Iterable[str], norms: bool = False) -> None
 def rate_scales(network: Network, recipe: Recipe) -> dict[str, float]:
     """By the names of all parameters, the share of the rate that each learns at: 1 of the classifier.
 
-    The last stage learns at `backbone_lr` of the rate, and each one before at `layer_decay` of the next.
+    The last stage learns at `backbone_lr` of the rate, and each one before at `layer_decay` of the next; the biases of
+    normalisations at `norm_bias_lr` of that.
     """
     scales = {name: 1.0 for name, _ in network.named_parameters()}
     names = {id(parameter): name for name, parameter in network.named_parameters()}
@@ -73,4 +75,7 @@ def rate_scales(network: Network, recipe: Recipe) -> dict[str, float]:
         for module in modules:
             for parameter in module.parameters():
                 scales[names[id(parameter)]] = recipe.backbone_lr * recipe.layer_decay**distance
+    for module in network.modules():
+        if isinstance(module, _BatchNorm | nn.GroupNorm) and module.bias is not None:
+            scales[names[id(module.bias)]] *= recipe.norm_bias_lr
     return scales

@@ -101,6 +101,8 @@ class Recipe(Augmentation):
         freeze_norm: keep all batch norm as it is: statistics, scales and biases.
         backbone_lr: the rate of the last stage as a share of the classifier's.
         layer_decay: the rate of each stage as a share of the next one's.
+        norm_bias_lr: how many times as fast as others the biases of normalisations learn (arXiv:2404.00498, section
+            3.4).
         seed: of the initial weights and every random choice.
     """
 
@@ -149,6 +151,7 @@ class Recipe(Augmentation):
     freeze_norm: bool = False
     backbone_lr: float = 1.0
     layer_decay: float = 1.0
+    norm_bias_lr: float = 1.0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -226,8 +229,9 @@ class Recipe(Augmentation):
             raise ValueError("recompute_bn would change the batch norm that freeze and freeze_norm keep; choose one")
         if self.scale_lr and (self.optimizer != "sgd" or self.find_lr):
             raise ValueError("scale_lr is a rule of optimizer sgd, and find_lr would undo it; leave it out")
-        if self.lr <= 0:
-            raise ValueError(f"lr must be above 0, not {self.lr}")
+        for name in ("lr", "norm_bias_lr"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be above 0, not {getattr(self, name)}")
         if any(not 0 < share < 1 for share in self.milestones) or list(self.milestones) != sorted(self.milestones):
             raise ValueError(f"milestones must be rising shares of the training between 0 and 1, not {self.milestones}")
         if self.nesterov and (self.optimizer != "sgd" or not self.momentum):
