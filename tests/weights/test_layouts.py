@@ -10,6 +10,7 @@ import timm
 import torch
 import torchvision
 from torch import Tensor, nn
+from torch.nn import functional as F
 from transformers import ResNetConfig, ResNetForImageClassification
 
 from resnets.weights.layouts import CAFFE, recognise
@@ -137,6 +138,24 @@ def test_common_cifar_checkpoints(theirs, images, rename, layout):
     tensors = renamed(theirs, rename)
     assert recognise(tensors, theirs.state_dict()).layout == layout
     assert_same(filled("resnet18", tensors, num_classes=4), theirs(images), images)
+
+
+class ZerosOnBothSides(nn.Module):
+    """Option A in github.com/akamaster/pytorch_resnet_cifar10."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        side = x.shape[1] // 2
+        return F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, side, side))
+
+
+@pytest.mark.parametrize("depth", [8, 20])
+def test_zeros_on_both_sides_of_the_channels(disturbed, depth):
+    theirs = disturbed(create_model(f"resnet{depth}", num_classes=4, shortcut="A")).eval()
+    tensors = {f"module.{name}": value for name, value in renamed(theirs, kuangliu).items()}
+    theirs.layer2[0].downsample = theirs.layer3[0].downsample = ZerosOnBothSides()
+    images = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    assert recognise(tensors, theirs.state_dict()).layout == "CIFAR: shortcut, linear"
+    assert_same(filled(f"resnet{depth}", tensors, num_classes=4, shortcut="A"), theirs(images), images)
 
 
 @pytest.mark.parametrize(("rename", "layout"), [(detectron2, "detectron2"), (caffe2, "Caffe2")])

@@ -54,6 +54,9 @@ TIMM_BLOCK = {
 }
 CAFFE2_NORM = {"s": "weight", "b": "bias", "rm": "running_mean", "riv": "running_var"}
 
+LINEAR = "CIFAR: shortcut, linear"
+"""Names that, without convolutions in the shortcuts, are of networks whose zeros stand on both sides; see `zeros`."""
+
 LAYOUTS: dict[str, Layout] = {
     "torchvision": Layout(
         # its files of DenseNets are older than its names
@@ -103,6 +106,12 @@ LAYOUTS: dict[str, Layout] = {
         ),
         first_stage=0,
     ),
+    LINEAR: Layout(  # github.com/kuangliu/pytorch-cifar, github.com/akamaster/pytorch_resnet_cifar10
+        (
+            (r"layer(\d)\.(\d+)\.shortcut\.", r"layer\1.\2.downsample."),
+            (r"linear\.", "fc."),
+        )
+    ),
     "detectron2": Layout(
         (
             (r"stem\.conv1\.norm\.", "bn1."),
@@ -138,12 +147,6 @@ LAYOUTS: dict[str, Layout] = {
         ),
         first_stage=2,
         bgr=True,
-    ),
-    "CIFAR: shortcut, linear": Layout(  # github.com/kuangliu/pytorch-cifar, github.com/akamaster/pytorch_resnet_cifar10
-        (
-            (r"layer(\d)\.(\d+)\.shortcut\.", r"layer\1.\2.downsample."),
-            (r"linear\.", "fc."),
-        )
     ),
     "CIFAR: residual_function": Layout(  # github.com/weiaicunzai/pytorch-cifar100
         (

@@ -9,10 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from resnets.networks.architecture import Architecture
 from resnets.networks.detector import Detector
 from resnets.networks.network import Network
 from resnets.networks.segmenter import Segmenter
-from resnets.weights.layouts import LAYOUTS, Recognised, recognise
+from resnets.weights.layouts import LAYOUTS, LINEAR, Recognised, recognise
+from resnets.weights.zeros import KIND, zeros_behind
 
 COUNTER = "num_batches_tracked"
 """Batch normalisation's counters of batches may be missing or left over; nothing depends on them."""
@@ -109,6 +111,9 @@ def load_weights(
     classifier = network.logits_layer
     body = {name for name in needed(own) if not _belongs(name, classifier)}
     theirs = with_missing_statistics(found, body)
+    declared = network.architecture
+    if found.layout == LINEAR and isinstance(declared, Architecture) and (declared.shortcut, declared.block) == KIND:
+        theirs = zeros_behind(theirs, declared.channels)
     unknown = {name for name in needed(theirs) - needed(own) if not _belongs(name, classifier)}
     missing = body - theirs.keys()
     check_names(origin, missing=missing, unknown=unknown or (set(found.left_out) if missing else set()))
