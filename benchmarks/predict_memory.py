@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +26,7 @@ from resnets.inference.machine import keep_freed_memory
 from resnets.inference.predictor import Prediction, load
 
 RUN = "resnet20-cifar10"
+FOLDER = 1000
 
 
 def resident() -> float:
@@ -53,10 +55,13 @@ def main() -> None:
         folder = Path(temporary)
         clouds = Image.effect_noise((50, 38), 90).convert("RGB").resize((500, 375), Image.Resampling.BICUBIC)
         clouds.save(folder / "picture.jpg", quality=90)
-        for number in range(count):
-            part = folder / "pictures" / f"{number // 1000:05}"
-            part.mkdir(parents=True, exist_ok=True)
-            (part / f"{number:08}.jpg").hardlink_to(folder / "picture.jpg")
+        for first in range(0, count, FOLDER):
+            part = folder / "pictures" / f"{first // FOLDER:05}"
+            part.mkdir(parents=True)
+            names = [part / f"{number:08}.jpg" for number in range(first, min(first + FOLDER, count))]
+            shutil.copyfile(folder / "picture.jpg", names[0])  # a file has 65,000 names at most
+            for name in names[1:]:
+                name.hardlink_to(names[0])
         keep_freed_memory()
         predictor = load(RUN, "cpu", engine=asked.engine)
         began = time.perf_counter()
