@@ -135,6 +135,7 @@ def test_a_photograph_has_its_class(opened, listen, shared_data):
             shows(page, 32)
     page.locator("#history button").last.press("Enter")
     sync_api.expect(page.locator("#first")).to_contain_text("airplane")
+    assert page.locator("#image").bounding_box()["width"] >= 256  # its 32 pixels are enlarged
 
 
 def test_objects_are_framed_and_what_is_not_explained_is_hidden(opened, listen, untrained, photograph):
