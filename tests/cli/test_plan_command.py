@@ -54,7 +54,7 @@ def test_the_speed_is_measured_where_none_is_given(capsys):
     ("flags", "message"),
     [
         (["--device-name", "another"], "cannot be measured here; give it with --throughput"),
-        (["--recipe", "auto"], "plan asks for the recipe by its name: detection, finetune"),
+        (["--recipe", "auto"], "plan asks for the recipe by its name: detection, fast, finetune"),
         (["--model", "unet_resnet18"], "and unet_resnet18 is none; give its pictures a second with --throughput"),
         (["--model", "yolo_resnet18"], "and yolo_resnet18 is none; give its pictures a second with --throughput"),
         (["--throughput", "0"], "throughput must be above 0"),
