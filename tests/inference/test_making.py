@@ -19,7 +19,7 @@ from resnets.data.order import permutation
 from resnets.inference.evaluation import evaluate
 from resnets.inference.export import write_export
 from resnets.inference.judging import Judge, judge_pictures, views
-from resnets.inference.making import Request, make
+from resnets.inference.making import Request, columns_of, make
 from resnets.inference.predictor import load
 from resnets.inference.sampling import Generator
 from resnets.runs.card import Card
@@ -112,6 +112,14 @@ def test_distances_of_distributions_are_of_as_many_pictures(runs):
     assert few["frechet"] == pytest.approx(few["real_frechet"], rel=0.4)
 
 
+@pytest.mark.parametrize(
+    ("count", "in_turn", "columns"),
+    [(64, 1, 8), (64, 10, 10), (1000, 10, 30), (1000, 1, 32), (1000, 20, 20), (5, 10, 3), (100, 1000, 10), (1, 1, 1)],
+)
+def test_classes_in_turn_have_columns_of_their_own(count, in_turn, columns):
+    assert columns_of(count, in_turn) == columns
+
+
 def test_a_folder_holds_pictures_grid_record_and_report(runs, tmp_path):
     run, classifier = runs
     made = make(run.folder, Request(count=12, steps=2, seed=5), folder=tmp_path / "made", judge=classifier.folder)
@@ -121,7 +129,7 @@ def test_a_folder_holds_pictures_grid_record_and_report(runs, tmp_path):
     pictures = Generator(run.folder).pictures(torch.arange(12) % 10, steps=2, seed=5)
     assert np.array_equal(np.asarray(Image.open(made.folder / names[3])), pictures[3, 0].numpy())
     grid = np.asarray(Image.open(made.folder / "grid.png"))
-    assert grid.shape == (3 * 66 - 2, 4 * 66 - 2)  # 64 pixels a picture and a gap of 2
+    assert grid.shape == (2 * 66 - 2, 10 * 66 - 2)  # 64 pixels a picture and a gap of 2, a column for each class
     assert np.array_equal(grid[0:64:8, 66:130:8], pictures[1, 0].numpy())
     record = json.loads((made.folder / "pictures.json").read_text())
     assert record["seed"] == 5

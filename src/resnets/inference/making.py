@@ -30,6 +30,9 @@ from resnets.tasks.generation import Judgement
 
 RECORD = "pictures.json"
 
+MOST_COLUMNS = 32
+"""Of a grid."""
+
 
 @dataclass(frozen=True)
 class Request:
@@ -94,13 +97,21 @@ def make(
     for number, (picture, label) in enumerate(zip(pictures, labels.tolist(), strict=True)):
         name = re.sub(r"[^\w.-]+", "_", card.classes[label])
         picture_of(picture).save(target / f"{number:0{digits}}-{name}.png")
-    grid(pictures, columns=min(math.isqrt(request.count - 1) + 1, 32)).save(target / "grid.png")
+    in_turn = len(card.classes) if request.class_name is None else 1
+    grid(pictures, columns_of(request.count, in_turn)).save(target / "grid.png")
     record = {"run": str(run), **asdict(request), "judge": None if judge is None else str(judge)}
     record["metrics"] = None if judgement is None else judgement.metrics
     (target / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     if judgement is not None and judging is not None:
         write_page(target / "report.html", card, request, judging, judgement)
     return Made(target, judgement)
+
+
+def columns_of(count: int, in_turn: int) -> int:
+    """How many pictures of a grid stand side by side: about as many as below each other, up to 32; of classes that are
+    made in turn, each has a column, or several, where there is room."""
+    side = min(math.isqrt(count - 1) + 1, MOST_COLUMNS)
+    return max(side // in_turn, 1) * in_turn if in_turn <= min(count, MOST_COLUMNS) else side
 
 
 def training_data(card: Card) -> Data:
