@@ -213,6 +213,7 @@ class Recipe(Augmentation):
                 "accumulate",
                 "nonfinite",
                 "progressive",
+                "norm_bias_lr",
             )
             if without_effect := [name for name in others if getattr(self, name) != getattr(Recipe, name)]:
                 raise ValueError(f"{', '.join(without_effect)} would do nothing with head_only; leave it out")
