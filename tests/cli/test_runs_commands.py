@@ -20,7 +20,8 @@ RESULTS = Path(__file__).parents[2] / "results"
 def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The two runs on CIFAR-10, one that was interrupted, and a folder whose card is torn."""
     monkeypatch.setenv("COLUMNS", "160")
-    shutil.copytree(RESULTS, tmp_path / "runs")
+    for name in ("resnet20-cifar10-paper", "resnet20-cifar10-quick"):
+        shutil.copytree(RESULTS / name, tmp_path / "runs" / name)
     stopped = Run(tmp_path / "runs" / "stopped")
     card = Run(RESULTS / "resnet20-cifar10-quick").card()
     provenance = {name: value for name, value in card.provenance.items() if name != "seconds"}
