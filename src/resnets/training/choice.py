@@ -32,6 +32,9 @@ ENOUGH_STEPS_OF_GENERATION = 4_000
 STEPS_OF_RECOGNITION = 60
 """Optimiser steps that a small set of classes to tell apart is given at least."""
 
+FAST = "fastresnet8"
+"""The network of the recipe for the least time to accuracy."""
+
 DECODER = "unet"
 """What gives every pixel a class."""
 
@@ -72,11 +75,14 @@ class Choice:
         return Choice(recipe, self.reasons | {next(iter(changes)): reason})
 
 
-def choose_model(preprocessing: Preprocessing, task: str = "classification") -> tuple[str, str]:
+def choose_model(preprocessing: Preprocessing, task: str = "classification", recipe: str = "auto") -> tuple[str, str]:
     """CIFAR's ResNet-20 for pictures of up to 64 pixels a side, ResNet-18 for larger ones; and the reason.
 
     To recognise larger ones it is ArcFace's variant, to find objects a detector, and for classes of pixels a decoder.
+    The recipe `fast` has a network of its own.
     """
+    if task == "classification" and recipe == "fast":
+        return FAST, "the network that the recipe is for"
     if task == "detection":
         return f"{DETECTOR}_resnet18", "objects are to be found"
     if task == "segmentation":

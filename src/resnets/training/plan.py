@@ -31,9 +31,6 @@ from resnets.weights.sources import Weights, find_weights
 
 AUTO = "auto"
 
-FAST, FAST_MODEL = "fast", "fastresnet8"
-"""The recipe for the least time to accuracy, and its network."""
-
 DECODERS_OF_TORCHVISION = ("fcn", "deeplabv3")
 """Of which torchvision has weights; of the others it has those of the backbone."""
 
@@ -73,10 +70,8 @@ def plan(
         name = model
     elif known is not None:
         name, reasons["model"] = known, "the network of the weights"
-    elif recipe == FAST and data.task == "classification":
-        name, reasons["model"] = FAST_MODEL, "the network that the recipe is for"
     else:
-        name, reasons["model"] = choose_model(preprocessing, data.task)
+        name, reasons["model"] = choose_model(preprocessing, data.task, recipe)
     if size is None and weights is not None and weights.preprocessing is not None:
         like_weights = preprocessing.size == weights.preprocessing.size
         reason = "as the weights have seen" if like_weights else "by the pictures; the weights have seen others"
@@ -95,31 +90,7 @@ def plan(
         in_channels=preprocessing.channels,
     )
     declaration = reshaped(declaration, name, shape)
-    if isinstance(declaration, DetectorArchitecture) != (data.task == "detection"):
-        raise ValueError(
-            f"{name} finds objects, and the task is {data.task}"
-            if isinstance(declaration, DetectorArchitecture)
-            else f"{name} alone finds no objects; say how, such as yolo_{name}, fasterrcnn_{name}_fpn or --model auto"
-        )
-    outlined = any(objects.outlines for objects in data.splits["train"].objects or ())
-    if isinstance(declaration, DetectorArchitecture) and declaration.method == "maskrcnn" and not outlined:
-        raise ValueError(
-            f"{name} learns outlines, and {data.source} has none that are polygons; choose another detector, such as "
-            f"{name.replace('maskrcnn', 'fasterrcnn')}"
-        )
-    if isinstance(declaration, UNetArchitecture) != (data.task == "generation"):
-        raise ValueError(
-            f"{name} makes pictures, and the task is {data.task}; ask for it with --task generation"
-            if isinstance(declaration, UNetArchitecture)
-            else f"{name} makes no pictures; choose one that does, such as {GENERATOR}, or --model auto"
-        )
-    if isinstance(declaration, SegmenterArchitecture) != (data.task == "segmentation"):
-        raise ValueError(
-            f"{name} gives every pixel a class, and the task is {data.task}"
-            if isinstance(declaration, SegmenterArchitecture)
-            else f"{name} alone gives no class to each pixel; say how, such as unet_{name}, deeplabv3plus_{name} or "
-            "--model auto"
-        )
+    check_task(name, declaration, data)
     targets = data.splits["train"].targets
     if recipe == AUTO:
         kept = len(set(data.classes) & set(weights.classes or ())) if weights is not None else 0
@@ -182,6 +153,36 @@ def plan(
             },
         },
     )
+
+
+def check_task(name: str, declaration: Declaration, data: Data) -> None:
+    """Raise ValueError for a network that cannot do the data's task, saying which could."""
+    finds = isinstance(declaration, DetectorArchitecture)
+    if finds and data.task != "detection":
+        raise ValueError(f"{name} finds objects, and the task is {data.task}")
+    if data.task == "detection" and not finds:
+        raise ValueError(
+            f"{name} alone finds no objects; say how, such as yolo_{name}, fasterrcnn_{name}_fpn or --model auto"
+        )
+    outlined = any(objects.outlines for objects in data.splits["train"].objects or ())
+    if isinstance(declaration, DetectorArchitecture) and declaration.method == "maskrcnn" and not outlined:
+        raise ValueError(
+            f"{name} learns outlines, and {data.source} has none that are polygons; choose another detector, such as "
+            f"{name.replace('maskrcnn', 'fasterrcnn')}"
+        )
+    makes = isinstance(declaration, UNetArchitecture)
+    if makes and data.task != "generation":
+        raise ValueError(f"{name} makes pictures, and the task is {data.task}; ask for it with --task generation")
+    if data.task == "generation" and not makes:
+        raise ValueError(f"{name} makes no pictures; choose one that does, such as {GENERATOR}, or --model auto")
+    gives_masks = isinstance(declaration, SegmenterArchitecture)
+    if gives_masks and data.task != "segmentation":
+        raise ValueError(f"{name} gives every pixel a class, and the task is {data.task}")
+    if data.task == "segmentation" and not gives_masks:
+        raise ValueError(
+            f"{name} alone gives no class to each pixel; say how, such as unet_{name}, deeplabv3plus_{name} or "
+            "--model auto"
+        )
 
 
 def has_batch_norm(declaration: Declaration) -> bool:
