@@ -23,7 +23,8 @@ from rich.console import Console
 
 from resnets.cli.predict import below, write_lines
 from resnets.inference.machine import keep_freed_memory
-from resnets.inference.predictor import Prediction, load
+from resnets.inference.prediction import Prediction
+from resnets.inference.predictor import load
 
 RUN = "resnet20-cifar10"
 FOLDER = 1000

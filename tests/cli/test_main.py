@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
+import sys
 from dataclasses import fields
 from importlib import import_module
 
@@ -176,3 +178,11 @@ def test_check_finds_what_spoils_a_data_set(capsys, tmp_path):
     assert "findings" in err
     status, out, _ = status_and_output(capsys, "check", str(tmp_path), "--json")
     assert len(json.loads(out)["shared"]) == 2
+
+
+def test_the_package_is_run_as_the_command(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["resnets", "models", "fastresnet8"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("resnets", run_name="__main__")
+    assert ended.value.code == 0
+    assert "fastresnet8" in capsys.readouterr().out

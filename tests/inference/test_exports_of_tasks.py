@@ -15,7 +15,8 @@ from resnets.data.decoding import decode, open_picture
 from resnets.data.transforms import normalise
 from resnets.data.views import view
 from resnets.inference.export import write_export
-from resnets.inference.predictor import Prediction, load
+from resnets.inference.prediction import Prediction
+from resnets.inference.predictor import load
 from resnets.inference.samples import made_files
 from resnets.networks.catalogue import architecture, build
 from resnets.runs.card import Card

@@ -10,7 +10,8 @@ from sklearn.datasets import load_sample_image
 from torch import nn
 from torch.nn import functional as F
 
-from resnets.inference.predictor import Predictor, seen
+from resnets.inference.pictures import seen
+from resnets.inference.predictor import Predictor
 from resnets.insight.attributions import (
     MAPS,
     METHODS,

@@ -22,8 +22,10 @@ from resnets.data.video import frames, is_video
 from resnets.inference.drawing import Album, drawn, in_coco_layout, masked
 from resnets.inference.ensemble import Ensemble
 from resnets.inference.machine import keep_freed_memory
+from resnets.inference.pictures import Picture, name_of
 from resnets.inference.pipeline import chunks
-from resnets.inference.predictor import Picture, Prediction, load, name_of
+from resnets.inference.prediction import Prediction
+from resnets.inference.predictor import load
 
 LINES = 1000
 """Answers of one table."""

@@ -13,7 +13,8 @@ from PIL import Image
 from torch import Tensor
 
 from resnets.data.decoding import decode, picture_suffixes
-from resnets.inference.predictor import Picture, Prediction, opened
+from resnets.inference.pictures import Picture, opened
+from resnets.inference.prediction import Prediction
 from resnets.report.boxes import Box, draw_boxes
 from resnets.report.masks import index_picture, overlay
 from resnets.tasks.detection import pasted

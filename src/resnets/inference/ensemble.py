@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from resnets.inference.joined import check_mean
-from resnets.inference.predictor import Picture, Prediction, Predictor, name_of
+from resnets.inference.pictures import Picture, name_of
+from resnets.inference.prediction import Prediction
+from resnets.inference.predictor import Predictor
 
 
 class Ensemble:

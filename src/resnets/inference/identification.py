@@ -19,8 +19,9 @@ from torch.nn import functional as F
 from resnets.data.audit import readable
 from resnets.data.dataset import Dataset, UnreadablePictureError, open_dataset
 from resnets.inference.gallery import Gallery, Threshold, faiss_library, fit_threshold, to_gallery, to_other_classes
+from resnets.inference.pictures import Picture
 from resnets.inference.pipeline import chunks
-from resnets.inference.predictor import Picture, Predictor
+from resnets.inference.predictor import Predictor
 from resnets.runs.run import Run, find_run
 
 

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property, partial
-from os import PathLike
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from resnets.data.decoding import decode, open_picture, opened_again
+from resnets.data.decoding import decode, opened_again
 from resnets.data.reading import available_processors
 from resnets.data.transforms import normalise
 from resnets.data.views import view
@@ -24,16 +20,15 @@ from resnets.inference.engines import PRECISIONS, Engine, engine_class, open_eng
 from resnets.inference.exported import chosen_device, generating_network, open_export, takes_whole_pictures
 from resnets.inference.finding import find_objects
 from resnets.inference.graph import Answer
+from resnets.inference.pictures import Picture, name_of, opened
 from resnets.inference.pipeline import in_batches
+from resnets.inference.prediction import Prediction
 from resnets.inference.segmenting import Often, segment
 from resnets.inference.views import VIEWS
 from resnets.runs.card import Card
 from resnets.runs.run import find_run
 from resnets.tasks import create_task
 from resnets.types import Preprocessing
-
-Picture = str | PathLike[str] | bytes | Image.Image | NDArray[np.uint8] | tuple[str, NDArray[np.uint8]]
-"""A path, a file's content, an opened picture, or an array (H, W) or (H, W, 3), also with a name before it."""
 
 Result = tuple[Tensor, tuple[int, int] | None] | str
 """A row of the task's answers, with height and width of the picture where it tells of places; or what went wrong."""
@@ -44,46 +39,6 @@ BATCH_PIXELS = 16 * 224 * 224
 ENOUGH = 2
 """A JPEG is decoded at 1/2, 1/4 or 1/8 of its size where that leaves so many times the pixels, along each side, that
 the network's view is made from. Of photographs, the values of the views then differ by 1 to 2 of 255 in the mean."""
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """The answer for one picture.
-
-    Attributes:
-        name: its path, or its number where it has none.
-        classes: from the most probable down.
-        probabilities: of those classes, 0 to 1.
-        values: where the network gives numbers, those by name.
-        boxes: where it finds objects, left, top, right and bottom of each, in the picture's pixels; `classes` and
-            `probabilities` are theirs, and a class may come any number of times.
-        masks: of each object, where the network tells them, how likely each of 28 x 28 cells of its box is its own; see
-            `tasks.detection.pasted`.
-        mask: where every pixel gets a class, (h, w) uint8 numbers of the card's classes; `values` are then the shares
-            of the pixels that each class has, the largest first.
-        size: height and width of the picture, where all of it was looked at for objects or masks.
-        embedding: where it recognises, numbers of length 1, whose products with another's say how alike they are.
-        error: why the picture could not be read; there is no answer then.
-    """
-
-    name: str
-    classes: tuple[str, ...] = ()
-    probabilities: tuple[float, ...] = ()
-    values: Mapping[str, float] | None = None
-    boxes: tuple[tuple[float, ...], ...] = ()
-    masks: Tensor | None = None
-    mask: Tensor | None = None
-    size: tuple[int, int] | None = None
-    embedding: tuple[float, ...] = ()
-    error: str | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """What there is of it, in JSON's types; without masks."""
-        return {
-            name: value
-            for name, value in vars(self).items()
-            if name not in ("mask", "masks") and value is not None and value != ()
-        }
 
 
 class Predictor:
@@ -127,19 +82,27 @@ class Predictor:
         self.views = views
         self.flips, self.scales = flips, tuple(scales)
         self._asked = engine, precision
-        if views not in ("single", *VIEWS):
-            raise ValueError(f"views must be one of single, {', '.join(VIEWS)}, not {views!r}")
-        if self.gives_masks and views != "single":
-            raise ValueError(f"the views of masks are flips and scales; leave out {views}")
-        if self.finds_objects and views != "single":
-            raise ValueError(f"the places of objects cannot be averaged over views; leave out {views}")
+        self._check_options()
+
+    def _check_options(self) -> None:
+        """Raise ValueError for options that this network has no use for."""
+        engine, precision = self._asked
+        if self.views not in ("single", *VIEWS):
+            raise ValueError(f"views must be one of single, {', '.join(VIEWS)}, not {self.views!r}")
+        if self.gives_masks and self.views != "single":
+            raise ValueError(f"the views of masks are flips and scales; leave out {self.views}")
+        if self.finds_objects and self.views != "single":
+            raise ValueError(f"the places of objects cannot be averaged over views; leave out {self.views}")
         if self._looks_often and not self.gives_masks:
             raise ValueError(f"flips and scales are for masks, and the task is {self.card.task}")
         if self._looks_often and (self.card.export or engine not in (None, "auto", "eager")):
             raise ValueError("flips and scales are computed by the engine eager alone, of a run that is no export")
-        if self.whole and views != "single":
-            raise ValueError(f"{run} crops pictures in its graph, so that {views} cannot; export without --preprocess")
-        if views == "multi-scale" and (self.card.export or engine not in (None, "eager")):
+        if self.whole and self.views != "single":
+            raise ValueError(
+                f"{self.run.folder} crops pictures in its graph, so that {self.views} cannot; export without "
+                "--preprocess"
+            )
+        if self.views == "multi-scale" and (self.card.export or engine not in (None, "eager")):
             raise ValueError("multi-scale needs pictures of several sizes, which the engine eager alone takes")
         if precision not in (None, "auto", *PRECISIONS):
             raise ValueError(f"precision must be auto or one of {', '.join(PRECISIONS)}, not {precision!r}")
@@ -253,17 +216,8 @@ class Predictor:
         """
         if top is not None and top < 1:
             raise ValueError(f"top must be at least 1, not {top}")
-        if coverage is not None and not hasattr(self.task, "set_size"):
-            raise ValueError(f"coverage is of single classes, not of {self.card.task}")
-        if coverage is not None and self.views != "single":
-            raise ValueError("sets of classes are calibrated on single views; leave out --views or --coverage")
-        export = self.card.export
-        if coverage is not None and (self.precision != "float32" or "members" in export):
-            instead = f"ask {export['source']}, or export one run in float32" if export else "leave --precision out"
-            raise ValueError(
-                f"sets of classes are calibrated for one network in float32, which {self.run.folder} is not here; "
-                f"{instead}"
-            )
+        if coverage is not None:
+            self._check_sets()
         if tiled and not self.sees_all:
             raise ValueError(f"tiles are for networks that find objects or masks, and the task is {self.card.task}")
         for number, (picture, result) in enumerate(self._results(pictures, batch_size, tiled)):
@@ -271,6 +225,20 @@ class Predictor:
             if coverage is not None and not isinstance(result, str):
                 count = self.task.set_size(result[0], coverage)
             yield self.prediction(name_of(number, picture), result, count)
+
+    def _check_sets(self) -> None:
+        """Raise ValueError where there are no conformal sets, which are calibrated for one network, view, precision."""
+        if not hasattr(self.task, "set_size"):
+            raise ValueError(f"coverage is of single classes, not of {self.card.task}")
+        if self.views != "single":
+            raise ValueError("sets of classes are calibrated on single views; leave out --views or --coverage")
+        export = self.card.export
+        if self.precision != "float32" or "members" in export:
+            instead = f"ask {export['source']}, or export one run in float32" if export else "leave --precision out"
+            raise ValueError(
+                f"sets of classes are calibrated for one network in float32, which {self.run.folder} is not here; "
+                f"{instead}"
+            )
 
     def rows(
         self, pictures: Iterable[Picture], batch_size: int | None = None
@@ -371,30 +339,3 @@ def load(
 def covered(preprocessing: Preprocessing) -> int:
     """The larger side in pixels of what a picture is resized to cover."""
     return round(max(preprocessing.size) / preprocessing.crop)
-
-
-def seen(picture: Picture, preprocessing: Preprocessing) -> Tensor:
-    """What the network sees of a picture, (C, *size) uint8.
-
-    Raises:
-        Exception: whatever Pillow or the file system raises about one that cannot be read.
-    """
-    return view(decode(opened(picture), preprocessing.channels), preprocessing)
-
-
-def opened(picture: Picture) -> Image.Image:
-    """The picture as Pillow has it, its pixels not yet decoded where it comes from a file."""
-    if isinstance(picture, Image.Image):
-        return picture
-    if isinstance(picture, tuple):
-        return Image.fromarray(picture[1])
-    if isinstance(picture, np.ndarray):
-        return Image.fromarray(picture)
-    return open_picture(picture if isinstance(picture, bytes) else Path(picture).read_bytes())
-
-
-def name_of(number: int, picture: Picture) -> str:
-    """What a picture is called: its path, its name, or its number."""
-    if isinstance(picture, tuple):
-        return picture[0]
-    return str(picture) if isinstance(picture, (str, PathLike)) else str(number)

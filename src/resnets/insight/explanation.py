@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from resnets.inference.predictor import Picture, Predictor, name_of, seen
+from resnets.inference.pictures import Picture, name_of, seen
+from resnets.inference.predictor import Predictor
 from resnets.insight.attributions import METHODS, PIXELS, Scalar, attribute, available_methods, stage_layer
 from resnets.insight.blocks import block_parts
 from resnets.insight.faithfulness import Faithfulness, chance, faithfulness

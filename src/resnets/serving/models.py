@@ -15,7 +15,8 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 
-from resnets.inference.predictor import Prediction, Predictor, Result
+from resnets.inference.prediction import Prediction
+from resnets.inference.predictor import Predictor, Result
 from resnets.insight.explanation import unexplained
 from resnets.runs.run import find_run
 from resnets.serving.batching import Batcher

@@ -7,7 +7,7 @@ from typing import Any
 
 from PIL import Image
 
-from resnets.inference.predictor import Prediction
+from resnets.inference.prediction import Prediction
 from resnets.report.boxes import colour_of
 from resnets.report.masks import class_colours, index_picture
 from resnets.report.pictures import data_address

@@ -23,7 +23,7 @@ from resnets.inference.gallery import (
     write_gallery,
 )
 from resnets.inference.identification import build_gallery, identify
-from resnets.inference.predictor import Prediction
+from resnets.inference.prediction import Prediction
 from resnets.runs.run import Run
 from resnets.training.train import train
 
