@@ -8,7 +8,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as tv
 
 from resnets.data.order import permutation
-from resnets.data.transforms import Augmentation, crop, flip, normalise, prepare
+from resnets.data.transforms import Augmentation, PadMode, crop, flip, normalise, prepare
 from resnets.types import Batch, Preprocessing
 
 CIFAR = Preprocessing((32, 32), 3, (0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616))
@@ -23,14 +23,16 @@ def batch(n: int = 16) -> Batch:
     return Batch(pictures(n), torch.arange(n) % 10, torch.arange(n) + 100)
 
 
+@pytest.mark.parametrize("mode", ["constant", "reflect"])
 @pytest.mark.parametrize("size", [(32, 32), (8, 8), (28, 20)])
-def test_crop_is_torchvisions_pad_and_crop(size: tuple[int, int]) -> None:
+def test_crop_is_torchvisions_pad_and_crop(size: tuple[int, int], mode: PadMode) -> None:
     images = pictures(25, size=size)
     offsets = torch.cartesian_prod(torch.arange(5), torch.arange(5))
     expected = [
-        tv.crop(tv.pad(image, [2]), y, x, *size) for image, (y, x) in zip(images, offsets.tolist(), strict=True)
+        tv.crop(tv.pad(image, [2], padding_mode=mode), y, x, *size)
+        for image, (y, x) in zip(images, offsets.tolist(), strict=True)
     ]
-    assert torch.equal(crop(images, offsets, 2), torch.stack(expected))
+    assert torch.equal(crop(images, offsets, 2, mode), torch.stack(expected))
 
 
 def test_flip_is_torchvisions() -> None:
@@ -144,6 +146,7 @@ def test_mixing_asks_for_the_number_of_classes() -> None:
     ("field", "value"),
     [
         ("pad", -1),
+        ("pad_mode", "edge"),
         ("scale", (0.5, 0.2)),
         ("scale", (0.0, 1.0)),
         ("ratio", (2.0, 1.0)),

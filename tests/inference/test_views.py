@@ -9,7 +9,7 @@ from torchvision.transforms import v2
 from resnets.inference.ensemble import Ensemble
 from resnets.inference.evaluation import evaluate
 from resnets.inference.predictor import load
-from resnets.inference.views import multi_scale, ten_crop
+from resnets.inference.views import multi_scale, shifted, ten_crop
 from resnets.types import Preprocessing
 
 PREPROCESSING = Preprocessing((28, 28), 3, (0.5,) * 3, (0.2,) * 3, crop=0.875)
@@ -26,6 +26,15 @@ def test_ten_crops_are_torchvisions() -> None:
     assert torch.equal(found, torch.stack(expected))
 
 
+def test_shifts_are_torchvisions_crops_of_a_mirrored_border() -> None:
+    picture = noise(32, 32)
+    preprocessing = Preprocessing((32, 32), 3, (0.5,) * 3, (0.2,) * 3)
+    padded = v2.Pad(1, padding_mode="reflect")(picture)
+    expected = torch.stack([picture, padded[:, :32, :32], padded[:, 2:, 2:]])
+    (found,) = shifted(picture, preprocessing)
+    assert torch.equal(found, torch.cat([expected, v2.RandomHorizontalFlip(p=1)(expected)]))
+
+
 def test_scales_keep_the_whole_picture() -> None:
     views = multi_scale(noise(50, 100), PREPROCESSING)
     assert [tuple(view.shape) for view in views] == [
@@ -34,7 +43,7 @@ def test_scales_keep_the_whole_picture() -> None:
     assert all(torch.equal(view[1], view[0].flip(2)) for view in views)
 
 
-@pytest.mark.parametrize("views", ["ten-crop", "multi-scale"])
+@pytest.mark.parametrize("views", ["shifted", "ten-crop", "multi-scale"])
 def test_answers_to_views_are_averaged(run, views: str) -> None:
     predictor = load(run.folder, views=views)
     pictures = [noise(8, 8)[0].numpy(), noise(11, 9)[0].numpy()]
@@ -65,7 +74,7 @@ def test_an_ensemble_of_one_network_is_worth_what_the_network_is(run) -> None:
 
 
 def test_views_that_cannot_be_are_said(run) -> None:
-    with pytest.raises(ValueError, match="views must be one of single, mirrored, ten-crop, multi-scale"):
+    with pytest.raises(ValueError, match="views must be one of single, mirrored, shifted, ten-crop, multi-scale"):
         load(run.folder, views="twelve")
     with pytest.raises(ValueError, match="the engine eager alone takes"):
         load(run.folder, views="multi-scale", engine="openvino")

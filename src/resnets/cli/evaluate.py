@@ -46,7 +46,7 @@ def evaluate(
         engine: eager, compiled, onnxruntime, openvino or auto; by default PyTorch as in training, or what an export is
             for.
         precision: float32, bfloat16, int8 (of exports) or auto; by default float32, or what an export is in.
-        views: single, or mirrored, ten-crop or multi-scale, the mean of the answers to several views of a picture.
+        views: single, or mirrored, shifted, ten-crop or multi-scale, the mean of the answers to views of a picture.
         flips: of masks, look at mirror images, too.
         scales: of masks, look at pictures in these sizes, such as [0.75,1,1.25], and take the mean.
         json: print one JSON object.

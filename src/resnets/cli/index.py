@@ -35,7 +35,7 @@ def index(
         false_accepts: share of strangers that may be taken for somebody in the index; the threshold is fitted for it.
         strangers: pictures of classes that are not in the index, to fit the threshold on, such as those trained on; by
             default each name of the index is a stranger to the others, which takes many names.
-        views: single, or mirrored, ten-crop or multi-scale, the mean of several views' embeddings, in identify too;
+        views: single, or mirrored, shifted, ten-crop or multi-scale, the mean of their embeddings, in identify too;
             mirrored makes faces surer.
         max_unreadable: the share of unreadable pictures that may be left out.
         overwrite: replace the index if it is there.

@@ -70,7 +70,7 @@ def predict(
         precision: float32, bfloat16, int8 (of exports), or auto for bfloat16 where the hardware computes in it; by
             default float32, or what an export is in.
         exact: decode JPEG at full size even where half the size has twice the pixels that are needed.
-        views: single, or mirrored, ten-crop or multi-scale, the mean of the answers to several views of a picture.
+        views: single, or mirrored, shifted, ten-crop or multi-scale, the mean of the answers to views of a picture.
         tiled: look at a large picture in tiles at its own resolution; for objects also at the whole.
         draw: a folder to write the pictures into, with the boxes of what was found, or under the colours of their mask.
         masks: a folder to write the masks into, PNG pictures whose pixels are the numbers of the classes.

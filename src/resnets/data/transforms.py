@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -20,6 +21,9 @@ from resnets.data.mixing import BETA_NUMBERS, beta, cutmix, erase, mixup
 from resnets.data.order import uniform
 from resnets.data.windows import INTERPOLATION
 from resnets.types import Batch, Preprocessing
+
+PadMode = Literal["constant", "reflect"]
+"""What lies beyond a picture's edge: black pixels, or the picture's mirror image."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +36,8 @@ class Augmentation:
             so that two epochs show both (arXiv:2404.00498, section 3.6).
         flip_vertical: mirror them top to bottom, too, with probability 1/2; for pictures without an up and a down, as
             through a microscope or from above.
-        pad: crop at random after padding each side with so many black pixels; 4 for CIFAR (arXiv:1512.03385,
-            sec. 4.2).
+        pad: crop at random after padding each side with so many pixels; 4 for CIFAR (arXiv:1512.03385, sec. 4.2).
+        pad_mode: with black pixels ("constant"), or with what the edge mirrors ("reflect").
         scale: range of the share of a picture's area that a random crop takes before it is resized to the
             input's size; (0.08, 1) for ImageNet (arXiv:1409.4842), (1, 1) takes the same view as in
             evaluation.
@@ -57,6 +61,7 @@ class Augmentation:
     flip_alternately: bool = False
     flip_vertical: bool = False
     pad: int = 0
+    pad_mode: PadMode = "constant"
     scale: tuple[float, float] = (1.0, 1.0)
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
     mixup: float = 0.0
@@ -75,6 +80,8 @@ class Augmentation:
             raise ValueError("flip_alternately says when pictures are mirrored; it needs flip")
         if self.pad < 0 or self.mixup < 0 or self.cutmix < 0:
             raise ValueError(f"pad, mixup and cutmix must be 0 or more, not {self.pad}, {self.mixup} and {self.cutmix}")
+        if self.pad_mode not in get_args(PadMode):
+            raise ValueError(f"pad_mode must be one of {', '.join(get_args(PadMode))}, not {self.pad_mode!r}")
         if not 0 < self.scale[0] <= self.scale[1] <= 1:
             raise ValueError(f"scale must be a rising range above 0 and up to 1, not {self.scale}")
         if not 0 < self.ratio[0] <= self.ratio[1]:
@@ -100,10 +107,11 @@ class Augmentation:
         return self.mixup > 0 or self.cutmix > 0
 
 
-def crop(images: Tensor, offsets: Tensor, pad: int) -> Tensor:
-    """Pad (N, C, H, W) with `pad` zeros on each side and cut H x W at `offsets` (N, 2): y, x in 0...2 pad."""
+def crop(images: Tensor, offsets: Tensor, pad: int, mode: PadMode = "constant") -> Tensor:
+    """Pad (N, C, H, W) with `pad` pixels on each side and cut H x W at `offsets` (N, 2): y, x in 0...2 pad."""
     H, W = images.shape[-2:]
-    windows = F.pad(images, (pad, pad, pad, pad)).unfold(2, H, 1).unfold(3, W, 1)  # (N, C, 2 pad + 1, 2 pad + 1, H, W)
+    padded = tv.pad(images, [pad], padding_mode=mode)
+    windows = padded.unfold(2, H, 1).unfold(3, W, 1)  # (N, C, 2 pad + 1, 2 pad + 1, H, W)
     return windows[torch.arange(len(images), device=images.device), :, offsets[:, 0], offsets[:, 1]]
 
 
@@ -171,7 +179,7 @@ def prepare(
         images = tv.resize(images, list(size), interpolation=INTERPOLATION[preprocessing.interpolation], antialias=True)
     if choices.pad:
         offsets = (random("crop", 2) * (2 * choices.pad + 1)).long()
-        images = crop(images, offsets, choices.pad)
+        images = crop(images, offsets, choices.pad, choices.pad_mode)
     if choices.flip and not batch.says_where:
         drawn = uniform(seed, 0, batch.indices, "flip") if choices.flip_alternately else random("flip")
         mirrored = drawn[:, 0] < 0.5

@@ -52,7 +52,8 @@ class Predictor:
         precision: "float32", "bfloat16", "int8" or "auto", which is bfloat16 where the processor or GPU computes in
             it; by default float32, or what an export is in.
         exact: decode JPEG at its full size, as evaluation does; see `ENOUGH`.
-        views: "single", or "mirrored", "ten-crop" or "multi-scale" of `inference.views`, whose answers are averaged.
+        views: "single", or "mirrored", "shifted", "ten-crop" or "multi-scale" of `inference.views`, whose answers are
+            averaged.
         flips, scales: where every pixel gets a class, look at mirror images, too, and in these sizes; the mean counts.
 
     Raises:

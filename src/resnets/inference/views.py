@@ -19,11 +19,27 @@ from resnets.types import Preprocessing
 SCALES = (1.0, 8 / 7, 12 / 7, 15 / 7, 20 / 7)
 """The shorter sides of multi-scale testing, as shares of the input's: 224, 256, 384, 480 and 640 of 224."""
 
+SHIFT = 1 / 32
+"""By how much of its sides a picture is shifted: one pixel of CIFAR's."""
+
 
 def mirrored(picture: Tensor, preprocessing: Preprocessing) -> list[Tensor]:
     """What the network sees otherwise, and its mirror image."""
     seen = view(picture, preprocessing)
     return [torch.stack([seen, seen.flip(2)])]
+
+
+def shifted(picture: Tensor, preprocessing: Preprocessing) -> list[Tensor]:
+    """What the network sees otherwise, the same a little to the lower right and upper left, and their mirror images.
+
+    What comes in at the edges mirrors the picture (arXiv:2404.00498, section 3.5).
+    """
+    seen = view(picture, preprocessing)
+    H, W = seen.shape[-2:]
+    y, x = max(round(SHIFT * H), 1), max(round(SHIFT * W), 1)
+    padded = tv.pad(seen, [x, y], padding_mode="reflect")
+    views = torch.stack([seen, padded[:, :H, :W], padded[:, 2 * y :, 2 * x :]])
+    return [torch.cat([views, views.flip(3)])]
 
 
 def ten_crop(picture: Tensor, preprocessing: Preprocessing) -> list[Tensor]:
@@ -47,6 +63,7 @@ def multi_scale(picture: Tensor, preprocessing: Preprocessing) -> list[Tensor]:
 
 VIEWS: dict[str, Callable[[Tensor, Preprocessing], list[Tensor]]] = {
     "mirrored": mirrored,
+    "shifted": shifted,
     "ten-crop": ten_crop,
     "multi-scale": multi_scale,
 }
