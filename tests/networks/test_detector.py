@@ -162,6 +162,22 @@ def test_an_empty_picture_and_one_with_a_thousand_objects(name):
     assert all(torch.isfinite(loss) for loss in nothing_at_all.values())
 
 
+@pytest.mark.parametrize("name", ["fasterrcnn_resnet18_fpn", "retinanet_resnet18_fpn", "fcos_resnet18_fpn"])
+def test_places_are_not_rounded_in_bfloat16(name):
+    """Beyond 128 bfloat16 has whole pixels alone, and an object less than one wide would have no width."""
+    torch.manual_seed(0)
+    network = build(small(name, score_threshold=0.0))
+    narrow = objects_of(torch.tensor([[200.6, 150.0, 201.4, 199.5]]), torch.tensor([1]))
+    images = torch.rand(1, 3, 256, 256)
+    with torch.autocast("cpu", torch.bfloat16):
+        losses = network(images, [narrow])
+        assert all(torch.isfinite(loss) for loss in losses.values())
+        boxes = network.eval()(images)[0, :, :4]
+    inside = boxes[((boxes > 128) & (boxes < 255)).all(1)]
+    assert len(inside)
+    assert (inside != inside.round()).any()
+
+
 def test_any_backbone_of_the_catalogue_will_do():
     declaration = architecture("fasterrcnn_vgg11_bn_fpn")
     backbone = replace(declaration.backbone, widths=(8, 8, 16, 16, 16))

@@ -26,6 +26,7 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import MultiScaleRoIAlign
 
+from resnets.heads.box_coders import decode_in_float32
 from resnets.heads.localiser import ANSWERS, Localiser
 from resnets.heads.pyramid import Backbone
 from resnets.heads.two_parts import Found, OneStage, TwoStages
@@ -265,6 +266,7 @@ def build_detector(a: DetectorArchitecture, body: Any) -> Detector:
     detector = _two_stages(a, body) if a.method in ("fasterrcnn", "maskrcnn") else _one_stage(a, body)
     if hasattr(detector, "transform"):
         detector.transform = AsPrepared()
+    decode_in_float32(detector)
     detector.architecture = a
     return detector
 
