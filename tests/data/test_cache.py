@@ -15,7 +15,7 @@ from resnets.data import cache as caching
 from resnets.data.dataset import Dataset, open_dataset
 from resnets.data.loading import Loader
 from resnets.data.transforms import Augmentation
-from resnets.types import Batch, Preprocessing
+from resnets.types import Batch, Objects, Preprocessing
 
 SMALL = Preprocessing((8, 8), 3, (0.5,) * 3, (0.5,) * 3, crop=0.8)
 CROPS = Augmentation(scale=(0.2, 1.0), flip=True)
@@ -74,6 +74,19 @@ def test_what_decides_the_pictures_decides_the_file(train, tmp_path):
     ):
         batches(dataset, augmentation, cache=folder, fingerprint=fingerprint)
     assert len(list(folder.glob("*.npy"))) == len(list(folder.glob("*.bin"))) == 4
+
+
+def test_whole_pictures_and_such_of_reduced_size_have_files_of_their_own(train, tmp_path):
+    folder = tmp_path / "cache"
+    sizes = [tuple(train.picture(index, 3).shape[1:]) for index in range(len(train))]
+    nothing = [
+        Objects(size, torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.bool))
+        for size in sizes
+    ]
+    for dataset in (train, train.with_objects(nothing)):
+        zoomed = CROPS if dataset.objects is None else Augmentation(zoom=(0.5, 2.0))
+        batches(dataset, zoomed, cache=folder, fingerprint="a")
+    assert len(list(folder.glob("*.npy"))) == 2
 
 
 @pytest.mark.parametrize("torn", ["*.bin", "*.npy"])

@@ -162,7 +162,37 @@ def test_yolo_without_a_description_numbers_its_classes(tmp_path):
     assert {split: len(pictures) for split, pictures in data.splits.items()} == {"train": 3, "val": 1}
     (tmp_path / "set" / "classes.txt").write_text("cat\ndog\n")
     assert open_dataset(tmp_path / "set").classes == ("cat", "dog")
-    assert open_dataset(write_yolo(tmp_path / "other") / "data.yaml").classes == ("cat", "dog")
+    description = write_yolo(tmp_path / "other") / "data.yaml"
+    assert open_dataset(description).classes == ("cat", "dog")
+
+
+@pytest.mark.parametrize(
+    ("names", "classes"),
+    [
+        ("{1: dog, 0: cat}", ("cat", "dog")),
+        ("{" + ", ".join(f"'{number}': c{number}" for number in range(12)) + "}", tuple(f"c{n}" for n in range(12))),
+        ("{1: cat, 2: dog}", None),
+        ("{a: cat, b: dog}", None),
+    ],
+)
+def test_the_names_of_yolos_classes_are_by_number(names, classes, tmp_path):
+    description = write_yolo(tmp_path) / "data.yaml"
+    lines = [line for line in description.read_text().splitlines() if not line.startswith("names")]
+    description.write_text("\n".join([*lines, f"names: {names}"]))
+    if classes is None:
+        with pytest.raises(ValueError, match=r"keys of names are .*expected the class numbers 0 to 1, each once"):
+            open_dataset(description)
+    else:
+        assert open_dataset(description).classes == classes
+
+
+def test_a_name_in_a_split_file_may_have_spaces(tmp_path):
+    root = write_voc(tmp_path)
+    for folder, suffix in (("JPEGImages", "png"), ("Annotations", "xml")):
+        (root / folder / f"a.{suffix}").rename(root / folder / f"my picture [1].{suffix}")
+    split = root / "ImageSets" / "Main" / "train.txt"
+    split.write_text(split.read_text().replace("a\n", "my picture [1]\n").replace("b\n", "b  1\n"))
+    assert any("my picture [1]" in name for name in open_dataset(root).splits["train"].names)
 
 
 def test_what_cannot_be_understood_is_named(tmp_path):
@@ -188,6 +218,11 @@ def test_what_cannot_be_understood_is_named(tmp_path):
         (lambda c: c["annotations"][0].update(category_id=5), "is of the unknown category 5"),
         (lambda c: c["annotations"][0].update(image_id=77), "name the image 77"),
         (lambda c: c["annotations"][0].update(bbox=[1, 2]), r"has the box \[1, 2\]"),
+        (lambda c: c["annotations"][0].update(segmentation=[1, 2, 21, 2, 21, 32]), "an outline that is no list of"),
+        (
+            lambda c: c["annotations"][0].update(segmentation=[[1, 2, 21, 2, 21, 32, 5]]),
+            "an outline that is no list of",
+        ),
         (lambda c: c["images"][0].update(file_name="../../../etc/passwd"), "outside of|is in none of"),
         (lambda c: c["images"][0].pop("width"), r"images\[0\] needs"),
         (lambda c: c.pop("categories"), "no list of categories"),

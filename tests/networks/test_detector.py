@@ -14,6 +14,7 @@ from torchvision.models.detection import (
     retinanet_resnet50_fpn,
 )
 
+from resnets.heads.yolo import Outputs
 from resnets.networks.catalogue import architecture, build, declaration_from_dict
 from resnets.types import Objects
 
@@ -37,8 +38,9 @@ def objects_of(boxes: torch.Tensor, labels: torch.Tensor) -> Objects:
     return Objects((128, 128), boxes, labels, torch.zeros(len(labels), dtype=torch.bool))
 
 
+@pytest.mark.parametrize("width", [128, 122])
 @pytest.mark.parametrize("method", OWN)
-def test_outputs_are_those_of_torchvision_with_its_weights(method):
+def test_outputs_are_those_of_torchvision_with_its_weights(method, width):
     make, threshold = OWN[method]
     torch.manual_seed(0)
     theirs = make(
@@ -54,7 +56,7 @@ def test_outputs_are_those_of_torchvision_with_its_weights(method):
     ours = build(replace(architecture(f"{method}_resnet50_fpn"), num_classes=3, score_threshold=0.0)).eval()
     assert ours.state_dict().keys() == theirs.state_dict().keys()
     ours.load_state_dict(theirs.state_dict())
-    images = torch.rand(2, 3, 96, 128)
+    images = torch.rand(2, 3, 96, width)
     with torch.no_grad():
         expected, rows = theirs(list(images)), ours(images)
     for one, found in zip(expected, rows, strict=True):
@@ -178,11 +180,30 @@ def test_places_are_not_rounded_in_bfloat16(name):
     assert (inside != inside.round()).any()
 
 
-def test_any_backbone_of_the_catalogue_will_do():
-    declaration = architecture("fasterrcnn_vgg11_bn_fpn")
-    backbone = replace(declaration.backbone, widths=(8, 8, 16, 16, 16))
-    network = build(replace(declaration, backbone=backbone, num_classes=2, pyramid=16))
-    assert network.backbone.strides == (4, 8, 16, 32, 64)
+def test_yolo_reaches_as_far_in_bfloat16():
+    distances = torch.randn(1, 3, 4, 16, generator=torch.Generator().manual_seed(0))
+    outputs = Outputs(torch.zeros(1, 3, 2), distances, torch.zeros(3, 2), torch.ones(3))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(outputs.reach(), (distances.softmax(3) * torch.arange(16)).sum(3))
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("fasterrcnn_vgg11_bn_fpn", {"widths": (8, 8, 16, 16, 16)}),
+        ("fasterrcnn_vgg11_bn", {"widths": (8, 8, 16, 16, 16)}),
+        ("fasterrcnn_iresnet18_fpn", SMALL),
+        ("fasterrcnn_preresnet18", SMALL),
+        ("fasterrcnn_densenet121", {"depths": (1, 1, 1, 1)}),
+        ("fasterrcnn_efficientnet_b0", {}),
+    ],
+)
+def test_any_backbone_of_the_catalogue_will_do(name, changes):
+    declaration = architecture(name)
+    backbone = replace(declaration.backbone, **changes)
+    pyramid = {"pyramid": 16} if declaration.pyramid else {}
+    network = build(replace(declaration, backbone=backbone, num_classes=2, **pyramid))
+    assert network.backbone.strides in ((4, 8, 16, 32, 64), (4, 8, 16, 32), (16,))
     assert not any("classifier" in name for name in network.state_dict())  # nothing that is never used
     with torch.autocast("cpu", dtype=torch.bfloat16):
         boxes = [objects_of(torch.tensor([[2.0, 2.0, 40.0, 50.0]]), torch.tensor([1]))] * 2

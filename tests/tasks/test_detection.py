@@ -74,7 +74,7 @@ def answers() -> tuple[torch.Tensor, list[Objects]]:
     return detections, targets
 
 
-def coco_of(detections, targets) -> tuple[COCO, list[dict]]:
+def coco_of(detections, targets, halved: bool = False) -> tuple[COCO, list[dict]]:
     content = {"images": [], "annotations": [], "categories": [{"id": label, "name": str(label)} for label in range(3)]}
     results = []
     for number, (rows, objects) in enumerate(zip(detections, targets, strict=True)):
@@ -89,7 +89,7 @@ def coco_of(detections, targets) -> tuple[COCO, list[dict]]:
                     "image_id": number,
                     "category_id": label,
                     "bbox": sides,
-                    "area": sides[2] * sides[3],
+                    "area": sides[2] * sides[3] / (2 if halved else 1),
                     "iscrowd": int(ignored),
                 }
             )
@@ -102,9 +102,18 @@ def coco_of(detections, targets) -> tuple[COCO, list[dict]]:
     return truth, results
 
 
-def test_metrics_are_those_of_pycocotools(answers, capsys):
+def upper_half(objects: Objects) -> Objects:
+    """The same boxes, of each of which the triangle above the diagonal is covered."""
+    corners = [(torch.tensor([[x1, y1], [x2, y1], [x1, y2]]),) for x1, y1, x2, y2 in objects.boxes.tolist()]
+    return replace(objects, outlines=tuple(corners))
+
+
+@pytest.mark.parametrize("outlined", [False, True])
+def test_metrics_are_those_of_pycocotools(answers, outlined, capsys):
     detections, targets = answers
-    truth, results = coco_of(detections, targets)
+    truth, results = coco_of(detections, targets, halved=outlined)
+    if outlined:
+        targets = [upper_half(objects) for objects in targets]
     judge = COCOeval(truth, truth.loadRes(results), "bbox")
     judge.evaluate()
     judge.accumulate()
@@ -155,6 +164,8 @@ def test_an_object_is_found_once_and_an_ignored_one_does_not_count():
         (pytest.approx(0.8), False),
         (pytest.approx(0.6), False),
     ]
+    in_a_crowd = torch.tensor([[52.0, 52, 58, 60, 0.9, 1], [66, 66, 80, 80, 0.8, 1]])
+    assert matched(in_a_crowd, objects) == [(pytest.approx(0.8), False)]
 
 
 def test_localisation_asks_for_the_class_and_half_of_the_overlap():
@@ -166,6 +177,12 @@ def test_localisation_asks_for_the_class_and_half_of_the_overlap():
     assert localised(second, targets, 5) == 1.0
     metrics = Detection(("a", "b")).evaluation("val", rows[:, None], targets, list("abcd")).metrics
     assert metrics["localisation"] == 0.25
+
+
+def test_a_network_of_masks_that_finds_nothing():
+    triangle = upper_half(objects_of([[1, 2, 30, 40]], [1]))
+    metrics = Detection(("a", "b")).evaluation("val", torch.zeros(2, 5, 6 + 784), [triangle] * 2, ["x", "y"]).metrics
+    assert (metrics["map"], metrics["mask_map"], metrics["mask_map50"]) == (0.0, 0.0, 0.0)
 
 
 def test_nothing_there_and_nothing_found():

@@ -75,11 +75,11 @@ def test_fields_of_the_decoder_and_of_its_backbone_are_flags(stripes: Data) -> N
         plan(stripes, model="unet_resnet18", changes={"decoder": "fpn"})
 
 
-@pytest.mark.parametrize("name", ["pad", "mixup", "cutmix", "erasing", "mosaic", "scale"])
+@pytest.mark.parametrize("name", ["pad", "mixup", "cutmix", "erasing", "mosaic", "scale", "flip_alternately"])
 def test_what_would_part_pictures_from_masks_is_refused(name: str) -> None:
-    value = {"pad": 4, "scale": (0.5, 1.0)}.get(name, 0.5)
+    value = {"pad": 4, "scale": (0.5, 1.0), "flip_alternately": True}.get(name, 0.5)
     with pytest.raises(ValueError, match=f"segmentation has no use for {name}"):
-        check_augmentation(Recipe(**{name: value}), "segmentation")
+        check_augmentation(Recipe(flip=True, **{name: value}), "segmentation")
     with pytest.raises(ValueError, match="are of detection and segmentation"):
         check_augmentation(Recipe(window=0.5), "classification")
 
@@ -90,14 +90,14 @@ def test_what_a_detector_cannot_be_shown_is_refused() -> None:
     check_augmentation(Recipe(recompute_bn=True), "segmentation")
 
 
-def test_torchvisions_weights_are_those_of_the_backbone_where_it_has_no_such_decoder(
+def test_torchvisions_weights_are_those_of_the_backbone_where_it_has_no_such_network(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     asked: list[str] = []
     monkeypatch.setattr("resnets.training.plan.find_weights", lambda _, name: asked.append(name))
-    for model in ("unet_resnet34", "fcn_resnet50", "auto"):
+    for model in ("unet_resnet34", "fcn_resnet50", "auto", "yolo_resnet50", "fasterrcnn_resnet50_fpn"):
         initial_weights("torchvision", model)
-    assert asked == ["resnet34", "fcn_resnet50", "resnet18"]
+    assert asked == ["resnet34", "fcn_resnet50", "resnet18", "resnet50", "fasterrcnn_resnet50_fpn"]
 
 
 def test_a_decoder_stands_on_the_very_network_of_the_weights(stripes: Data) -> None:

@@ -98,7 +98,9 @@ class Views(TorchDataset[Step]):
 
     def key(self, fingerprint: str) -> str:
         """The name in a cache of what is kept of the pictures: their fixed views, or they themselves."""
-        kept = self.preprocessing if self.fixed else (self.preprocessing.channels, max(self.preprocessing.size))
+        # Where objects are marked, pictures are kept at their full size.
+        sides = "whole" if self.dataset.objects is not None else max(self.preprocessing.size)
+        kept = self.preprocessing if self.fixed else (self.preprocessing.channels, sides)
         return key_of(
             fingerprint, self.dataset.split, list(self.dataset.names), self.dataset.meaning_of_masks, self.fixed, kept
         )

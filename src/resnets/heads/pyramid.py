@@ -112,10 +112,11 @@ def of_strides(stages: Sequence[Stage], least: int, greatest: int) -> tuple[Stag
 
 
 def without_what_follows(network: Any, last: Stage) -> Any:
-    """The network with nothing in the place of each module that comes after a stage."""
+    """The network with nothing in the place of each module with weights that comes after a stage."""
     levels = network.levels()[: list(network.stages).index(last) + 1]
     used = {id(part) for level in levels for module in level for part in module.modules()}
-    for name, child in network.named_children():
-        if not any(id(part) in used for part in child.modules()):
-            setattr(network, name, nn.Identity())
+    for name, module in list(network.named_modules()):
+        if module.state_dict() and not any(id(part) in used for part in module.modules()):
+            parent, _, child = name.rpartition(".")
+            setattr(network.get_submodule(parent), child, nn.Identity())
     return network

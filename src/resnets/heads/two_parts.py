@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.rpn import concat_box_prediction_layers
 
@@ -22,6 +23,10 @@ from resnets.heads.pyramid import Backbone
 
 Found = list[dict[str, Tensor]]
 """Of each picture `boxes`, `scores` and `labels`, and perhaps `masks`, as torchvision's detectors give them."""
+
+
+STRIDE = 32
+"""Sides of images become multiples of it, as anchors are laid out by how many pixels of them a map's pixel has."""
 
 
 class OneStage:
@@ -35,12 +40,12 @@ class OneStage:
 
     def dense(self, images: Tensor) -> dict[str, Tensor]:
         """`cls_logits` (N, A, K), `bbox_regression` (N, A, 4) and of FCOS `bbox_ctrness` (N, A, 1)."""
-        outputs: dict[str, Tensor] = self.head(list(self.backbone.maps(images).values()))
+        outputs: dict[str, Tensor] = self.head(list(self.backbone.maps(padded(images)).values()))
         return outputs
 
     def found(self, dense: Mapping[str, Tensor], size: tuple[int, int]) -> Found:
         """What the detector finds in inputs of `size` of which `dense` gave this."""
-        count, grids = len(dense["cls_logits"]), self.backbone.grids(size)
+        count, grids = len(dense["cls_logits"]), self.backbone.grids(padded_size(size))
         anchors = self.anchor_generator(*_like(grids, size, count))
         own = self.anchor_generator.num_anchors_per_location()
         levels = [height * width * each for (height, width), each in zip(grids, own, strict=True)]
@@ -61,14 +66,14 @@ class TwoStages:
 
     def dense(self, images: Tensor) -> dict[str, Tensor]:
         """The backbone's maps by their names, `objectness` (N, A) and `deltas` (N, A, 4)."""
-        maps = self.backbone.maps(images)
+        maps = self.backbone.maps(padded(images))
         objectness, deltas = concat_box_prediction_layers(*self.rpn.head(list(maps.values())))
         count = images.shape[0]  # which a graph leaves open, other than len()
         return {**maps, "objectness": objectness.reshape(count, -1), "deltas": deltas.reshape(count, -1, 4)}
 
     def found(self, dense: Mapping[str, Tensor], size: tuple[int, int]) -> Found:
         """What the detector finds in inputs of `size` of which `dense` gave this."""
-        count, grids = len(dense["objectness"]), self.backbone.grids(size)
+        count, grids = len(dense["objectness"]), self.backbone.grids(padded_size(size))
         maps = OrderedDict((name, values) for name, values in dense.items() if name not in ("objectness", "deltas"))
         anchors = self.rpn.anchor_generator(*_like(grids, size, count))
         own = self.rpn.anchor_generator.num_anchors_per_location()
@@ -82,4 +87,18 @@ class TwoStages:
 
 def _like(grids: tuple[tuple[int, int], ...], size: tuple[int, int], count: int) -> tuple[ImageList, list[Tensor]]:
     """Pictures and maps without channels, of which torchvision's anchors read the sizes."""
-    return ImageList(torch.empty(count, 0, *size), [size] * count), [torch.empty(count, 0, *grid) for grid in grids]
+    images = torch.empty(count, 0, *padded_size(size))
+    return ImageList(images, [size] * count), [torch.empty(count, 0, *grid) for grid in grids]
+
+
+def padded_size(size: tuple[int, int]) -> tuple[int, int]:
+    """Height and width of what `padded` makes of images of a size."""
+    return -(-size[0] // STRIDE) * STRIDE, -(-size[1] // STRIDE) * STRIDE
+
+
+def padded(images: Tensor) -> Tensor:
+    """Images (N, C, H, W) with zeros, the mean colour, to the right and below, as torchvision pads them."""
+    height, width = padded_size((images.shape[2], images.shape[3]))
+    if (height, width) == tuple(images.shape[2:]):
+        return images
+    return F.pad(images, (0, width - images.shape[3], 0, height - images.shape[2]))

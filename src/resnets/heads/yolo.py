@@ -59,7 +59,7 @@ class Outputs:
     def reach(self) -> Tensor:
         """(N, A, 4) how far boxes reach to left, top, right and bottom of their points, in strides."""
         bins = torch.arange(BINS, device=self.distances.device, dtype=torch.float32)
-        return self.distances.softmax(3) @ bins
+        return (self.distances.softmax(3) * bins).sum(3)  # no product of matrices, which autocast would round
 
     def boxes(self) -> Tensor:
         """(N, A, 4) left, top, right, bottom."""

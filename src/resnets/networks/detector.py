@@ -29,7 +29,7 @@ from torchvision.ops import MultiScaleRoIAlign
 from resnets.heads.box_coders import decode_in_float32
 from resnets.heads.localiser import ANSWERS, Localiser
 from resnets.heads.pyramid import Backbone
-from resnets.heads.two_parts import Found, OneStage, TwoStages
+from resnets.heads.two_parts import Found, OneStage, TwoStages, padded
 from resnets.heads.yolo import LAST, Yolo
 from resnets.networks.declaration import Declaration
 from resnets.types import Exact, Objects, Stage, exact
@@ -146,8 +146,8 @@ class AsPrepared(nn.Module):
     """In the place of torchvision's transform, which would resize and normalise what is so already."""
 
     def forward(self, images: Tensor, targets: Any = None) -> tuple[ImageList, Any]:
-        """The batch as torchvision's parts take it."""
-        return ImageList(images, [(images.shape[2], images.shape[3])] * len(images)), targets
+        """The batch as torchvision's parts take it, padded as they need it."""
+        return ImageList(padded(images), [(images.shape[2], images.shape[3])] * len(images)), targets
 
     def postprocess(self, found: Any, *_: Any) -> Any:
         """Boxes stay those of the input."""

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torchvision.models.detection.roi_heads import paste_masks_in_image
-from torchvision.ops import box_iou
+from torchvision.ops import box_area, box_iou
 
 from resnets.tasks import Task
 from resnets.types import Batch, Exact, Objects
@@ -202,11 +202,14 @@ def coco_metrics(
         found = rows[rows[:, 4] > 0]
         guess = {"scores": found[:, 4], "labels": found[:, 5].long(), "boxes": found[:, :4]}
         truth = {"labels": objects.labels, "iscrowd": objects.ignored.int(), "boxes": objects.boxes}
+        truth["area"] = areas(objects)
         if of_masks:  # where there is no outline, nobody knows whether a mask is right
             guess["masks"], truth["masks"] = pasted(found, objects.size), objects.masks().bool()
             truth["iscrowd"] = (objects.ignored | ~objects.outlined).int()
         metric.update([guess], [truth])
     result = metric.compute()
+    if "precision" not in result:  # torchmetrics leaves it out where no mask is found
+        return dict.fromkeys(("map", "map50", "map75", "recall"), 0.0), {}
     overall = {
         name: float(result[theirs])
         for name, theirs in {
@@ -302,20 +305,45 @@ def fit_threshold(detections: Tensor, targets: Sequence[Objects]) -> float:
 def matched(found: Tensor, objects: Objects) -> list[tuple[float, bool]]:
     """The score of each detection (n, 6 and more), surest first, and whether it finds an object that was free.
 
-    Those that find an ignored object count neither way and are left out.
+    Those of which half lies in an ignored object of their class count neither way and are left out, as in COCO's
+    metrics, where such objects are crowds.
     """
     free = torch.ones(len(objects), dtype=torch.bool)
     result = []
-    overlap = box_iou(found[:, :4], objects.boxes) if len(objects) else found.new_zeros(len(found), 0)
-    for row, own in zip(found[:, 4:6].tolist(), overlap, strict=True):
-        fitting = (own >= IOU) & (objects.labels == int(row[1]))
-        choice = torch.where(fitting & free & ~objects.ignored, own, 0.0)
-        if fitting.any() and choice.amax() > 0:
+    overlap = box_iou(found[:, :4], objects.boxes)
+    within = shares_within(found[:, :4], objects.boxes)
+    for row, own, inside in zip(found[:, 4:6].tolist(), overlap, within, strict=True):
+        same = objects.labels == int(row[1])
+        choice = torch.where(same & free & ~objects.ignored & (own >= IOU), own, 0.0)
+        if choice.any():
             free[choice.argmax()] = False
             result.append((row[0], True))
-        elif not (fitting & objects.ignored).any():
+        elif not (same & objects.ignored & (inside >= IOU)).any():
             result.append((row[0], False))
     return result
+
+
+def shares_within(boxes: Tensor, others: Tensor) -> Tensor:
+    """(n, m): the share of each of n boxes that lies within each of m others."""
+    low = torch.maximum(boxes[:, None, :2], others[:, :2])
+    high = torch.minimum(boxes[:, None, 2:], others[:, 2:])
+    return (high - low).clamp(min=0).prod(2) / box_area(boxes).clamp(min=1e-9)[:, None]
+
+
+def areas(objects: Objects) -> Tensor:
+    """(M,) of what each object covers, its outlines' where it has some, by which COCO calls it small or large."""
+    own = box_area(objects.boxes)
+    if objects.outlines:
+        for number, polygons in enumerate(objects.outlines):
+            if polygons:
+                own[number] = sum(area_of(polygon) for polygon in polygons)
+    return own
+
+
+def area_of(polygon: Tensor) -> float:
+    """Of a polygon (P, 2), by the shoelace formula."""
+    x, y = polygon.unbind(1)
+    return float((x * y.roll(-1) - y * x.roll(-1)).sum().abs()) / 2
 
 
 TASK = Detection

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
+from torchvision.models import detection, list_models
 
 from resnets.data.dataset import Data
 from resnets.data.statistics import preprocessing_for
@@ -33,6 +34,9 @@ AUTO = "auto"
 
 DECODERS_OF_TORCHVISION = ("fcn", "deeplabv3")
 """Of which torchvision has weights; of the others it has those of the backbone."""
+
+DETECTORS_OF_TORCHVISION = tuple(list_models(module=detection))
+"""The same of detectors."""
 
 WARMUP_EPOCHS, LONGEST_WARMUP = 5, 0.2
 """Epochs in which a rate for larger batches is risen to (arXiv:1706.02677, section 2.2), and the share at most."""
@@ -206,12 +210,15 @@ def on_network_of(declared: Declaration, name: str, weights: Weights | None) -> 
 def initial_weights(source: str | Path | None, model: str) -> Weights | None:
     """The weights that a training is asked to begin from.
 
-    torchvision's are those of ResNet-18 unless `model` says, and of a decoder that it does not have, the backbone's.
+    torchvision's are those of ResNet-18 unless `model` says, and of a decoder or detector that it does not have, the
+    backbone's.
     """
     if source is None:
         return None
     name = "resnet18" if model == AUTO else model
     if (match := SEGMENTERS.fullmatch(name)) and match[1] not in DECODERS_OF_TORCHVISION:
+        name = match[2]
+    if (match := DETECTORS.fullmatch(name)) and name not in DETECTORS_OF_TORCHVISION:
         name = match[2]
     return find_weights(source, name)
 

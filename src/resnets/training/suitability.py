@@ -23,7 +23,7 @@ def check_augmentation(recipe: Recipe, task: str) -> None:
             raise ValueError(f"generation would learn to make what {', '.join(wrong)} does to pictures; leave it out")
         if wrong := [name for name in idle if getattr(recipe, name)]:
             raise ValueError(f"generation has no use for {', '.join(wrong)}; leave it out")
-    others: tuple[str, ...] = ("pad", "mixup", "cutmix", "erasing", "head_only", "head_first")
+    others: tuple[str, ...] = ("pad", "mixup", "cutmix", "erasing", "flip_alternately", "head_only", "head_first")
     if task == "detection" and recipe.recompute_bn:
         raise ValueError(
             "recompute_bn shows a network pictures alone, and a detector in training needs their objects; leave it out"

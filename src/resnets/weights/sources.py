@@ -37,6 +37,9 @@ WITHOUT_EPS = ("fasterrcnn_resnet50_fpn", "maskrcnn_resnet50_fpn", "retinanet_re
 EPS = 1e-5
 """What batch norm adds to the variances."""
 
+TINY = 1e-14
+"""Below it a variance is nothing: of a channel that is always the same."""
+
 OBJECTS_SIZE = (800, 1333)
 """What torchvision's detectors see of a picture that is wider than high."""
 
@@ -137,7 +140,7 @@ def from_torchvision(source: str, model: str) -> Weights:
         preprocessing = Preprocessing(OBJECTS_SIZE, 3, IMAGENET_MEAN, IMAGENET_STD, fit="contain")
         names = tuple(chosen.meta["categories"])[1:]  # the first is what is no object
         if model in WITHOUT_EPS and chosen.name == "COCO_V1":
-            tensors = {name: value - EPS if name.endswith("running_var") else value for name, value in tensors.items()}
+            tensors = without_eps(tensors)
         return Weights(f"torchvision:{asked}", f"torchvision {chosen}", tensors, preprocessing, names, model)
     preprocessing = Preprocessing(
         size=(seen.crop_size[0], seen.crop_size[0]),
@@ -150,6 +153,19 @@ def from_torchvision(source: str, model: str) -> Weights:
     return Weights(
         f"torchvision:{asked}", f"torchvision {chosen}", tensors, preprocessing, tuple(chosen.meta["categories"]), model
     )
+
+
+def without_eps(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of batch norms that add nothing to the variances, for such as add `EPS`, by their scales.
+
+    The variances themselves stay: less `EPS`, the smallest would round to what makes infinite numbers.
+    """
+    scales = {
+        name.replace("running_var", "weight"): ((value + EPS) / value.clamp(min=TINY)).sqrt()
+        for name, value in tensors.items()
+        if name.endswith("running_var")
+    }
+    return {name: value * scales[name] if name in scales else value for name, value in tensors.items()}
 
 
 def fetch(address: str) -> Path:

@@ -152,7 +152,13 @@ def _objects(
             raise ValueError(f"{file}: an object of {image['file_name']} has the box {mark['bbox']}") from None
         boxes.append((left, top, left + width, top + height))
         labels.append(numbers[mark["category_id"]])
-    outlines = tuple(_polygons(mark.get("segmentation")) for mark in marks)
+    try:
+        outlines = tuple(_polygons(mark.get("segmentation")) for mark in marks)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"{file}: an object of {image['file_name']} has an outline that is no list of polygons, each "
+            "[x1, y1, x2, y2, ...] of three points or more"
+        ) from None
     return Objects(
         (int(image["height"]), int(image["width"])),
         torch.tensor(boxes, dtype=torch.float32).view(-1, 4),
@@ -166,6 +172,8 @@ def _polygons(segmentation: object) -> tuple[Tensor, ...]:
     """An object's polygons; none of a run-length code, which COCO has for crowds."""
     if not isinstance(segmentation, list):
         return ()
+    if odd := [flat for flat in segmentation if len(flat) % 2]:
+        raise ValueError(f"{odd[0]} are no points")
     return tuple(torch.tensor(flat, dtype=torch.float32).view(-1, 2) for flat in segmentation if len(flat) >= 6)
 
 

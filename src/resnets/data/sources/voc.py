@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
+from glob import escape
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -152,11 +153,16 @@ def _members(root: Path, folder: Path) -> dict[str, str]:
     members: dict[str, str] = {}
     for path in sorted((root / folder).glob("*.txt")):
         if (split := SPLITS.get(path.stem.lower())) is not None:
-            lines = path.read_text(encoding="utf-8").splitlines()
-            for name in (line.split()[0] for line in lines if line.strip()):
+            lines = map(str.strip, path.read_text(encoding="utf-8").splitlines())
+            for name in (_name(line, root) for line in lines if line):
                 if members.setdefault(name, split) != split:
                     raise ValueError(f"{root}: {name} is in the splits {members[name]} and {split}")
     return members
+
+
+def _name(line: str, root: Path) -> str:
+    """The picture that a line of a split file names: all of it, or what stands before whether it has a class."""
+    return line if " " in line and any((root / "JPEGImages").glob(f"{escape(line)}.*")) else line.split()[0]
 
 
 def _parse(path: Path) -> tuple[tuple[int, int], list[Mark]]:

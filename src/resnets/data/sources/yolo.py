@@ -168,7 +168,7 @@ def _classes(settings: dict[str, Any], root: Path, marks: list[list[tuple[int, l
     """The names in the description, in classes.txt, or the numbers that are used."""
     names = settings.get("names")
     if isinstance(names, dict):
-        return tuple(str(names[key]) for key in sorted(names))
+        return _in_order(names, root)
     if isinstance(names, list):
         return tuple(map(str, names))
     for file in (root / "classes.txt", root / _LABELS / "classes.txt"):
@@ -176,6 +176,24 @@ def _classes(settings: dict[str, Any], root: Path, marks: list[list[tuple[int, l
             return tuple(line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip())
     largest = max((label for lines in marks for label, _ in lines), default=-1)
     return tuple(str(number) for number in range(largest + 1))
+
+
+def _in_order(names: dict[Any, Any], root: Path) -> tuple[str, ...]:
+    """The names by their numbers.
+
+    Raises:
+        ValueError: if a key is no number, or one is left out.
+    """
+    try:
+        numbered = {int(key): str(name) for key, name in names.items()}
+    except ValueError:
+        numbered = {}
+    if sorted(numbered) != list(range(len(names))):
+        raise ValueError(
+            f"{root}: the keys of names are {', '.join(map(str, names))}; expected the class numbers 0 to "
+            f"{len(names) - 1}, each once"
+        )
+    return tuple(numbered[number] for number in range(len(numbered)))
 
 
 def _size_of(picture: Path) -> tuple[int, int]:
