@@ -45,7 +45,7 @@ def train(source: str, model: str, memory: str, steps: int) -> dict[str, Any]:
     card = replace(card, provenance={**card.provenance, **engine_facts(fabric), "memory": memory, "logger": None})
     seconds, losses, counted = [], [], 0.0
     with TemporaryDirectory() as folder:
-        job = create_job(fabric, Run(Path(folder)), card, open_dataset(source), None)
+        job = create_job(fabric, lambda _: Run(Path(folder)), card, open_dataset(source), None)
         job.network.train()
         before = gibibytes()
         batches = job.train.epoch(0)

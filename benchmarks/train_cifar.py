@@ -91,7 +91,7 @@ def our_loop(source: str, steps: int, folder: str) -> Callable[[], float]:
     fabric.launch()
     card = plan(data, model="resnet20", recipe="paper-cifar")
     card = replace(card, provenance={**card.provenance, **engine_facts(fabric), "logger": None})
-    job = create_job(fabric, Run(Path(folder)), card, data, None)
+    job = create_job(fabric, lambda _: Run(Path(folder)), card, data, None)
     job.network.train()
 
     def endless() -> Iterator[tuple[Batch, int]]:

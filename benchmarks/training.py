@@ -165,7 +165,7 @@ def our_job(source: str, model: str, size: int, batch: int, folder: str, memory:
     fabric.launch()
     card = plan(data, model=model, recipe="paper-imagenet", size=size, changes={"batch_size": batch})
     card = replace(card, provenance={**card.provenance, **engine_facts(fabric), "memory": memory, "logger": None})
-    job = create_job(fabric, Run(Path(folder)), card, data, None)
+    job = create_job(fabric, lambda _: Run(Path(folder)), card, data, None)
     job.train.memory_limit = 0
     job.network.train()
     return job

@@ -38,7 +38,7 @@ def job(tmp_path):
         options = {"batch_size": 32, "norm": "group", **changes}
         card = plan(data, model="resnet8", recipe="quick", size=8, changes=options)
         card.provenance.update(engine_facts(fabric), logger=None)
-        return create_job(fabric, Run(tmp_path / "run"), card, data, None)
+        return create_job(fabric, lambda _: Run(tmp_path / "run"), card, data, None)
 
     return make
 

@@ -57,6 +57,9 @@ def test_the_spread_is_written_and_finished_folds_are_kept(tmp_path, capsys):
     assert json.loads((folder / "folds.json").read_text())["values"]["accuracy"] == accuracies
     assert evaluate(folder / "fold1").metrics["accuracy"] == pytest.approx(accuracies[0], abs=1e-6)
     assert evaluate(folder / "fold1").split == "val"
+    assert "temperature" not in Run(folder / "fold1").card().settings  # which the judged pictures would have chosen
+    with pytest.raises(ValueError, match="patience would choose by the very pictures"):
+        cross_validate("digits", 2, run=tmp_path / "other", patience=1)
     assert "std" in capsys.readouterr().out
     written = (folder / "fold1" / "model.safetensors").stat().st_mtime_ns
     assert cross_validate("digits", 2, run=folder, console=console, **OPTIONS) == figures

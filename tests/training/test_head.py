@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
@@ -13,25 +15,29 @@ from resnets.data.order import permutation
 from resnets.inference.evaluation import evaluate
 from resnets.training import head
 from resnets.training.head import FOLDS, STRENGTHS, fit_logistic
+from resnets.training.interruption import InterruptedTraining
 from resnets.training.train import resume
 from resnets.weights.files import read_tensors
 
 
+@pytest.mark.parametrize("biased", [True, False])
 @pytest.mark.parametrize("classes", [2, 3])
-def test_logistic_regression_is_scikit_learns(classes):
+def test_logistic_regression_is_scikit_learns(classes, biased):
     generator = torch.Generator().manual_seed(0)
     targets = torch.randint(classes, (90,), generator=generator)
     features = torch.randn(90, 6, generator=generator) + targets[:, None] * torch.tensor([1.0, 0, 0, 0.5, 0, 0])
-    layer = torch.nn.Linear(6, classes)
+    layer = torch.nn.Linear(6, classes, bias=biased)
     fit_logistic(layer, features, targets, seed=0)
-    scaled = ((features - features.mean(0)) / features.std(0, correction=0)).double().numpy()
+    centre = features.mean(0) if biased else 0
+    scaled = ((features - centre) / features.std(0, correction=0)).double().numpy()
     folds, labels = StratifiedKFold(FOLDS, shuffle=True, random_state=0), targets.numpy()
 
     def held_out_loss(strength: float) -> float:
-        guesses = cross_val_predict(LogisticRegression(C=strength), scaled, labels, cv=folds, method="predict_proba")
+        regression = LogisticRegression(C=strength, fit_intercept=biased)
+        guesses = cross_val_predict(regression, scaled, labels, cv=folds, method="predict_proba")
         return log_loss(labels, guesses)
 
-    oracle = LogisticRegression(C=min(STRENGTHS, key=held_out_loss))
+    oracle = LogisticRegression(C=min(STRENGTHS, key=held_out_loss), fit_intercept=biased)
     expected = torch.from_numpy(oracle.fit(scaled, labels).predict_proba(scaled)).float()
     torch.testing.assert_close(layer(features).softmax(1), expected, rtol=1e-3, atol=1e-3)
 
@@ -78,6 +84,23 @@ def test_what_head_only_leaves_no_room_for(train_digits):
         train_digits(head_only="sgd", ema=0.9, mixup=0.2)
     with pytest.raises(ValueError, match="two pictures of each class; use --head-only sgd"):
         fit_logistic(torch.nn.Linear(2, 2), torch.randn(3, 2), torch.tensor([0, 0, 1]), 0)
+
+
+def test_a_signal_ends_the_training_of_the_classifier_after_an_epoch(train_digits, monkeypatch):
+    options = {"head_only": "sgd", "epochs": 4, "batch_size": 64, "lr": 0.02}
+    whole = train_digits("whole", **options)
+
+    def interrupted(seed: int, epoch: int, n: int) -> torch.Tensor:
+        signal.raise_signal(signal.SIGTERM)
+        return permutation(seed, epoch, n)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(head, "permutation", interrupted)
+        with pytest.raises(InterruptedTraining, match="stopped after epoch 1 of 4; go on with"):
+            train_digits("stopped", **options)
+    stopped = resume(whole.folder.with_name("stopped"))
+    expected, found = read_tensors(whole.weights_path), read_tensors(stopped.weights_path)
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
 
 
 def test_a_stopped_training_of_the_classifier_goes_on(train_digits, monkeypatch):

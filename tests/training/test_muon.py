@@ -9,10 +9,12 @@ import pytest
 import torch
 from torch import nn
 
+from resnets.networks.catalogue import architecture, build
 from resnets.training.muon import Muon, orthogonalise
-from resnets.training.optimisers import create_optimiser, set_learning_rate
+from resnets.training.optimisers import convolutions_to_turn, create_optimiser, set_learning_rate
 from resnets.training.recipe import Recipe
 
+DEPTHS = (0, 3, 4, 6, 3)
 RECIPE = Recipe(optimizer="muon", lr=0.05, momentum=0.6, weight_decay=5e-4, decay_all=False)
 
 
@@ -101,6 +103,22 @@ def test_a_weight_of_zeros_is_refused():
     nn.init.zeros_(network.weight)
     with pytest.raises(ValueError, match="none may begin as zeros"):
         create_optimiser(network, RECIPE)
+
+
+@pytest.mark.parametrize(
+    ("model", "lengthened"),
+    [
+        ("wrn10_1", {"head.fc.weight"}),
+        ("seresnet50", {f"layer{s}.{b}.se.fc{n}.weight" for s in range(1, 5) for b in range(DEPTHS[s]) for n in (1, 2)}),
+        ("vgg11_bn", set()),
+        ("unet_resnet18", {"classifier.logits.weight"}),
+    ],
+)
+def test_what_no_normalisation_follows_may_grow(model, lengthened):
+    with torch.device("meta"):
+        network = build(architecture(model))
+    convolutions = {name for name, parameter in network.named_parameters() if parameter.ndim > 2}
+    assert convolutions - convolutions_to_turn(network) == lengthened
 
 
 def test_all_of_a_muon_network_may_be_convolutions():

@@ -6,6 +6,7 @@ from dataclasses import asdict, replace
 
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, MultiStepLR
 
@@ -190,3 +191,63 @@ def test_a_larger_batch_has_a_rate_in_proportion_and_a_warm_up():
     assert scale_rate(changed(short, changes), 256, 1_281_167, {})[0].warmup == 0.2
     with pytest.raises(ValueError, match="scale_lr is a rule of optimizer sgd"):
         replace(base, optimizer="adamw", nesterov=False, scale_lr=True)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "changes", "gone"),
+    [
+        ("fast", {"flip": False}, {"flip_alternately": False}),
+        ("fast", {"pad": 0}, {"pad_mode": "constant"}),
+        ("recognition", {"margin": "softmax"}, {"margin_size": 0.0}),
+        ("paper-imagenet", {"schedule": "cosine"}, {"milestones": (0.5, 0.75)}),
+        ("detection", {"head_only": "sgd"}, {"clip_norm": 0.0, "ema": 0.0}),
+    ],
+)
+def test_what_contradicts_a_change_gives_way(recipe, changes, gone):
+    found = changed(load_recipe(recipe), changes)
+    assert {name: getattr(found, name) for name in gone} == gone
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"head_only": "sgd", "clip_norm": 1.0}, "clip_norm would do nothing with head_only"),
+        ({"head_only": "sgd", "layer_decay": 0.5}, "layer_decay would do nothing with head_only"),
+        ({"schedule": "cosine", "gamma": 0.5}, "milestones and gamma are of the schedule step"),
+        ({"gamma": -1.0}, "gamma must be above 0"),
+        ({"pad_mode": "reflect", "pad": 0}, "it needs pad"),
+    ],
+)
+def test_what_would_do_nothing_is_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        changed(Recipe(), changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"freeze_norm": True, "norm": "group"}, "freeze_norm keeps batch norm, and resnet20 has none"),
+        ({"norm_bias_lr": 2.0, "norm": "none", "init": "fixup"}, "norm_bias_lr is of normalisations"),
+        ({"freeze": "layer9"}, "there is no stage 'layer9'"),
+    ],
+)
+def test_what_a_network_has_no_use_for_is_refused_before_anything_is_read(changes, message):
+    with pytest.raises(ValueError, match=message):
+        plan(open_dataset("digits"), model="resnet20", recipe="quick", changes=changes)
+
+
+def test_a_named_recipe_leaves_out_what_a_task_has_no_class_for(tmp_path):
+    (tmp_path / "a.csv").write_text("path,count\n" + "".join(f"{n}.png,{n}\n" for n in range(20)))
+    for number in range(20):
+        Image.new("RGB", (16, 16), (number, 0, 0)).save(tmp_path / f"{number}.png")
+    data = open_dataset(tmp_path / "a.csv")
+    card = plan(data, model="resnet8", recipe="finetune")
+    assert not card.recipe["head_first"]
+    assert "head_first" in card.recipe["reasons"]
+    with pytest.raises(ValueError, match="logistic regression is for classes, not for regression; leave head_first"):
+        plan(data, model="resnet8", recipe="finetune", changes={"head_first": True})
+
+
+def test_fewer_epochs_are_evaluated_as_often_as_there_is_time_for():
+    card = plan(open_dataset("digits"), changes={"epochs": 10})
+    assert card.recipe["evaluate_every"] == 1

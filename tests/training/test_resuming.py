@@ -43,6 +43,16 @@ def test_a_resumed_training_takes_the_same_steps(train_digits, stop_at, changes)
         assert {k: v for k, v in before.items() if k not in times} == {k: v for k, v in after.items() if k not in times}
 
 
+def test_statistics_that_are_recomputed_at_the_end_are_the_same_too(train_digits, stop_at):
+    options = {"model": "wrn10_1", "dropout": 0.3, "recompute_bn": True, "epochs": 1}
+    whole = train_digits("whole", **options)
+    with stop_at(6), pytest.raises(InterruptedTraining):
+        train_digits("stopped", **options)
+    stopped = resume(whole.folder.with_name("stopped"), console=QUIET)
+    expected, found = read_tensors(whole.weights_path), read_tensors(stopped.weights_path)
+    assert all(torch.equal(tensor, found[name]) for name, tensor in expected.items())
+
+
 @pytest.mark.parametrize("step", [6, 12], ids=["of the first", "of the last"])
 def test_stopped_at_the_end_of_an_epoch_it_is_ended_first(train_digits, stop_at, step):
     options = {"val_share": 0.1, "patience": 1, "evaluate_every": 1, "batch_size": 240}

@@ -18,11 +18,13 @@ from torch import nn
 
 from resnets.data.dataset import open_dataset
 from resnets.data.loading import Loader
+from resnets.data.statistics import preprocessing_for
 from resnets.data.transforms import Augmentation, prepare
 from resnets.data.views import view
 from resnets.inference.evaluation import evaluate
 from resnets.inference.predictor import load
 from resnets.layers.whitening import Whitening
+from resnets.networks.catalogue import architecture, build
 from resnets.runs.run import Run
 from resnets.training import fit
 from resnets.training.averaging import exponential_average, recompute_statistics, take_first_statistics
@@ -31,6 +33,7 @@ from resnets.training.engine import LOGGERS, check_logger
 from resnets.training.interruption import InterruptedTraining
 from resnets.training.resizing import input_size
 from resnets.training.train import resume, train
+from resnets.training.whitening import whiten
 from resnets.weights.files import read_tensors
 
 QUIET = Console(quiet=True)
@@ -64,6 +67,27 @@ def test_a_folder_that_is_taken_is_not_touched(train_digits, tmp_path):
     with pytest.raises(FileExistsError, match="is no run"):
         train_digits("thesis", epochs=1, overwrite=True)
     assert (tmp_path / "thesis" / "chapter.txt").exists()
+
+
+def test_a_request_that_is_refused_leaves_no_folder_and_replaces_none(train_digits, tmp_path, monkeypatch):
+    run = train_digits("good", epochs=1)
+    before = {file.name: file.read_bytes() for file in run.folder.iterdir()}
+    for wrong in ({"freeze": "layer9"}, {"label_smoothing": 0.1, "task": "generation"}):
+        for name in ("good", "new"):
+            with pytest.raises(ValueError, match=r"."):
+                train_digits(name, epochs=1, overwrite=True, **wrong)
+    monkeypatch.setattr("resnets.training.job.Loader", None)  # not even where something fails late
+    with pytest.raises(TypeError):
+        train_digits("good", epochs=1, overwrite=True)
+    assert {file.name: file.read_bytes() for file in run.folder.iterdir()} == before
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_resumed_training_keeps_the_account_of_its_weights(train_digits, tmp_path, stop_at):
+    weights = train_digits("first", epochs=1).folder
+    with stop_at(9), pytest.raises(InterruptedTraining):
+        train_digits("stopped", weights=weights)
+    assert resume(tmp_path / "stopped").card().provenance["weights_account"]
 
 
 def test_early_stopping_keeps_the_best_weights(train_digits):
@@ -153,9 +177,21 @@ def test_the_first_filters_are_computed_from_the_training_pictures(train_digits)
     train, preprocessing = open_dataset("digits").splits["train"], run.card().preprocessing
     images = torch.stack([view(train.picture(index, 1), preprocessing) for index in range(len(train))]) / 255
     expected = Whitening(1)
-    expected.fit((images - preprocessing.mean[0]) / preprocessing.std[0])
+    expected.fit([(images - preprocessing.mean[0]) / preprocessing.std[0]])
     found = run.network().whiten.weight
     torch.testing.assert_close(found.abs(), expected.weight.abs(), atol=1e-3, rtol=1e-3)  # an eigenvector has two signs
+
+
+def test_the_first_filters_of_a_backbone_are_computed_too():
+    declaration = replace(architecture("unet_fastresnet8"), num_classes=3)
+    backbone = replace(declaration.backbone, widths=(4, 8, 8), in_channels=1)
+    network = build(replace(declaration, backbone=backbone, in_channels=1))
+    before = {name: values.clone() for name, values in network.state_dict().items()}
+    data = open_dataset("digits")
+    whiten(network, data.splits["train"], preprocessing_for(data))
+    changed = [name for name, values in network.state_dict().items() if not torch.equal(values, before[name])]
+    assert len(changed) == 1
+    assert changed[0].endswith("whiten.weight")
 
 
 def test_tensorboard_has_the_history(train_digits):
@@ -311,11 +347,16 @@ def test_the_sides_of_progressive_pictures():
     assert [input_size(128, (224, 224), epoch, 8)[0] for epoch in range(8)] == [128, 144, 160, 176, 192, 208, 224, 224]
     assert input_size(64, (128, 256), 0, 8) == (64, 128)
     assert [input_size(0, (32, 32), epoch, 3) for epoch in range(3)] == [(32, 32)] * 3
-    assert input_size(128, (224, 224), 0, 1) == (128, 128)
+    assert [input_size(128, (224, 224), epoch, 2)[0] for epoch in range(2)] == [128, 224]
+    assert [input_size(128, (224, 224), epoch, 3)[0] for epoch in range(3)] == [128, 176, 224]
 
 
 def test_progressive_pictures_that_cannot_be_are_refused(train_digits):
     with pytest.raises(ValueError, match="progressive must be below the 8 pixels"):
         train_digits(progressive=8)
+    with pytest.raises(ValueError, match="needs two epochs or more"):
+        train_digits(progressive=4, epochs=1)
+    with pytest.raises(ValueError, match="pad must be below 4 pixels"):
+        train_digits(progressive=4, pad=4, pad_mode="reflect")
     with pytest.raises(ValueError, match="progressive would do nothing with head_only"):
         train_digits(progressive=4, head_only="sgd")

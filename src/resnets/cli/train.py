@@ -64,7 +64,7 @@ def train(
             yolo_resnet18. For a class of every pixel, a decoder before a name: unet_resnet18, deeplabv3_..., fcn_...,
             deeplabv3plus_..., fpn_.... Of networks that make pictures, flow_unet_tiny (auto's up to 16 pixels),
             flow_unet_small (auto's beyond) or flow_unet_base.
-        recipe: detection, finetune, generation, paper-cifar, paper-imagenet, photographs, quick, recognition,
+        recipe: detection, fast, finetune, generation, paper-cifar, paper-imagenet, photographs, quick, recognition,
             segmentation, a YAML file, or auto, which picks by the data.
         task: classification, detection, multilabel, regression or segmentation; auto does what the data's targets ask
             for. Of any classes, too: recognition, to tell pictures of classes that are not trained on apart by how

@@ -82,6 +82,8 @@ class Augmentation:
             raise ValueError(f"pad, mixup and cutmix must be 0 or more, not {self.pad}, {self.mixup} and {self.cutmix}")
         if self.pad_mode not in get_args(PadMode):
             raise ValueError(f"pad_mode must be one of {', '.join(get_args(PadMode))}, not {self.pad_mode!r}")
+        if self.pad_mode != "constant" and not self.pad:
+            raise ValueError("pad_mode says with what pictures are padded; it needs pad")
         if not 0 < self.scale[0] <= self.scale[1] <= 1:
             raise ValueError(f"scale must be a rising range above 0 and up to 1, not {self.scale}")
         if not 0 < self.ratio[0] <= self.ratio[1]:

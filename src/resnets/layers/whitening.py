@@ -6,6 +6,8 @@ with the other sign once more, because the activation that follows drops half of
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -34,11 +36,15 @@ class Whitening(nn.Module):
         self.bias = nn.Parameter(torch.zeros(self.out_channels))
 
     @torch.no_grad()
-    def fit(self, images: Tensor) -> None:
-        """Compute the filters from pictures (N, C, H, W) as the network takes them."""
-        channels = images.shape[1]
-        windows = F.unfold(images.float(), WINDOW).transpose(1, 2).reshape(-1, channels * WINDOW**2)
-        eigenvalues, eigenvectors = torch.linalg.eigh(torch.cov(windows.T.double()))
+    def fit(self, batches: Iterable[Tensor]) -> None:
+        """Compute the filters from pictures (N, C, H, W) as the network takes them, batch by batch."""
+        channels, inputs = self.weight.shape[1], self.weight[0].numel()
+        count, total, squares = 0, torch.zeros(inputs).double(), torch.zeros(inputs, inputs).double()
+        for image in (image for images in batches for image in images):
+            windows = F.unfold(image.double(), WINDOW)  # (inputs, windows of the picture)
+            count, total, squares = count + windows.shape[1], total + windows.sum(1), squares + windows @ windows.T
+        covariance = (squares - total.outer(total) / count) / (count - 1)
+        eigenvalues, eigenvectors = torch.linalg.eigh(covariance)
         directions = eigenvectors.T / (eigenvalues[:, None] + LEAST_VARIANCE).sqrt()
         self.weight.copy_(_filters(directions, channels))
 

@@ -79,9 +79,9 @@ def choose_model(preprocessing: Preprocessing, task: str = "classification", rec
     """CIFAR's ResNet-20 for pictures of up to 64 pixels a side, ResNet-18 for larger ones; and the reason.
 
     To recognise larger ones it is ArcFace's variant, to find objects a detector, and for classes of pixels a decoder.
-    The recipe `fast` has a network of its own.
+    The recipe `fast` has a network of its own for small ones.
     """
-    if task == "classification" and recipe == "fast":
+    if task == "classification" and recipe == "fast" and max(preprocessing.size) <= SMALL:
         return FAST, "the network that the recipe is for"
     if task == "detection":
         return f"{DETECTOR}_resnet18", "objects are to be found"

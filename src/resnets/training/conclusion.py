@@ -14,6 +14,7 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from resnets.data.dataset import Dataset
+from resnets.data.order import hashed
 from resnets.data.transforms import normalise, prepare
 from resnets.inference.evaluation import evaluate_network, outputs_of, truth_of
 from resnets.inference.segmenting import segment
@@ -39,6 +40,7 @@ def conclude(job: Job, console: Console) -> None:
     if job.recipe.patience and job.run.weights_path.is_file():
         load_tensors(network, read_tensors(job.run.weights_path), str(job.run.weights_path))
     if job.recipe.recompute_bn:
+        torch.manual_seed(hashed(job.recipe.seed, f"statistics of process {job.fabric.global_rank}"))  # dropout
         recompute_statistics(network, training_inputs(job), job.fabric)
     card = replace(job.card, provenance={**job.card.provenance, "seconds": round(job.state.trained_seconds, 1)})
     card = replace(card, settings={**card.settings, **fitted(job)})
@@ -84,8 +86,13 @@ def masks_of(job: Job, network: nn.Module, pictures: Dataset, index: int) -> tup
 
 
 def fitted(job: Job) -> dict[str, Any]:
-    """The task's settings that the validation split asks for, and what they were fitted on; none without that split."""
+    """The task's settings that the validation split asks for, and what they were fitted on; none without that split.
+
+    None in cross-validation, too, where that split is for judging alone.
+    """
     if job.watched is None or job.watched.dataset.split != "val" or job.watched.dataset.has_masks:
+        return {}
+    if job.card.data["fold"] is not None:
         return {}
     outputs = outputs_of(job.network_to_use, job.watched, job.card.preprocessing, job.fabric.device, ask=job.task.ask)
     settings = job.task.fit(outputs, truth_of(job.watched.dataset))
@@ -134,6 +141,7 @@ def facts(card: Card, parameters: int) -> dict[str, str]:
             f"temperature {temperature:.2f}, fitted on {card.settings['pictures']:,} pictures "
             f"({card.settings['fitted_on']}): calibration error {card.metrics['ece_raw']:.2%} without, "
             f"{card.metrics['ece']:.2%} with"
+            + (", of the very pictures that it was fitted on" if data["evaluated_on"] == "val" else "")
         )
     if incidents := provenance.get("incidents"):
         lines["Incidents"] = "; ".join(f"step {one['step']:,}: {one['what']}" for one in incidents[:TOLD])

@@ -55,6 +55,8 @@ def cross_validate(
         raise ValueError(f"cross-validation needs two folds or more, not {folds}")
     if options.get("val_share") is not None:
         raise ValueError("each fold is a validation split; leave out val_share")
+    if options.get("patience"):
+        raise ValueError("patience would choose by the very pictures that a fold is judged on; leave it out")
     machine = {name: options.get(name, "auto") for name in ("accelerator", "devices")}
     _, per_node, nodes = processes(**machine, nodes=options.get("nodes"))
     if per_node * nodes > 1:

@@ -24,6 +24,7 @@ from resnets.data.order import permutation
 from resnets.inference.evaluation import EVALUATION_BATCH, outputs_of
 from resnets.networks.network import Network
 from resnets.training.fit import Display, end_epoch
+from resnets.training.interruption import InterruptedTraining, interruptible
 from resnets.training.job import Job
 from resnets.training.optimisers import set_learning_rate
 from resnets.training.schedule import learning_rate
@@ -40,29 +41,33 @@ def fit_head(job: Job, display: Display, watch: Callable[[Job], None] | None = N
     """Train the classifier on what the frozen stages give for the training pictures, as evaluation sees them.
 
     Raises:
-        ValueError: if the task or the processes cannot be served.
+        InterruptedTraining: after a signal; the epoch that it came in is done, and the checkpoint is written.
     """
-    if job.recipe.head_only == "logistic" and job.card.task != "classification":
-        raise ValueError(f"logistic regression is for classes, not for {job.card.task}; use --head-only sgd")
     features, targets = kept_features(job)
     layer, state, recipe = logits_layer(job.bare_network), job.state, job.recipe
     everything = Batch(features, targets, torch.arange(len(targets)))
-    for epoch in range(len(state.history), recipe.epochs if recipe.head_only == "sgd" else 1):
-        started = time.perf_counter()
-        if recipe.head_only == "sgd":
-            order = permutation(recipe.seed, epoch, len(features)).split(recipe.batch_size)
-            for step, indices in enumerate(order):
-                set_learning_rate(job.optimiser, learning_rate(recipe, (epoch + step / len(order)) / recipe.epochs))
-                loss = count(job, layer, Batch(features[indices], targets[indices], indices))
-                job.fabric.backward(loss)
-                job.optimiser.step()
-                job.optimiser.zero_grad()
-        else:
-            fit_logistic(layer, features, targets, recipe.seed)
-            state.step = job.total_steps - 1
-            count(job, layer, everything)
-        state.seconds = time.perf_counter() - started
-        display.epoch(end_epoch(job, epoch, watch))
+    epochs = recipe.epochs if recipe.head_only == "sgd" else 1
+    with interruptible() as interruption:
+        for epoch in range(len(state.history), epochs):
+            started = time.perf_counter()
+            if recipe.head_only == "sgd":
+                order = permutation(recipe.seed, epoch, len(features)).split(recipe.batch_size)
+                for step, indices in enumerate(order):
+                    set_learning_rate(job.optimiser, learning_rate(recipe, (epoch + step / len(order)) / recipe.epochs))
+                    loss = count(job, layer, Batch(features[indices], targets[indices], indices))
+                    job.fabric.backward(loss)
+                    job.optimiser.step()
+                    job.optimiser.zero_grad()
+            else:
+                fit_logistic(layer, features, targets, recipe.seed)
+                state.step = job.total_steps - 1
+                count(job, layer, everything)
+            state.seconds = time.perf_counter() - started
+            display.epoch(end_epoch(job, epoch, watch))
+            if interruption.requested and epoch + 1 < epochs:
+                raise InterruptedTraining(
+                    f"stopped after epoch {epoch + 1} of {epochs}; go on with `resnets train --resume {job.run.folder}`"
+                )
 
 
 def fit_head_first(job: Job) -> None:
@@ -142,7 +147,8 @@ def fit_logistic(layer: nn.Linear | nn.Conv2d, features: Tensor, targets: Tensor
         raise ValueError(
             "logistic regression is cross-validated and needs two pictures of each class; use --head-only sgd"
         )
-    scaler, regression = StandardScaler(), LogisticRegression(max_iter=1000)
+    biased = layer.bias is not None
+    scaler, regression = StandardScaler(with_mean=biased), LogisticRegression(max_iter=1000, fit_intercept=biased)
     folds = StratifiedKFold(min(FOLDS, fewest), shuffle=True, random_state=seed)
     choice = {"logisticregression__C": STRENGTHS}
     search = GridSearchCV(make_pipeline(scaler, regression), choice, cv=folds, scoring="neg_log_loss")
@@ -154,5 +160,5 @@ def fit_logistic(layer: nn.Linear | nn.Conv2d, features: Tensor, targets: Tensor
     weight = weight / scaler.scale_
     with torch.no_grad():
         layer.weight.copy_(torch.from_numpy(weight).view_as(layer.weight))
-        assert layer.bias is not None
-        layer.bias.copy_(torch.from_numpy(bias - weight @ scaler.mean_))
+        if layer.bias is not None:
+            layer.bias.copy_(torch.from_numpy(bias - weight @ scaler.mean_))

@@ -38,7 +38,6 @@ from resnets.training.resizing import input_size
 from resnets.training.schedule import learning_rate
 from resnets.training.sharding import check_sharded, is_sharded, whole_tensors, why_not_sharded
 from resnets.training.state import State
-from resnets.training.suitability import check_augmentation, check_balance, check_embedding, check_progressive
 from resnets.training.whitening import whiten
 from resnets.weights.loading import Account, load_weights
 from resnets.weights.sources import Weights
@@ -218,7 +217,7 @@ class Job:
 
 def create_job(
     fabric: Fabric,
-    run: Run,
+    claim: Callable[[Card], Run],
     card: Card,
     data: Data,
     workers: int | None,
@@ -227,13 +226,13 @@ def create_job(
 ) -> Job:
     """The training that a card declares, at its first step, from the weights given or random ones.
 
-    `workers` and `cache` are those of `data.loading.Loader`.
+    `claim` gives the run to write; it is asked when all else has gone well, lest a request that is refused leaves a
+    folder behind or replaces one. `workers` and `cache` are those of `data.loading.Loader`.
 
     Raises:
         ValueError: if the weights to begin from do not fit.
     """
     recipe = recipe_of(card)
-    check_balance(recipe, card.task)
     task = create_task(
         card.task,
         card.classes,
@@ -260,13 +259,6 @@ def create_job(
         classes = None if task.embeds else card.classes
         account = load_weights(network, weights.tensors, weights.origin, classes, weights.classes)
         card = replace(card, provenance={**card.provenance, "weights_account": dict(account.rows())})
-    if task.embeds:
-        check_embedding(recipe)
-    if recipe.cutmix and card.task == "regression":
-        raise ValueError("cutmix would mix numbers by areas, which mean nothing to them; use mixup, or leave it out")
-    check_augmentation(recipe, card.task)
-    check_progressive(recipe, card)
-    logger = card.provenance["logger"] if fabric.is_global_zero else None
     if card.provenance.get("memory") == "low":
         compute_again(network)
         give_large_blocks_back()
@@ -278,10 +270,6 @@ def create_job(
         raise ValueError("unfreeze_every changes what learns, which several processes cannot; use --devices 1")
     if recipe.head_only and fabric.world_size > 1:
         raise ValueError("head_only takes seconds on one process; use --devices 1")
-    if recipe.optimizer == "muon" and card.task == "detection":
-        raise ValueError(
-            "optimizer muon keeps the length of weights, and a detector's heads must grow; use adamw or sgd"
-        )
     whole = None
     if is_sharded(fabric):
         check_sharded(recipe, network)
@@ -318,6 +306,8 @@ def create_job(
         for loader in loaders.values():
             if loader.cache is not None:
                 loader.fill_cache(loader.cache)
+    run = claim(card)
+    logger = card.provenance["logger"] if fabric.is_global_zero else None
     return Job(
         fabric=fabric,
         run=run,

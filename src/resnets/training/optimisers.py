@@ -34,9 +34,10 @@ def create_optimiser(
         dtype: in which Muon makes its directions orthogonal.
     """
     alike: dict[tuple[bool, float, float], list[nn.Parameter]] = defaultdict(list)
+    turned = convolutions_to_turn(network) if recipe.optimizer == "muon" else set()
     for name, parameter in network.named_parameters():
         if parameter.requires_grad:
-            orthogonal = recipe.optimizer == "muon" and parameter.ndim > 2
+            orthogonal = name in turned
             decays = not orthogonal and (recipe.decay_all or parameter.ndim > 1)
             scale = (rates or {}).get(name, 1.0) * (OTHERS if recipe.optimizer == "muon" and not orthogonal else 1.0)
             alike[orthogonal, recipe.weight_decay if decays else 0.0, scale].append(parameter)
@@ -50,6 +51,21 @@ def create_optimiser(
     if recipe.optimizer == "adamw":
         return AdamW(groups, recipe.lr, fused=fused)
     return SGD(groups, recipe.lr, momentum=recipe.momentum, nesterov=recipe.nesterov, fused=fused)
+
+
+def convolutions_to_turn(network: nn.Module) -> set[str]:
+    """The names of the convolutions' weights whose length does not matter, as a normalisation follows.
+
+    They are all but those that give the logits, and those of 1x1 with a bias, as squeeze-and-excitation has them.
+    """
+    logits = [getattr(module, "logits_layer", "") for module in network.modules()]
+    return {
+        f"{name}.weight".removeprefix(".")
+        for name, module in network.named_modules()
+        if isinstance(module, nn.Conv2d)
+        and not (module.bias is not None and module.kernel_size == (1, 1))
+        and not any(layer and f".{name}".endswith(f".{layer}") for layer in logits)
+    }
 
 
 def set_learning_rate(optimiser: Optimizer, rate: float) -> None:

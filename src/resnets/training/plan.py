@@ -27,7 +27,8 @@ from resnets.networks.unet import UNetArchitecture
 from resnets.runs.card import Card
 from resnets.tasks import task_class
 from resnets.training.choice import DECODER, DETECTOR, GENERATOR, Choice, choose_model, choose_recipe
-from resnets.training.recipe import Recipe, load_recipe
+from resnets.training.recipe import IDLE_WITH_HEAD_ONLY, Recipe, load_recipe
+from resnets.training.suitability import check_suited, has_norm
 from resnets.weights.sources import Weights, find_weights
 
 AUTO = "auto"
@@ -108,23 +109,32 @@ def plan(
         reasons |= choice.reasons
     else:
         choice = Choice(load_recipe(recipe))
+    if recipe == AUTO and "epochs" in changes and "evaluate_every" not in changes:
+        often = max(choice.recipe.epochs // choice.recipe.evaluate_every, 1)
+        fewer = min(choice.recipe.evaluate_every, max(changes["epochs"] // often, 1))
+        choice = Choice(replace(choice.recipe, evaluate_every=fewer), choice.reasons)
     chosen, scaled = scale_rate(changed(choice.recipe, changes), choice.recipe.batch_size, len(targets), changes)
     if task_class(data.task).embeds:
         declaration = replace(declaration, num_classes=0 if chosen.projection else chosen.embedding or EMBEDDING)
     reasons = {name: reason for name, reason in reasons.items() if name not in changes} | scaled
-    if chosen.recompute_bn and not has_batch_norm(declaration):
+    with torch.device("meta"):  # a network without values, made at once
+        network = build(declaration)
+    if chosen.recompute_bn and not has_norm(network, _BatchNorm):
         if "recompute_bn" in changes:
             raise ValueError(
                 f"{name} has no batch norm as it is asked for, so recompute_bn would do nothing; leave it out"
             )
         chosen = replace(chosen, recompute_bn=False)
         reasons["recompute_bn"] = "left out, as the network has no batch norm"
+    if chosen.head_first and data.task != "classification" and "head_first" not in changes:
+        chosen = replace(chosen, head_first=False)
+        reasons["head_first"] = f"left out, as {data.task} has no single class to fit"
     if chosen.patience and "val" not in data.splits:
         raise ValueError(
             "early stopping (--patience) chooses by a validation split, and this data has none; "
             "hold one out with --val-share 0.1"
         )
-    return Card(
+    card = Card(
         model=name,
         task=data.task,
         architecture=declaration.to_dict(),
@@ -157,6 +167,8 @@ def plan(
             },
         },
     )
+    check_suited(chosen, card, network)
+    return card
 
 
 def check_task(name: str, declaration: Declaration, data: Data) -> None:
@@ -187,12 +199,6 @@ def check_task(name: str, declaration: Declaration, data: Data) -> None:
             f"{name} alone gives no class to each pixel; say how, such as unet_{name}, deeplabv3plus_{name} or "
             "--model auto"
         )
-
-
-def has_batch_norm(declaration: Declaration) -> bool:
-    """Whether a network of this declaration has batch norm anywhere."""
-    with torch.device("meta"):  # a network without values, made at once
-        return any(isinstance(module, _BatchNorm) for module in build(declaration).modules())
 
 
 def on_network_of(declared: Declaration, name: str, weights: Weights | None) -> Declaration:
@@ -293,22 +299,25 @@ def scale_rate(
 def changed(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
     """The recipe with other values for some fields.
 
-    What contradicts a new value gives way unless it is given too: `steps` to `epochs`, `find_lr` to `lr`, `nesterov` to
-    another optimiser; `projection` to `embedding`; `head_first`, `find_lr` and `freeze` to `head_only`.
+    What contradicts a new value, or would do nothing beside it, gives way unless it is given too, such as `steps` to
+    `epochs`, or `nesterov` to another optimiser.
 
     Raises:
         ValueError: if a name is no field of a recipe, or a value does not fit.
     """
-    values = dict(changes)
-    if "epochs" in values:
-        values.setdefault("steps", 0)
-    if "lr" in values:
-        values.setdefault("find_lr", False)
-    if values.get("head_only"):
-        for name in ("head_first", "find_lr", "freeze"):
-            values.setdefault(name, type(getattr(recipe, name))())
-    if values.get("embedding"):
-        values.setdefault("projection", 0)
-    if values.get("optimizer", "sgd") != "sgd":
-        values.setdefault("nesterov", False)
+    values, default = dict(changes), Recipe()
+    giving_way: list[tuple[bool, tuple[str, ...]]] = [
+        ("epochs" in values, ("steps",)),
+        ("lr" in values, ("find_lr",)),
+        (bool(values.get("head_only")), (*IDLE_WITH_HEAD_ONLY, "head_first")),
+        (bool(values.get("embedding")), ("projection",)),
+        (values.get("optimizer", "sgd") != "sgd", ("nesterov",)),
+        (values.get("margin") == "softmax", ("margin_size",)),
+        (values.get("flip") is False, ("flip_alternately",)),
+        (values.get("pad") == 0, ("pad_mode",)),
+        (values.get("schedule", "step") != "step", ("milestones", "gamma")),
+    ]
+    for gives_way, names in giving_way:
+        if gives_way:
+            values = {name: getattr(default, name) for name in names} | values
     return Recipe.from_dict(asdict(recipe) | values, origin="the recipe")

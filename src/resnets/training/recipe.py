@@ -20,6 +20,28 @@ HeadOnly = Literal["", "sgd", "logistic"]
 Balance = Literal["", "sampling", "loss"]
 NonFinite = Literal["skip", "rollback", "stop"]
 
+IDLE_WITH_HEAD_ONLY = (
+    "freeze",
+    "freeze_norm",
+    "recompute_bn",
+    "ema",
+    "patience",
+    "mixup",
+    "cutmix",
+    "steps",
+    "find_lr",
+    "balance",
+    "per_class",
+    "accumulate",
+    "nonfinite",
+    "clip_norm",
+    "progressive",
+    "backbone_lr",
+    "layer_decay",
+    "norm_bias_lr",
+)
+"""Fields that would do nothing where the classifier alone learns, on what the stages give once."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe(Augmentation):
@@ -31,9 +53,11 @@ class Recipe(Augmentation):
         batch_size: pictures a step, over all processes together.
         accumulate: parts, one after another, in which each process computes its share of a step's batch, to save
             memory. Their gradients are added up, so that the step is that of the whole batch; only batch norm differs:
-            it takes its statistics from a part, and averages them as often as there are parts. Doubled by itself where
-            a batch does not fit into memory.
-        optimizer: "sgd" with momentum, "adamw", or "muon" (orthogonalised momentum for convolutions, SGD for the rest).
+            it takes its statistics from a part, and averages them as often as there are parts; and so do Dice's and
+            Lovasz's losses, and those of the detectors yolo and fcos, which count within a part. Doubled by itself
+            where a batch does not fit into memory.
+        optimizer: "sgd" with momentum, "adamw", or "muon" (orthogonalised momentum for convolutions that a
+            normalisation follows, SGD for the rest).
         lr: the highest learning rate; of "muon", the angle by which a step turns a convolution's weight, in radians,
             and a tenth of the rate of all other parameters.
         scale_lr: where `batch_size` is made k times as large as the recipe's, make `lr` k times as high, and let it
@@ -197,26 +221,9 @@ class Recipe(Augmentation):
         parts_of(self.loss)
         if self.unfreeze_every and not self.freeze:
             raise ValueError("unfreeze_every needs freeze, the last stage that is frozen at first")
-        if self.head_only:
-            others = (
-                "freeze",
-                "freeze_norm",
-                "recompute_bn",
-                "ema",
-                "patience",
-                "mixup",
-                "cutmix",
-                "steps",
-                "find_lr",
-                "balance",
-                "per_class",
-                "accumulate",
-                "nonfinite",
-                "progressive",
-                "norm_bias_lr",
-            )
-            if without_effect := [name for name in others if getattr(self, name) != getattr(Recipe, name)]:
-                raise ValueError(f"{', '.join(without_effect)} would do nothing with head_only; leave it out")
+        without_effect = [name for name in IDLE_WITH_HEAD_ONLY if getattr(self, name) != getattr(Recipe, name)]
+        if self.head_only and without_effect:
+            raise ValueError(f"{', '.join(without_effect)} would do nothing with head_only; leave it out")
         if self.per_class and (self.balance or self.batch_size % self.per_class):
             raise ValueError(
                 f"per_class={self.per_class} needs a batch_size that is a multiple of it, not {self.batch_size}, and "
@@ -233,6 +240,10 @@ class Recipe(Augmentation):
         for name in ("lr", "norm_bias_lr"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be above 0, not {getattr(self, name)}")
+        if not 0 < self.gamma <= 1:
+            raise ValueError(f"gamma must be above 0 and at most 1, not {self.gamma}")
+        if self.schedule != "step" and (self.milestones, self.gamma) != (Recipe.milestones, Recipe.gamma):
+            raise ValueError(f"milestones and gamma are of the schedule step, not of {self.schedule}; leave them out")
         if any(not 0 < share < 1 for share in self.milestones) or list(self.milestones) != sorted(self.milestones):
             raise ValueError(f"milestones must be rising shares of the training between 0 and 1, not {self.milestones}")
         if self.nesterov and (self.optimizer != "sgd" or not self.momentum):

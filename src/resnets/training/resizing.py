@@ -13,8 +13,8 @@ def input_size(first: int, size: tuple[int, int], epoch: int, epochs: int) -> tu
     """Height and width of the pictures that an epoch trains on.
 
     The shorter side grows evenly from `first` pixels to that of `size`, as in progressive learning (arXiv:2104.00298,
-    section 4), and has it in the last quarter of the epochs. It is rounded down to a multiple of 4 or 16; the other
-    side keeps the proportion.
+    section 4), and has it in the last quarter of the epochs, or in the last alone where there are few. It is rounded
+    down to a multiple of 4 or 16; the other side keeps the proportion.
 
     Args:
         first: the shorter side in the first epoch; 0 for the full size in all.
@@ -23,7 +23,7 @@ def input_size(first: int, size: tuple[int, int], epoch: int, epochs: int) -> tu
         epochs: how many there are.
     """
     full = min(size)
-    done = epoch / max(FULL_FROM * epochs, 1)
+    done = epoch / max(min(FULL_FROM * epochs, epochs - 1), 1)
     if not first or done >= 1:
         return size
     multiple = MULTIPLES[full > SMALL]

@@ -2,8 +2,45 @@
 
 from __future__ import annotations
 
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from resnets.networks.network import Network
 from resnets.runs.card import Card
+from resnets.tasks import task_class
+from resnets.training.freezing import frozen_stages
 from resnets.training.recipe import Recipe
+
+
+def check_suited(recipe: Recipe, card: Card, network: Network) -> None:
+    """Raise ValueError for what a recipe wants and the card's task, or the network, has no use for."""
+    check_balance(recipe, card.task)
+    if task_class(card.task).embeds:
+        check_embedding(recipe)
+    if recipe.cutmix and card.task == "regression":
+        raise ValueError("cutmix would mix numbers by areas, which mean nothing to them; use mixup, or leave it out")
+    check_augmentation(recipe, card.task)
+    check_sizes(recipe, card)
+    if recipe.optimizer == "muon" and card.task == "detection":
+        raise ValueError(
+            "optimizer muon keeps the length of weights, and a detector's heads must grow; use adamw or sgd"
+        )
+    if card.task != "classification" and (recipe.head_first or recipe.head_only == "logistic"):
+        raise ValueError(
+            f"logistic regression is for classes, not for {card.task}; leave head_first out, and use --head-only sgd"
+        )
+    frozen_stages(network, recipe)
+    if recipe.freeze_norm and not has_norm(network, _BatchNorm):
+        raise ValueError(f"freeze_norm keeps batch norm, and {card.model} has none as it is asked for; leave it out")
+    if recipe.norm_bias_lr != 1 and not has_norm(network, _BatchNorm, nn.GroupNorm):
+        raise ValueError(
+            f"norm_bias_lr is of normalisations, and {card.model} has none as it is asked for; leave it out"
+        )
+
+
+def has_norm(network: nn.Module, *kinds: type[nn.Module]) -> bool:
+    """Whether a network has a normalisation of one of some kinds."""
+    return any(isinstance(module, kinds) for module in network.modules())
 
 
 def check_balance(recipe: Recipe, task: str) -> None:
@@ -42,17 +79,21 @@ def check_augmentation(recipe: Recipe, task: str) -> None:
         )
 
 
-def check_progressive(recipe: Recipe, card: Card) -> None:
-    """Raise ValueError if pictures cannot begin as small as a recipe wants."""
-    if not recipe.progressive:
-        return
-    if card.task in ("detection", "segmentation", "generation"):
-        raise ValueError(f"progressive resizes whole pictures, of which {card.task} has no use; leave it out")
-    if recipe.progressive >= min(card.preprocessing.size):
-        raise ValueError(
-            f"progressive must be below the {min(card.preprocessing.size)} pixels of the network's input, not "
-            f"{recipe.progressive}"
-        )
+def check_sizes(recipe: Recipe, card: Card) -> None:
+    """Raise ValueError if pictures cannot be padded as far, or begin as small, as a recipe wants."""
+    side = min(card.preprocessing.size)
+    if recipe.progressive:
+        if card.task in ("detection", "segmentation", "generation"):
+            raise ValueError(f"progressive resizes whole pictures, of which {card.task} has no use; leave it out")
+        if recipe.progressive >= side:
+            raise ValueError(
+                f"progressive must be below the {side} pixels of the network's input, not {recipe.progressive}"
+            )
+        if not recipe.steps and recipe.epochs < 2:
+            raise ValueError("progressive lets pictures grow from one epoch to the next; it needs two epochs or more")
+    smallest = recipe.progressive or side
+    if recipe.pad_mode == "reflect" and recipe.pad >= smallest:
+        raise ValueError(f"pad_mode reflect has no more to show than the picture: pad must be below {smallest} pixels")
 
 
 def check_embedding(recipe: Recipe) -> None:

@@ -147,10 +147,12 @@ def train(
         changes=changes,
     )
     card = replace(card, provenance={**card.provenance, **engine_facts(fabric), "memory": memory, "logger": logger})
-    folder = fabric.broadcast(claim_folder(run, card, overwrite) if fabric.is_global_zero else Path())
-    return execute(
-        create_job(fabric, Run(folder), card, data, workers, initial, cache), console, watch, checkpoint_every
-    )
+
+    def claim(card: Card) -> Run:
+        return Run(fabric.broadcast(claim_folder(run, card, overwrite) if fabric.is_global_zero else Path()))
+
+    job = create_job(fabric, claim, card, data, workers, initial, cache)
+    return execute(job, console, watch, checkpoint_every)
 
 
 def resume(
@@ -196,7 +198,7 @@ def resume(
     initial = None if begun else initial_weights(card.provenance["weights"], card.model)
     data = without_unreadable(data, 1.0, console)
     check_left_out(data, card, stopped)
-    job = create_job(fabric, stopped, card, data, workers, initial, cache)
+    job = create_job(fabric, lambda _: stopped, card, data, workers, initial, cache)
     job.tell = teller(console)
     if begun:
         job.load()

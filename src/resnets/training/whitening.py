@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import torch
+from torch import nn
 
 from resnets.data.dataset import Dataset
 from resnets.data.loading import Loader
 from resnets.data.transforms import prepare
-from resnets.networks.fastresnet import FastResNet
-from resnets.networks.network import Network
+from resnets.layers.whitening import Whitening
 from resnets.types import Preprocessing
 
-PICTURES = 5_000
-"""Whose windows the first filters are computed from."""
+PICTURES, BATCH = 5_000, 250
+"""Pictures whose windows the first filters are computed from, and so many at a time."""
 
 
-def whiten(network: Network, train: Dataset, preprocessing: Preprocessing) -> None:
+def whiten(network: nn.Module, train: Dataset, preprocessing: Preprocessing) -> None:
     """Compute the first filters of a network that begins with `layers.whitening`; others stay as they are."""
-    if isinstance(network, FastResNet):
-        loader = Loader(train.sample(PICTURES), preprocessing, PICTURES, shuffle=False)
-        network.whiten.fit(torch.cat([prepare(batch, preprocessing).images for batch in loader.epoch(0)]))
+    for module in network.modules():
+        if isinstance(module, Whitening):
+            loader = Loader(train.sample(PICTURES), preprocessing, BATCH, shuffle=False)
+            module.fit(prepare(batch, preprocessing).images for batch in loader.epoch(0))
