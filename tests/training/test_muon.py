@@ -14,7 +14,7 @@ from resnets.training.muon import Muon, orthogonalise
 from resnets.training.optimisers import convolutions_to_turn, create_optimiser, set_learning_rate
 from resnets.training.recipe import Recipe
 
-DEPTHS = (0, 3, 4, 6, 3)
+DEPTHS = {1: 3, 2: 4, 3: 6, 4: 3}
 RECIPE = Recipe(optimizer="muon", lr=0.05, momentum=0.6, weight_decay=5e-4, decay_all=False)
 
 
@@ -109,7 +109,7 @@ def test_a_weight_of_zeros_is_refused():
     ("model", "lengthened"),
     [
         ("wrn10_1", {"head.fc.weight"}),
-        ("seresnet50", {f"layer{s}.{b}.se.fc{n}.weight" for s in range(1, 5) for b in range(DEPTHS[s]) for n in (1, 2)}),
+        ("seresnet50", {f"layer{s}.{b}.se.fc{n}.weight" for s, d in DEPTHS.items() for b in range(d) for n in (1, 2)}),
         ("vgg11_bn", set()),
         ("unet_resnet18", {"classifier.logits.weight"}),
     ],
