@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
 from rich.console import Console
 
+from resnets.cli import export
 from resnets.cli.main import main
 from resnets.inference.evaluation import evaluate
 from resnets.inference.export import TOLERANCES
@@ -37,6 +39,15 @@ def test_int8_that_loses_more_accuracy_than_allowed_is_refused(run, tmp_path, ca
     card = Run(tmp_path / "int8").card()
     assert card.export["before"]["accuracy"] - card.metrics["accuracy"] > 0.05
     assert "before" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("given", [["resnet20-cifar10"], ["resnet20-cifar10+resnet20-cifar10"]])
+def test_nothing_is_written_into_the_package(given, monkeypatch):
+    asked = []
+    monkeypatch.setattr(export, "_check_free", lambda folder, *_: asked.append(folder) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        export.export(*given)
+    assert [folder.parent for folder in asked] == [Path("runs")]
 
 
 def test_an_export_stays_until_a_new_one_has_been_judged(run, tmp_path, capsys, monkeypatch):

@@ -29,6 +29,21 @@ def names(file):
     return [json.loads(line)["name"] for line in file.read_text().splitlines()]
 
 
+def test_a_picture_that_could_not_be_read_is_tried_again(pictures, tmp_path, capsys):
+    output, broken = tmp_path / "answers.jsonl", sorted(pictures.rglob("*.png"))[3]
+    whole = broken.read_bytes()
+    broken.write_bytes(whole[:60])
+    command = ["predict", "resnet20-cifar10", str(pictures), "--output", str(output)]
+    assert main(command) == 1
+    assert main([*command, "--skip-existing"]) == 1
+    assert len(names(output)) == 12
+    broken.write_bytes(whole)
+    assert main([*command, "--skip-existing"]) == 0
+    assert sorted(names(output)) == sorted(str(path) for path in find_pictures(str(pictures)))
+    assert not any("error" in json.loads(line) for line in output.read_text().splitlines())
+    assert "1 of 12" in capsys.readouterr().err
+
+
 def test_an_interrupted_file_is_gone_on_with(pictures, tmp_path, capsys):
     output = tmp_path / "out" / "answers.jsonl"
     command = ["predict", "resnet20-cifar10", str(pictures), "--output", str(output)]

@@ -13,7 +13,7 @@ from torch import Tensor
 from torchvision.datasets.folder import default_loader
 from torchvision.transforms.v2.functional import pil_to_tensor
 
-from resnets.data.decoding import decode, is_grey, picture_formats, picture_suffixes
+from resnets.data.decoding import decode, is_grey, picture_formats, picture_suffixes, upright_size
 
 
 def saved(image: Image.Image, kind: str, **options: object) -> Image.Image:
@@ -105,13 +105,21 @@ def test_the_first_frame_of_an_animation() -> None:
         assert decode(animated, 1).unique().tolist() == [50]
 
 
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_pictures_are_turned_upright(orientation: int) -> None:
+def test_pictures_are_turned_upright(orientation: int, kind: str) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
-    image = saved(noise(), "PNG", exif=exif)
-    expected = pixels(ImageOps.exif_transpose(image))
+    expected = pixels(ImageOps.exif_transpose(saved(noise(), "PNG", exif=exif)))
+    image = saved(noise(), kind, exif=exif)
+    assert upright_size(image) == tuple(expected.shape[1:])
     assert torch.equal(decode(image, 3), expected)
+
+
+def test_what_is_transparent_of_16_bits_is_white() -> None:
+    values = np.array([[0, 300], [300, 65535]], np.uint16)
+    image = saved(Image.fromarray(values), "PNG", transparency=300)
+    assert decode(image, 1).tolist() == [[[0, 255], [255, 255]]]
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data:UserWarning")

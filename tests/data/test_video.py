@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import av
@@ -34,6 +35,27 @@ def test_frames_stand_in_order_with_their_times(video: str) -> None:
     assert [name for name, _ in frames(video, every=4)] == [
         f"{video}#{seconds}" for seconds in ("0.000", "0.800", "1.600")
     ]
+
+
+def test_frames_are_turned_as_the_file_says(tmp_path: Path) -> None:
+    """As telephones that were held upright write them: the matrix in the track's header turns by a quarter."""
+    path = tmp_path / "upright.mp4"
+    stored = np.zeros((32, 64, 3), np.uint8)
+    stored[:, :32, 0] = 255  # the left half is red
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=5)
+        stream.width, stream.height, stream.pix_fmt = 64, 32, "yuv420p"
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(stored, format="rgb24")))
+        container.mux(stream.encode())
+    content = bytearray(path.read_bytes())
+    matrix = content.find(b"tkhd") + 40
+    clockwise = struct.pack(">9i", 0, 65536, 0, -65536, 0, 0, 32 << 16, 0, 1 << 30)
+    content[matrix : matrix + 36] = clockwise
+    path.write_bytes(content)
+    ((_, picture),) = frames(str(path))
+    assert picture.shape == (64, 32, 3)
+    assert picture[:24, :, 0].mean() > 200
+    assert picture[40:, :, 0].mean() < 50
 
 
 def test_what_is_no_video_is_said(tmp_path: Path) -> None:

@@ -78,6 +78,13 @@ def test_a_picture_that_fits_is_seen_at_once_and_comes_back_in_its_own_size() ->
     assert torch.equal(masks[0], by_colour(shown[None])[0].argmax(0)[::2, ::2].to(torch.uint8))
 
 
+def test_masks_are_those_that_evaluation_judges() -> None:
+    """By the largest logits in the picture's own pixels, not by the largest of enlarged probabilities."""
+    logits = 4 * torch.randn(1, 5, 32, 48, generator=torch.Generator().manual_seed(0))
+    (mask,) = segment([picture(64, 96)], INPUT, lambda _: logits, 1)
+    assert torch.equal(mask, on_picture(logits[0], (64, 96), INPUT).argmax(0).to(torch.uint8))
+
+
 @pytest.mark.parametrize("size", [(16, 24), (32, 48), (211, 307)])
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_a_mask_is_where_the_classes_are_largest_and_takes_one_class_at_a_time(

@@ -36,21 +36,24 @@ def test_what_waits_while_a_batch_is_computed_is_the_next_batch():
     assert [len(batch) for batch in seen] == [1, 4, 2]
 
 
-def test_few_items_are_read_ahead():
-    """However many wait, those in memory as pixels are two batches."""
+@pytest.mark.parametrize(("ahead", "most"), [(None, 2 + 4), (1, 2 + 1)])
+def test_few_items_are_read_ahead(ahead, most):
+    """However many wait, those in memory as pixels are two batches, or as many as were asked for."""
     read, go_on = [], threading.Event()
 
     async def ask() -> int:
-        batcher = Batcher(lambda item: read.append(item), lambda batch: go_on.wait(20) and batch, 2, 100, readers=1)
+        batcher = Batcher(
+            lambda item: read.append(item), lambda batch: go_on.wait(20) and batch, 2, 100, readers=1, ahead=ahead
+        )
         asking = asyncio.create_task(batcher.results(range(50)))
         await asyncio.sleep(0.3)
-        ahead = len(read)
+        there = len(read)
         go_on.set()
         await asking
         await batcher.close()
-        return ahead
+        return there
 
-    assert asyncio.run(ask()) <= 2 + 4
+    assert asyncio.run(ask()) <= most
     assert read == list(range(50))
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from resnets.inference.predictor import load
+from resnets.serving import server
 from resnets.serving.fetching import Fetcher
 from resnets.serving.guards import CLIENTS, Keys, Rate
+from resnets.serving.limits import Limits
 
 
 def test_every_key_is_compared_whichever_is_found(monkeypatch):
@@ -66,3 +69,16 @@ def test_a_host_is_written_as_one(host):
         ("https", "example.org", 443),
         ("http", "::1", 80),
     }
+
+
+@pytest.mark.parametrize("trusted", ["", "10.0.0.1"])
+def test_only_proxies_that_are_trusted_say_who_a_client_is(trusted, monkeypatch):
+    configs = []
+    monkeypatch.setattr(server.AnnouncingServer, "__init__", lambda _, config, __: configs.append(config))
+    monkeypatch.setattr(server.AnnouncingServer, "run", lambda *_, **__: None)
+    monkeypatch.setattr(server.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(server, "write_events", lambda: None)
+    monkeypatch.setattr(server, "quiet_pictures", lambda _: None)
+    server.serve_runs(["resnet20-cifar10"], load, Limits(), port=0, explains=False, trusted_proxies=trusted)
+    assert configs[0].proxy_headers is bool(trusted)
+    assert not trusted or configs[0].forwarded_allow_ips == trusted

@@ -20,6 +20,7 @@ from resnets.inference.export import Exported, judge, worsening, write_export
 from resnets.inference.repository import SERVERS, check, write_repository
 from resnets.runs.run import Run, find_run
 from resnets.tasks import task_class
+from resnets.weights.sources import shipped
 
 
 def export(
@@ -89,7 +90,7 @@ def export(
         console.print(f"{version.parent.name}, version {version.name}, in {version.parents[1]}", highlight=False)
         return
     format = format or "openvino"
-    folder = to or Path("runs" if first.name == run else first.parent) / f"{name}-{format}-{precision}"
+    folder = to or Path("runs" if first in shipped().values() else first.parent) / f"{name}-{format}-{precision}"
     _check_free(folder, runs, overwrite)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".export-") as temporary:

@@ -79,7 +79,8 @@ def predict(
         every: of a video, one frame of so many.
         json: print one JSON object a picture; of objects, one in COCO's layout.
         output: write one JSON object a picture, a line each, to this file instead of printing.
-        skip_existing: go on with an output file, leaving out the pictures that it has answers of.
+        skip_existing: go on with an output file, leaving out the pictures that it has answers of; those that could not
+            be read are tried again.
     """
     if not images:
         raise ValueError("name at least one picture, folder or pattern after the run")
@@ -157,22 +158,29 @@ def write_lines(answers: Iterable[Prediction], file: TextIO) -> tuple[int, int]:
 
 
 def answered(file: Path) -> set[str]:
-    """The names of the pictures that an output file has answers of; a last line that is not whole is cut off.
+    """The names of the pictures that an output file has answers of.
+
+    Errors are taken out, so that their pictures are tried again, and so is a last line that is not whole.
 
     Raises:
         ValueError: if the file is no output of `resnets predict`.
     """
-    names, whole = set(), 0
-    with file.open("rb") as lines:
+    names: set[str] = set()
+    kept = file.with_name(f"{file.name}.tmp")
+    with file.open("rb") as lines, kept.open("wb") as answers:
         for line in lines:
             if not line.endswith(b"\n"):
                 break
             try:
-                names.add(str(loads(line)["name"]))
+                answer = loads(line)
+                name, failed = str(answer["name"]), "error" in answer
             except (JSONDecodeError, KeyError, TypeError, UnicodeDecodeError):
+                kept.unlink()
                 raise ValueError(f"{file} is no output of `resnets predict`: {line[:60]!r} is no answer") from None
-            whole += len(line)
-    os.truncate(file, whole)
+            if not failed:
+                names.add(name)
+                answers.write(line)
+    kept.replace(file)
     return names
 
 

@@ -28,6 +28,7 @@ def serve(
     exact: bool = False,
     api_key_file: Path | None = None,
     allow_host: str = "",
+    trusted_proxies: str = "",
     look_every: float = 2.0,
     explain: bool = True,
     **limits: Annotated[Any, Limits],
@@ -51,6 +52,8 @@ def serve(
         api_key_file: a file of keys, one a line, of which a client must show one (Authorization: Bearer KEY).
         allow_host: hosts from which pictures may be fetched, such as example.org,http://localhost:9000; by default
             none.
+        trusted_proxies: addresses of proxies in front, joined by commas, whose X-Forwarded-For names the client, by
+            which rates are counted; by default none.
         look_every: seconds between two looks whether a run's files have changed; 0 for never.
         explain: tell why, too, by heat maps and what each block adds, for which a second copy of each network is kept.
     """
@@ -79,6 +82,7 @@ def serve(
         port=port,
         api_key_file=api_key_file,
         hosts=[name for name in map(str.strip, allow_host.split(",")) if name],
+        trusted_proxies=trusted_proxies,
         look_every=look_every,
         explains=explain,
         ready=ready,

@@ -32,6 +32,7 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_OF_16_BITS = np.rint(np.arange(65536) * (255 / 65535)).astype(np.uint8)
 _GREY = ("1", "L", "LA", "La", "I", "F")
 
 
@@ -146,6 +147,8 @@ def upright_size(image: Image.Image) -> tuple[int, int]:
 
 
 def _orientation(image: Image.Image) -> int:
+    if image.format == "TIFF":  # which Pillow turns upright by itself, its size at once
+        return 1
     try:
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # a broken EXIF block says nothing about the pixels, and Pillow raises many kinds for it
@@ -153,14 +156,18 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:
-    """Scale pictures of wide numbers to 0..255; others are returned as they are."""
+    """Scale pictures of wide numbers to 0..255, what is transparent becoming white; others are returned as they are."""
     if not (image.mode in ("I", "F") or image.mode.startswith("I;16")):
         return image
-    values = np.asarray(image).astype(np.float64)
+    values = np.asarray(image)
     low, high = values.min(), values.max()
     if low < 0 or high > 65535 or not np.isfinite(high):
         raise ValueError(f"values from {low} to {high} in mode {image.mode!r} have no defined range")
-    full = 65535.0
     if image.mode == "F":  # by custom 0..1, or else 8 bits or 16 bits held in floats
         full = 1.0 if high <= 1 else 255.0 if high <= 255 else 65535.0
-    return Image.fromarray(np.rint(values * (255.0 / full)).astype(np.uint8))
+        scaled = np.rint(values * np.float32(255.0 / full)).astype(np.uint8)
+    else:
+        scaled = _OF_16_BITS[values]
+    if isinstance(transparent := image.info.get("transparency"), int):
+        scaled[values == transparent] = 255
+    return Image.fromarray(scaled)

@@ -18,7 +18,7 @@ def is_video(name: str) -> bool:
 
 
 def frames(name: str, every: int = 1) -> Iterator[tuple[str, NDArray[np.uint8]]]:
-    """Each frame with what it is called, "FILE#SECONDS", as (H, W, 3) uint8, upright as it is stored.
+    """Each frame with what it is called, "FILE#SECONDS", as (H, W, 3) uint8, turned as its file says.
 
     Args:
         name: a file, or a camera such as /dev/video0, whose frames have no end.
@@ -41,9 +41,7 @@ def frames(name: str, every: int = 1) -> Iterator[tuple[str, NDArray[np.uint8]]]
             container.streams.video[0].thread_type = "AUTO"
             for number, frame in enumerate(container.decode(video=0)):
                 if number % every == 0:
-                    yield (
-                        f"{name}#{frame.time or 0.0:.3f}",
-                        frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False),
-                    )
+                    pixels = np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
+                    yield f"{name}#{frame.time or 0.0:.3f}", np.ascontiguousarray(pixels, np.uint8)
     except av.FFmpegError as error:
         raise ValueError(f"{name} cannot be read as a video: {error}") from None

@@ -111,7 +111,7 @@ def located(outputs: Tensor, pictures: Dataset, preprocessing: Preprocessing) ->
     return on_pictures(outputs, [objects.size for objects in pictures.objects], preprocessing)
 
 
-def averaged(predictors: Sequence[Predictor], pictures: Dataset, batch_size: int) -> Evaluation:
+def averaged(predictors: Sequence[Predictor], pictures: Dataset, batch_size: int | None) -> Evaluation:
     """Judge the mean of the answers of several networks, or to several views, on a split."""
     task = Ensemble(predictors).task
     answers = [torch.stack(list(_rows(predictor, pictures, batch_size))) for predictor in predictors]
@@ -119,7 +119,7 @@ def averaged(predictors: Sequence[Predictor], pictures: Dataset, batch_size: int
     return task.evaluation(pictures.split, outputs, pictures.targets, pictures.names)
 
 
-def _rows(predictor: Predictor, pictures: Dataset, batch_size: int) -> Iterator[Tensor]:
+def _rows(predictor: Predictor, pictures: Dataset, batch_size: int | None) -> Iterator[Tensor]:
     opened = (pictures.open(index) for index in range(len(pictures)))
     for name, (_, row) in zip(pictures.names, predictor.rows(opened, batch_size), strict=True):
         if isinstance(row, str):
@@ -157,7 +157,8 @@ def evaluate(
         split: "train", "val" or "test"; by default test, or val where there is no test. Data without splits is
             judged whole, unless it is what the run was trained on: then it is split as it was.
         max_unreadable: the share of unreadable pictures that may be left out, each with a warning.
-        batch_size: pictures that the network sees at a time; by default 256, of objects and masks 8.
+        batch_size: pictures that the network sees at a time; by default 256, of objects and masks 8, and of several
+            runs or views as many as `Predictor` takes.
         workers: processes that decode; by default one a processor. Several runs or views have none.
         device: where to compute; by default a GPU if there is one.
         engine, precision: of `Predictor`; by default PyTorch as in training, or what an export is for.
@@ -179,11 +180,11 @@ def evaluate(
     for picture in data.unreadable:
         warnings.warn(f"left out: {picture.name}: {picture.reason}", stacklevel=2)
     pictures = data.splits[dataset.split]
-    batch_size = batch_size or usual_batch(pictures)
     if len(predictors) > 1 or views != "single":
         if workers is not None:
             raise ValueError("for several runs or views pictures are decoded by threads, not by workers; leave it out")
         return averaged(predictors, pictures, batch_size)
+    batch_size = batch_size or usual_batch(pictures)
     loader = Loader(pictures, card.preprocessing, batch_size, shuffle=False, workers=workers)
     if engine is None and precision is None and not (card.export and predictor.task.tells):
         return evaluate_network(predictor.network, predictor.task, loader, card.preprocessing, predictor.device)

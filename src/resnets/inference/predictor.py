@@ -263,7 +263,11 @@ class Predictor:
 
     def answers(self, images: Tensor) -> Tensor:
         """The task's answers for (N, C, H, W) uint8 pictures of the input's size, a row a picture."""
-        return self.task.answers(self.outputs(images.permute(0, 2, 3, 1)))
+        return self.task.answers(self._outputs(images))
+
+    def _outputs(self, images: Tensor) -> Tensor:
+        """The network's own for (N, C, H, W) uint8 pictures of the input's size."""
+        return cast(Tensor, self.outputs(images.permute(0, 2, 3, 1)))
 
     def inputs(self, images: Tensor) -> Tensor:
         """(N, C, H, W) uint8 pictures of the input's size as `network` takes them, on its device."""
@@ -306,8 +310,8 @@ class Predictor:
         if self.sees_all:
             whole = [seen[0].permute(2, 0, 1) for (seen,) in pictures]
             sizes = [(picture.shape[1], picture.shape[2]) for picture in whole]
-            find = segment if self.gives_masks else find_objects
-            rows = find(whole, self.card.preprocessing, self.answers, max(len(whole), 1), tiled)
+            find, looked = (segment, self._outputs) if self.gives_masks else (find_objects, self.answers)
+            rows = find(whole, self.card.preprocessing, looked, max(len(whole), 1), tiled)
         elif self.views == "single":
             rows = self.task.answers(self.outputs(torch.cat([seen for (seen,) in pictures]))) if pictures else ()
         else:

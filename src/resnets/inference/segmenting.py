@@ -72,7 +72,7 @@ def on_picture(logits: Tensor, size: tuple[int, int], preprocessing: Preprocessi
 
 
 def mask_on_picture(logits: Tensor, size: tuple[int, int], preprocessing: Preprocessing) -> Tensor:
-    """The classes (h, w) uint8 of the whole picture's pixels by logits or probabilities (K, H, W) of an input.
+    """The classes (h, w) uint8 of the whole picture's pixels by the logits (K, H, W) of an input.
 
     It is the place of the largest of `on_picture`, found class by class: a photograph's pixels times all classes are
     gigabytes.
@@ -89,16 +89,16 @@ def mask_on_picture(logits: Tensor, size: tuple[int, int], preprocessing: Prepro
 def segment(
     pictures: Sequence[Tensor],
     preprocessing: Preprocessing,
-    answers: Callable[[Tensor], Tensor],
+    outputs: Callable[[Tensor], Tensor],
     batch_size: int,
     tiled: bool = False,
 ) -> list[Tensor]:
-    """The mask (h, w) uint8 of each picture.
+    """The mask (h, w) uint8 of each picture, by the same rule as evaluation's unless it is tiled.
 
     Args:
         pictures: each (C, h, w) uint8, of any size.
         preprocessing: of the network.
-        answers: from inputs (N, C, H, W) uint8 to probabilities (N, K, H, W).
+        outputs: from inputs (N, C, H, W) uint8 to logits (N, K, H, W).
         batch_size: inputs at a time.
         tiled: look at a picture that is larger than the input tile by tile, at its own resolution.
     """
@@ -107,20 +107,20 @@ def segment(
     at_once = []
     for number, (picture, size) in enumerate(zip(pictures, sizes, strict=True)):
         if tiled and (size[0] > preprocessing.size[0] or size[1] > preprocessing.size[1]):
-            found[number] = from_tiles(picture, preprocessing, answers, batch_size)
+            found[number] = from_tiles(picture, preprocessing, outputs, batch_size)
         else:
             at_once.append(number)
     remaining = iter(at_once)
     while chunk := list(islice(remaining, batch_size)):
         windows = [whole(sizes[number], preprocessing) for number in chunk]
         inputs = [painted([(pictures[n], window)], preprocessing) for n, window in zip(chunk, windows, strict=True)]
-        for number, probabilities in zip(chunk, answers(torch.stack(inputs)), strict=True):
-            found[number] = mask_on_picture(probabilities, sizes[number], preprocessing)
+        for number, logits in zip(chunk, outputs(torch.stack(inputs)), strict=True):
+            found[number] = mask_on_picture(logits, sizes[number], preprocessing)
     return [found[number] for number in range(len(pictures))]
 
 
 def from_tiles(
-    picture: Tensor, preprocessing: Preprocessing, answers: Callable[[Tensor], Tensor], batch_size: int
+    picture: Tensor, preprocessing: Preprocessing, outputs: Callable[[Tensor], Tensor], batch_size: int
 ) -> Tensor:
     """The mask (h, w) uint8 of a large picture, from tiles that overlap by a quarter.
 
@@ -138,7 +138,7 @@ def from_tiles(
         row = iter([window for window in windows if window.part.top == top])
         while chunk := list(islice(row, batch_size)):
             inputs = torch.stack([painted([(picture, window)], preprocessing) for window in chunk])
-            for window, probabilities in zip(chunk, answers(inputs), strict=True):
+            for window, probabilities in zip(chunk, outputs(inputs).float().softmax(1), strict=True):
                 if band is None:
                     band = probabilities.new_zeros(len(probabilities), height, w)
                 left = window.part.left

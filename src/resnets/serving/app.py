@@ -147,7 +147,7 @@ def create_app(
         async with intake.pictures(request) as pictures:
             chosen = find(wanted.model, request)  # ...and again, as the run may have changed meanwhile
             request.state.fields["pictures"] = len(pictures)
-            predictions = await in_time(chosen.predictions(pictures, wanted.top))
+            predictions = await in_time(chosen.predictions(pictures, wanted.top, wanted.masks))
         unreadable = [prediction for prediction in predictions if prediction.error is not None]
         metrics.pictures.labels(chosen.name, "answered").inc(len(predictions) - len(unreadable))
         metrics.pictures.labels(chosen.name, "unreadable").inc(len(unreadable))

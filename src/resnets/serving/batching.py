@@ -49,6 +49,7 @@ class Batcher(Generic[Item, Read, Result]):
         readers: threads that read.
         parallel: batches that are computed at the same time.
         observe: told the size and the seconds of each batch.
+        ahead: the most items that are read and not yet computed; by default two batches for each that is computed.
     """
 
     def __init__(
@@ -60,11 +61,12 @@ class Batcher(Generic[Item, Read, Result]):
         readers: int,
         parallel: int = 1,
         observe: Callable[[int, float], None] = lambda _size, _seconds: None,
+        ahead: int | None = None,
     ) -> None:
         self.queue = queue
         self._read, self._compute, self._observe = read, compute, observe
         self._batch_size, self._readers, self._parallel = batch_size, readers, parallel
-        self._ahead = max(2 * batch_size * parallel, readers)  # so that few items are in memory as pixels
+        self._ahead = max(ahead or 2 * batch_size * parallel, readers)  # so that few items are in memory as pixels
         self._unread: deque[_Asked[Item, Result]] = deque()
         self._ready: deque[tuple[_Asked[Item, Result], Read]] = deque()
         self._reading = self._computing = 0

@@ -11,11 +11,13 @@ def closing_idle(seconds: float) -> type[H11Protocol]:
     """uvicorn's protocol, closing connections of which no request has come within so many seconds.
 
     uvicorn itself does so only after an answer, and no more once a byte of the next request is there, so that nothing
-    at all or half a header would keep a connection for ever. A request whose header is there is another's business.
+    at all or half a header would keep a connection for ever. A request whose header is there is another's business,
+    but what is not read of its answer within so many seconds ends the connection, too.
     """
 
     class ClosingIdle(H11Protocol):
         _giving_up: asyncio.TimerHandle | None = None
+        _unread: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
@@ -28,6 +30,20 @@ def closing_idle(seconds: float) -> type[H11Protocol]:
         def connection_lost(self, exc: Exception | None) -> None:
             super().connection_lost(exc)
             self._stop_waiting()
+            self._was_read()
+
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            self._unread = self.loop.call_later(seconds, self.transport.abort)
+
+        def resume_writing(self) -> None:
+            super().resume_writing()
+            self._was_read()
+
+        def _was_read(self) -> None:
+            if self._unread is not None:
+                self._unread.cancel()
+                self._unread = None
 
         def _wait(self) -> None:
             self._stop_waiting()
@@ -41,6 +57,8 @@ def closing_idle(seconds: float) -> type[H11Protocol]:
 
         def _give_up(self) -> None:
             if self.cycle is None or self.cycle.response_complete:
+                if self.transport.get_write_buffer_size():  # which close would wait for
+                    self.transport.abort()
                 self.transport.close()
 
     return ClosingIdle

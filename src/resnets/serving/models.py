@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from resnets.inference.prediction import Prediction
-from resnets.inference.predictor import Predictor, Result
+from resnets.inference.predictor import Predictor
 from resnets.insight.explanation import unexplained
 from resnets.runs.run import find_run
 from resnets.serving.batching import Batcher
@@ -43,6 +43,23 @@ SWITCHED_OFF = "this server gives no explanations"
 
 
 @dataclass(frozen=True)
+class Asked:
+    """A picture that a client asks about.
+
+    Attributes:
+        name: what to call it.
+        content: of its file.
+        top: how many classes to name; as many as the task says where it is None.
+        masks: whether the answer is to have them, where there are some.
+    """
+
+    name: str
+    content: bytes
+    top: int | None
+    masks: bool
+
+
+@dataclass(frozen=True)
 class Model:
     """A run that answers.
 
@@ -50,7 +67,7 @@ class Model:
         name: by which clients ask for it.
         version: the first digits of a SHA-256 over the run's card and weights, the same on every machine.
         predictor: the run's.
-        batcher: from files of pictures to rows of the task's answers, or what is wrong with a picture.
+        batcher: from files of pictures to predictions.
         explainer: from files of pictures to explanations; None where there are none.
         unexplained: why there are none, in words for clients; "" where there are.
         signature: of the files that were loaded.
@@ -60,21 +77,24 @@ class Model:
     name: str
     version: str
     predictor: Predictor
-    batcher: Batcher[bytes, Read, Result]
+    batcher: Batcher[Asked, tuple[Asked, Read], Prediction]
     explainer: Batcher[Question, Any, dict[str, Any]] | None
     unexplained: str
     signature: Signature
     loaded: datetime
 
-    async def predictions(self, pictures: Sequence[tuple[str, bytes]], top: int | None) -> list[Prediction]:
+    async def predictions(
+        self, pictures: Sequence[tuple[str, bytes]], top: int | None, masks: bool = False
+    ) -> list[Prediction]:
         """The answer for each picture with its name, of so many classes, or of as many as are usual.
+
+        Masks, which may be as large as the pictures, are kept only where they are asked for.
 
         Raises:
             QueueFullError: if they do not all fit into the queue.
         """
-        rows = await self.batcher.results([content for _, content in pictures])
         count = top or (None if self.predictor.task.named is None else NAMED)
-        return [self.predictor.prediction(name, row, count) for (name, _), row in zip(pictures, rows, strict=True)]
+        return await self.batcher.results([Asked(name, content, count, masks) for name, content in pictures])
 
     async def explanation(self, picture: bytes, target: str | None) -> dict[str, Any]:
         """Why the picture is answered as it is; see `explaining.explain`.
@@ -206,14 +226,15 @@ class Models:
             predictor.network.eval()  # read now, as the files may be others when it is asked
         if signature_of(self._runs[name]) != signature:
             raise ValueError(f"{self._runs[name]} changed while it was loaded")
-        batcher: Batcher[bytes, Read, Result] = Batcher(
-            partial(read_checked, predictor, self._limits.megapixels),
-            predictor.compute,
+        batcher: Batcher[Asked, tuple[Asked, Read], Prediction] = Batcher(
+            partial(read_asked, predictor, self._limits.megapixels),
+            partial(predicted, predictor),
             predictor.batch_size,
             self._limits.queue,
             predictor.readers,
             predictor.engine.parallel,
             partial(self._observe, name),
+            ahead=predictor.readers if predictor.sees_all else None,  # whole pictures, of any size
         )
         explainer: Batcher[Question, Any, dict[str, Any]] | None = None
         if not reason:
@@ -228,6 +249,23 @@ class Models:
     def _observe(self, name: str, size: int, seconds: float) -> None:
         self._metrics.batches.labels(name).observe(size)
         self._metrics.computing.labels(name).observe(seconds)
+
+
+def read_asked(predictor: Predictor, megapixels: float, asked: Asked) -> tuple[Asked, Read]:
+    """What was asked, with the picture as `read_checked` gives it."""
+    return asked, read_checked(predictor, megapixels, asked.content)
+
+
+def predicted(predictor: Predictor, batch: list[tuple[Asked, Read]]) -> list[Prediction]:
+    """The answers for a batch."""
+    results = predictor.compute([read for _, read in batch])
+    answers = [
+        predictor.prediction(asked.name, result, asked.top) for (asked, _), result in zip(batch, results, strict=True)
+    ]
+    return [
+        answer if asked.masks else replace(answer, mask=None, masks=None)
+        for (asked, _), answer in zip(batch, answers, strict=True)
+    ]
 
 
 def read_checked(predictor: Predictor, megapixels: float, content: bytes) -> Read:

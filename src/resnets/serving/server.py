@@ -35,6 +35,7 @@ def serve_runs(
     port: int = 8000,
     api_key_file: Path | None = None,
     hosts: Sequence[str] = (),
+    trusted_proxies: str = "",
     look_every: float = 2.0,
     explains: bool = True,
     ready: Callable[[str, Models], None] = lambda _address, _models: None,
@@ -48,6 +49,7 @@ def serve_runs(
         host, port: to listen on; port 0 for any that is free.
         api_key_file: of keys, one a line.
         hosts: from which pictures are fetched.
+        trusted_proxies: addresses, joined by commas, whose X-Forwarded-For says who a client is; "*" for any.
         look_every: seconds between two looks whether a run has changed; 0 for never.
         explains: whether answers are explained; see `Models`.
         ready: told the address and the models when requests are answered from now on.
@@ -71,6 +73,8 @@ def serve_runs(
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=bool(trusted_proxies),  # or any client on this machine could name itself
+            forwarded_allow_ips=trusted_proxies or None,
             limit_concurrency=limits.connections,
             timeout_graceful_shutdown=round(2 * limits.seconds),
         )

@@ -162,7 +162,7 @@ class Segmentation(Task):
 
     def prediction(self, answer: Tensor, top: int | None) -> dict[str, Any]:
         """A mask (h, w) of class numbers, and the shares of the pixels by class, the largest first."""
-        counts = answer.flatten().long().bincount(minlength=len(self.classes))
+        counts = answer.flatten().bincount(minlength=len(self.classes))
         shares, order = (counts / answer.numel()).sort(descending=True, stable=True)
         found = zip(order.tolist(), shares.tolist(), strict=True)
         return {"mask": answer, "values": {self.classes[number]: share for number, share in found if share > 0}}

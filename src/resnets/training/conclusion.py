@@ -77,12 +77,11 @@ def masks_of(job: Job, network: nn.Module, pictures: Dataset, index: int) -> tup
     preprocessing = job.card.preprocessing
 
     @torch.inference_mode()
-    def answers(images: Tensor) -> Tensor:
-        inputs = normalise(images.to(job.fabric.device), preprocessing, channels_last=True)
-        return job.task.answers(network(inputs)).cpu()
+    def outputs(images: Tensor) -> Tensor:
+        return network(normalise(images.to(job.fabric.device), preprocessing, channels_last=True)).cpu()
 
     picture = pictures.picture(index, preprocessing.channels)
-    return pictures.mask(index), segment([picture], preprocessing, answers, 1)[0]
+    return pictures.mask(index), segment([picture], preprocessing, outputs, 1)[0]
 
 
 def fitted(job: Job) -> dict[str, Any]:
