@@ -4,8 +4,8 @@ Every training has the same pictures, size, recipe and seed; the weights begin a
 multiply-adds for a picture, the time of the training, and COCO's metrics on the validation split. Runs that are there
 are gone on with.
 
-    python benchmarks/blood_cells.py ../shared/data/bccd --json results/blood_cells.json
-    python benchmarks/blood_cells.py ../shared/data/bccd --models fasterrcnn_vgg16_bn_fpn fasterrcnn_resnet34_fpn
+    python benchmarks/blood_cells.py bccd --json results/blood_cells.json
+    python benchmarks/blood_cells.py bccd --models fasterrcnn_vgg16_bn_fpn fasterrcnn_resnet34_fpn
 """
 
 from __future__ import annotations
