@@ -20,7 +20,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from resnets.data.dataset import open_dataset
+from resnets.data.opening import open_dataset
 from resnets.runs.listing import differences
 from resnets.runs.run import Run
 from resnets.training.plan import plan

@@ -26,7 +26,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from resnets.data.dataset import open_dataset
+from resnets.data.opening import open_dataset
 from resnets.runs.run import Run
 from resnets.training.engine import create_engine, engine_facts
 from resnets.training.fit import train_step

@@ -24,8 +24,8 @@ import torch
 from common import parser, report, take_turns
 from PIL import Image
 
-from resnets.data.dataset import open_dataset
 from resnets.data.loading import Loader
+from resnets.data.opening import open_dataset
 from resnets.data.packing import write_shards
 from resnets.data.sources.folder import open as open_folder
 from resnets.data.transforms import Augmentation

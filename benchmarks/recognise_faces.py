@@ -30,7 +30,7 @@ from rich.table import Table
 from sklearn.decomposition import PCA
 
 import resnets
-from resnets.data.dataset import open_dataset
+from resnets.data.opening import open_dataset
 from resnets.data.order import hashed
 from resnets.inference.evaluation import evaluate
 from resnets.inference.identification import build_gallery, identify

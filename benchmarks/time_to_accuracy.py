@@ -31,7 +31,7 @@ from rich.console import Console
 from rich.table import Table
 
 import resnets
-from resnets.data.dataset import open_dataset
+from resnets.data.opening import open_dataset
 
 AIM = 0.94
 

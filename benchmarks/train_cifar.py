@@ -24,7 +24,8 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 from torchvision.transforms import v2
 
-from resnets.data.dataset import Dataset, open_dataset
+from resnets.data.dataset import Dataset
+from resnets.data.opening import open_dataset
 from resnets.runs.run import Run
 from resnets.training.engine import create_engine, engine_facts
 from resnets.training.fit import train_step

@@ -44,7 +44,7 @@ from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
-from resnets.data.dataset import open_dataset
+from resnets.data.opening import open_dataset
 from resnets.inference.machine import keep_freed_memory
 from resnets.networks.catalogue import architecture, build
 from resnets.runs.run import Run

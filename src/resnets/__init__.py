@@ -1,6 +1,6 @@
 """Residual networks, from a folder of pictures to a trained network in use."""
 
-from resnets.data.dataset import open_dataset
+from resnets.data.opening import open_dataset
 from resnets.inference.evaluation import evaluate
 from resnets.inference.predictor import Predictor, load
 from resnets.insight.profile import profile

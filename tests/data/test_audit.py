@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from resnets.data.audit import Shortage, audit, readable
-from resnets.data.dataset import open_dataset
+from resnets.data.opening import open_dataset
 
 Paint = Callable[..., Path]
 

@@ -12,8 +12,9 @@ import torch
 from PIL import Image
 
 from resnets.data import cache as caching
-from resnets.data.dataset import Dataset, open_dataset
+from resnets.data.dataset import Dataset
 from resnets.data.loading import Loader
+from resnets.data.opening import open_dataset
 from resnets.data.transforms import Augmentation
 from resnets.types import Batch, Objects, Preprocessing
 

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from resnets.data.dataset import Data, UnreadablePictureError, open_dataset
+from resnets.data.dataset import UnreadablePictureError
 from resnets.data.listing import Listing
+from resnets.data.opening import Data, open_dataset
 from resnets.data.splitting import split_listing
 
 Paint = Callable[..., Path]

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from resnets.data.dataset import Dataset, UnreadablePictureError, open_dataset
+from resnets.data.dataset import Dataset, UnreadablePictureError
 from resnets.data.loading import Loader
+from resnets.data.opening import open_dataset
 from resnets.data.transforms import Augmentation
 from resnets.data.views import random_view, view
 from resnets.types import Batch, Preprocessing

@@ -13,8 +13,9 @@ import torch
 from PIL import Image
 
 from resnets.data.audit import audit, readable
-from resnets.data.dataset import UnreadablePictureError, open_dataset, reopen
+from resnets.data.dataset import UnreadablePictureError
 from resnets.data.loading import Loader
+from resnets.data.opening import open_dataset, reopen
 from resnets.types import IGNORED, Preprocessing
 
 WriteScenes = Callable[..., Path]

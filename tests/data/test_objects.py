@@ -13,8 +13,8 @@ from pycocotools.coco import COCO
 
 from resnets.cli.main import main
 from resnets.data.audit import audit, readable
-from resnets.data.dataset import open_dataset
 from resnets.data.loading import Loader
+from resnets.data.opening import open_dataset
 from resnets.data.statistics import preprocessing_for
 from resnets.data.transforms import Augmentation, prepare
 from resnets.types import Preprocessing

@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from resnets.data.dataset import open_dataset
 from resnets.data.loading import Loader
+from resnets.data.opening import open_dataset
 from resnets.data.statistics import preprocessing_for
 from resnets.data.transforms import Augmentation
 from resnets.data.views import training_scene, with_mask

@@ -22,8 +22,9 @@ from hypothesis import strategies as st
 from resnets.cli.main import main
 from resnets.data import loading, order, remote
 from resnets.data.audit import readable
-from resnets.data.dataset import UnreadablePictureError, open_dataset
+from resnets.data.dataset import UnreadablePictureError
 from resnets.data.loading import Loader
+from resnets.data.opening import open_dataset
 from resnets.data.order import by_shards, shards
 from resnets.data.transforms import Augmentation
 from resnets.types import Preprocessing

@@ -22,7 +22,7 @@ from PIL import Image
 from pyarrow import parquet
 from sklearn.datasets import load_digits
 
-from resnets.data.dataset import Data, open_dataset
+from resnets.data.opening import Data, open_dataset
 from resnets.data.sources import builtin, find_source, sources
 
 Paint = Callable[..., Path]

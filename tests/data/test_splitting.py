@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from resnets.data.dataset import Data, open_dataset
+from resnets.data.opening import Data, open_dataset
 
 
 def classes_of(data: Data) -> dict[str, set[str]]:

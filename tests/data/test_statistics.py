@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torchvision.transforms.v2.functional import resize
 
-from resnets.data.dataset import open_dataset
+from resnets.data.opening import open_dataset
 from resnets.data.statistics import preprocessing_for
 from resnets.data.views import view
 from resnets.types import Preprocessing

@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 from torch import nn
 
-from resnets.data.dataset import open_dataset
 from resnets.data.loading import Loader
+from resnets.data.opening import open_dataset
 from resnets.inference.evaluation import evaluate, evaluate_network
 from resnets.tasks import create_task
 from resnets.types import Preprocessing

@@ -14,7 +14,8 @@ from rich.console import Console
 from torch import Tensor
 
 from resnets.cli.main import main
-from resnets.data.dataset import Dataset, open_dataset
+from resnets.data.dataset import Dataset
+from resnets.data.opening import open_dataset
 from resnets.data.order import permutation
 from resnets.inference.evaluation import evaluate
 from resnets.inference.export import write_export

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from resnets.data.dataset import open_dataset
+from resnets.data.opening import open_dataset
 from resnets.inference.samples import calibration_pixels
 from resnets.types import Preprocessing
 

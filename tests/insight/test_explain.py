@@ -12,7 +12,7 @@ from rich.console import Console
 
 from resnets.cli.explain import is_data
 from resnets.cli.main import main
-from resnets.data.dataset import open_dataset
+from resnets.data.opening import open_dataset
 from resnets.inference.predictor import Predictor
 from resnets.insight.attributions import METHODS
 from resnets.insight.data_page import doubts, groups_of

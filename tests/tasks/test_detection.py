@@ -20,7 +20,7 @@ from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredic
 from torchvision.ops import box_iou
 
 from resnets.cli.main import main
-from resnets.data.dataset import open_dataset
+from resnets.data.opening import open_dataset
 from resnets.inference.drawing import run_lengths
 from resnets.inference.evaluation import evaluate
 from resnets.inference.export import write_export

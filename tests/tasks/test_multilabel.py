@@ -13,7 +13,7 @@ from rich.console import Console
 from sklearn.metrics import accuracy_score, average_precision_score, f1_score
 
 from resnets.cli.main import main
-from resnets.data.dataset import open_dataset
+from resnets.data.opening import open_dataset
 from resnets.inference.evaluation import evaluate
 from resnets.inference.predictor import load
 from resnets.tasks.multilabel import Multilabel, asymmetric_loss, best_threshold

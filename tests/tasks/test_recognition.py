@@ -15,7 +15,7 @@ from sklearn.metrics import roc_auc_score
 from torch.nn import functional as F
 
 from resnets.cli.main import main
-from resnets.data.dataset import open_dataset
+from resnets.data.opening import open_dataset
 from resnets.inference.evaluation import evaluate
 from resnets.inference.predictor import load
 from resnets.runs.publish import publish

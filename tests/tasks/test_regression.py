@@ -13,7 +13,7 @@ from rich.console import Console
 from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
 
 from resnets.cli.main import main
-from resnets.data.dataset import open_dataset
+from resnets.data.opening import open_dataset
 from resnets.inference.evaluation import evaluate
 from resnets.inference.predictor import load
 from resnets.tasks import create_task

@@ -11,7 +11,7 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from resnets.data.dataset import open_dataset
+from resnets.data.opening import open_dataset
 from resnets.runs.run import Run
 from resnets.tasks import create_task
 from resnets.training import accumulation, fit

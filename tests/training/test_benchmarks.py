@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from resnets.data.dataset import open_dataset
+from resnets.data.opening import open_dataset
 from resnets.runs.run import Run
 from resnets.training.plan import plan
 

@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from resnets.data.dataset import open_dataset
+from resnets.data.opening import open_dataset
 from resnets.data.order import permutation
 from resnets.tasks.classification import Classification
 from resnets.training import accumulation

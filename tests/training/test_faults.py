@@ -18,7 +18,7 @@ from PIL import Image
 from rich.console import Console
 
 from resnets.cli.main import main
-from resnets.data.dataset import open_dataset
+from resnets.data.opening import open_dataset
 from resnets.runs.run import Run
 from resnets.training import checkpoints, fit
 from resnets.training.interruption import InterruptedTraining

@@ -11,7 +11,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from resnets.data.dataset import open_dataset
+from resnets.data.opening import open_dataset
 from resnets.inference.evaluation import evaluate
 from resnets.runs.run import Run
 from resnets.training import folds

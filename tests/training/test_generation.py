@@ -7,8 +7,8 @@ import torch
 from PIL import Image
 from rich.console import Console
 
-from resnets.data.dataset import open_dataset
 from resnets.data.listing import Listing
+from resnets.data.opening import open_dataset
 from resnets.training import fit
 from resnets.training.interruption import InterruptedTraining
 from resnets.training.plan import plan

@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
-from resnets.data.dataset import open_dataset
+from resnets.data.opening import open_dataset
 from resnets.data.order import permutation
 from resnets.inference.evaluation import evaluate
 from resnets.training import head

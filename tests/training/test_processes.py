@@ -13,8 +13,8 @@ import psutil
 import pytest
 import torch
 
-from resnets.data.dataset import open_dataset
 from resnets.data.loading import Loader
+from resnets.data.opening import open_dataset
 from resnets.inference.evaluation import evaluate
 from resnets.runs.run import Run
 from resnets.types import Preprocessing

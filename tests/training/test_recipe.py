@@ -10,7 +10,7 @@ from PIL import Image
 from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, MultiStepLR
 
-from resnets.data.dataset import open_dataset
+from resnets.data.opening import open_dataset
 from resnets.training.choice import choose_model, choose_recipe
 from resnets.training.optimisers import create_optimiser
 from resnets.training.plan import changed, plan, scale_rate

@@ -16,8 +16,8 @@ from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
-from resnets.data.dataset import open_dataset
 from resnets.data.loading import Loader
+from resnets.data.opening import open_dataset
 from resnets.data.statistics import preprocessing_for
 from resnets.data.transforms import Augmentation, prepare
 from resnets.data.views import view

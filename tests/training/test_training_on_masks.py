@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from rich.console import Console
 
-from resnets.data.dataset import Data, open_dataset
+from resnets.data.opening import Data, open_dataset
 from resnets.networks.catalogue import architecture
 from resnets.training.balance import rare_pixels_weights
 from resnets.training.plan import initial_weights, plan

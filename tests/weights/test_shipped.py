@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from resnets.data.dataset import open_dataset
+from resnets.data.opening import open_dataset
 from resnets.inference.predictor import load
 from resnets.runs.run import find_run
 from resnets.weights.models import create_model

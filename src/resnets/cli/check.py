@@ -13,7 +13,7 @@ from rich.text import Text
 
 from resnets.data.audit import Audit
 from resnets.data.audit import audit as read_all
-from resnets.data.dataset import open_dataset
+from resnets.data.opening import open_dataset
 
 SHOWN = 20
 """Lines of each kind of finding; `--json` has all."""

@@ -10,8 +10,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from resnets.data.dataset import open_dataset
 from resnets.data.decoding import encoded
+from resnets.data.opening import open_dataset
 from resnets.insight.profile import totals
 from resnets.networks.catalogue import architecture
 from resnets.networks.detector import DetectorArchitecture

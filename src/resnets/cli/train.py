@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from rich.console import Console
 
-from resnets.data.dataset import open_dataset
+from resnets.data.opening import open_dataset
 from resnets.networks.catalogue import FAMILIES
 from resnets.training import train as training
 from resnets.training.engine import LONGEST_WAIT

@@ -11,7 +11,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from resnets.data.dataset import Data, Dataset, Unreadable, UnreadablePictureError
+from resnets.data.dataset import Dataset, Unreadable, UnreadablePictureError
+from resnets.data.opening import Data
 from resnets.data.reading import for_each
 from resnets.types import Objects
 

@@ -7,8 +7,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from resnets.data.dataset import Data, Dataset, UnreadablePictureError
+from resnets.data.dataset import Dataset, UnreadablePictureError
 from resnets.data.decoding import upright_size
+from resnets.data.opening import Data
 from resnets.data.reading import for_each
 from resnets.data.views import view
 from resnets.types import Preprocessing

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, distributed, nn
 
 from resnets.data.audit import readable
-from resnets.data.dataset import Data, Dataset, UnreadablePictureError, open_dataset, reopen
+from resnets.data.dataset import Dataset, UnreadablePictureError
 from resnets.data.loading import Loader
+from resnets.data.opening import Data, open_dataset, reopen
 from resnets.data.reading import for_each
 from resnets.data.transforms import prepare
 from resnets.data.windows import on_pictures

@@ -17,7 +17,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from resnets.data.audit import readable
-from resnets.data.dataset import Dataset, UnreadablePictureError, open_dataset
+from resnets.data.dataset import Dataset, UnreadablePictureError
+from resnets.data.opening import open_dataset
 from resnets.inference.gallery import Gallery, Threshold, faiss_library, fit_threshold, to_gallery, to_other_classes
 from resnets.inference.pictures import Picture
 from resnets.inference.pipeline import chunks

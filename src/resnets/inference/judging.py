@@ -16,8 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from resnets.data.dataset import Data, Dataset
+from resnets.data.dataset import Dataset
 from resnets.data.loading import Loader
+from resnets.data.opening import Data
 from resnets.data.order import permutation
 from resnets.data.transforms import prepare
 from resnets.data.views import view

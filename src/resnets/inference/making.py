@@ -20,7 +20,7 @@ from pathlib import Path
 
 import torch
 
-from resnets.data.dataset import Data, reopen
+from resnets.data.opening import Data, reopen
 from resnets.data.views import view
 from resnets.inference.judging import Judge, judge_pictures
 from resnets.inference.sampling import SAMPLING_BATCH, Generator, Solver

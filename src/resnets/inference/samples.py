@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from resnets.data.dataset import Data, Dataset, UnreadablePictureError, reopen
+from resnets.data.dataset import Dataset, UnreadablePictureError
+from resnets.data.opening import Data, reopen
 from resnets.data.order import permutation, uniform
 from resnets.data.views import view
 from resnets.runs.card import Card

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from resnets.data.dataset import Data, reopen
+from resnets.data.opening import Data, reopen
 from resnets.inference.predictor import Predictor
 from resnets.insight.neighbours import Embedded, Sample, embed_pictures
 from resnets.runs.run import Run

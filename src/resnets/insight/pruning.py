@@ -22,8 +22,9 @@ import torch
 from rich.console import Console
 
 from resnets.data.audit import readable
-from resnets.data.dataset import Data, Dataset, open_dataset, reopen
+from resnets.data.dataset import Dataset
 from resnets.data.loading import Loader
+from resnets.data.opening import Data, open_dataset, reopen
 from resnets.data.order import permutation
 from resnets.inference.evaluation import EVALUATION_BATCH, evaluate_network
 from resnets.inference.machine import in_bfloat16

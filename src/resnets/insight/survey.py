@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from resnets.data.audit import readable
-from resnets.data.dataset import Data
+from resnets.data.opening import Data
 from resnets.data.order import permutation
 from resnets.inference.evaluation import check_classes, open_for
 from resnets.inference.predictor import Predictor

@@ -19,8 +19,8 @@ from rich.console import Console
 from torch import Tensor
 
 from resnets.data.audit import readable
-from resnets.data.dataset import Data, open_dataset
 from resnets.data.loading import Loader
+from resnets.data.opening import Data, open_dataset
 from resnets.data.order import permutation
 from resnets.data.statistics import preprocessing_for
 from resnets.data.transforms import prepare

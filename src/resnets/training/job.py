@@ -15,8 +15,8 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
-from resnets.data.dataset import Data
 from resnets.data.loading import Loader
+from resnets.data.opening import Data
 from resnets.inference.evaluation import evaluate_network, usual_batch
 from resnets.inference.machine import give_large_blocks_back
 from resnets.layers.synchronisation import synchronise

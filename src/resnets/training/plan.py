@@ -16,7 +16,7 @@ import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 from torchvision.models import detection, list_models
 
-from resnets.data.dataset import Data
+from resnets.data.opening import Data
 from resnets.data.statistics import preprocessing_for
 from resnets.layers.margins import EMBEDDING
 from resnets.networks.catalogue import DETECTORS, FAMILIES, SEGMENTERS, architecture, build, declaration_from_dict

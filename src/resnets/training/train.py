@@ -14,7 +14,7 @@ from lightning_fabric import Fabric
 from rich.console import Console
 
 from resnets.data.audit import readable
-from resnets.data.dataset import Data, open_dataset, reopen
+from resnets.data.opening import Data, open_dataset, reopen
 from resnets.data.splitting import Fold
 from resnets.runs.card import Card
 from resnets.runs.folders import RUNS, check_free, check_writable, claim_folder
