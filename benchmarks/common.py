@@ -7,6 +7,7 @@ ratios.
 from __future__ import annotations
 
 import json
+import os
 from argparse import ArgumentParser
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
@@ -42,6 +43,18 @@ def _begin(make: Callable[..., Callable[[], float]], arguments: tuple[object, ..
 
 def _measured() -> float:
     return _measure()
+
+
+def alone(function: Callable[..., Any], *arguments: object) -> Any:
+    """What a function gives in a process of its own."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+def cifar10() -> str:
+    """Where CIFAR-10 lies, or the name by which it is downloaded."""
+    near = Path(os.environ.get("RESNETS_DATA", "../shared/data")) / "cifar10.tar"
+    return str(near if near.exists() else "cifar10")
 
 
 def parser(description: str | None) -> ArgumentParser:

@@ -10,7 +10,6 @@ a hundred layers (arXiv:1512.03385, section 4.2).
 from __future__ import annotations
 
 import json
-import os
 import resource
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -21,7 +20,7 @@ from statistics import mean, median
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from common import parser
+from common import cifar10, parser
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
@@ -67,8 +66,7 @@ def gibibytes() -> float:
 def main() -> None:
     """Print the table."""
     flags = parser(__doc__)
-    default = Path(os.environ.get("RESNETS_DATA", "../shared/data")) / "cifar10.tar"
-    flags.add_argument("--data", default=default if default.exists() else "cifar10", help="CIFAR-10 in any form")
+    flags.add_argument("--data", default=cifar10(), help="CIFAR-10 in any form")
     flags.add_argument("--networks", nargs="+", default=NETWORKS)
     flags.add_argument("--steps", type=int, default=100, help="with few maps kept")
     flags.add_argument("--kept-steps", type=int, default=5, help="with all maps kept")

@@ -16,16 +16,13 @@ import os
 import runpy
 import sys
 import time
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from io import StringIO
-from multiprocessing import get_context
 from pathlib import Path
 from statistics import mean, stdev
 from tempfile import TemporaryDirectory
 
 import torch
-from common import parser
+from common import alone, cifar10, parser
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
@@ -100,17 +97,10 @@ def write_for_peer(source: str, folder: Path) -> None:
         torch.save(kept, folder / f"{split}.pt")
 
 
-def alone(function: Callable[..., Result], *arguments: object) -> Result:
-    """What a function gives in a process of its own."""
-    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-        return pool.submit(function, *arguments).result()
-
-
 def main() -> None:
     """Print the table."""
     flags = parser(__doc__)
-    default = Path(os.environ.get("RESNETS_DATA", "../shared/data")) / "cifar10.tar"
-    flags.add_argument("--data", default=default if default.exists() else "cifar10", help="CIFAR-10 in any form")
+    flags.add_argument("--data", default=cifar10(), help="CIFAR-10 in any form")
     flags.add_argument("--peer", type=Path, help="airbench94_muon.py; without it ours alone")
     flags.add_argument("--compile-peer", action="store_true", help="compile it, with a training that is not counted")
     flags.add_argument("--seeds", type=int, default=3)
@@ -126,13 +116,13 @@ def main() -> None:
         results["airbench94"] = []
     with TemporaryDirectory() as temporary:
         if asked.peer:
-            write_for_peer(str(asked.data), Path(temporary) / "cifar10")
+            write_for_peer(asked.data, Path(temporary) / "cifar10")
         for seed in range(asked.seeds):
             for name, each in results.items():
                 if name == "airbench94":
                     result = alone(theirs, str(asked.peer.resolve()), temporary, seed, asked.compile_peer)
                 else:
-                    result = alone(ours, str(asked.data), str(Path(temporary) / f"run-{seed}"), seed, changes)
+                    result = alone(ours, asked.data, str(Path(temporary) / f"run-{seed}"), seed, changes)
                 each.append(result)
                 print(f"{name}, seed {seed}: {result[1]:.2%} in {result[0]:.0f} s", file=sys.stderr, flush=True)
     table = Table(title="CIFAR-10, six views", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)

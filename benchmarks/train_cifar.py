@@ -8,7 +8,6 @@ memory format, SGD. Both train the same resnet20 in batches of 128.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -16,7 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
-from common import in_own_process, parser, report, take_turns
+from common import cifar10, in_own_process, parser, report, take_turns
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
@@ -117,8 +116,7 @@ def our_loop(source: str, steps: int, folder: str) -> Callable[[], float]:
 def main() -> None:
     """Print the table."""
     flags = parser(__doc__)
-    default = Path(os.environ.get("RESNETS_DATA", "../shared/data")) / "cifar10.tar"
-    flags.add_argument("--data", default=default if default.exists() else "cifar10", help="CIFAR-10 in any form")
+    flags.add_argument("--data", default=cifar10(), help="CIFAR-10 in any form")
     flags.add_argument("--workers", type=int, default=2, help="worker processes of the plain loop")
     asked = flags.parse_args()
     steps, rounds = (40, 3) if asked.quick else (150, 9)
