@@ -80,7 +80,7 @@ def main() -> None:
         for memory, steps in (("low", asked.steps), ("high", asked.kept_steps)):
             steps = min(steps, 3) if asked.quick else steps
             with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-                measured = pool.submit(train, str(asked.data), model, memory, steps).result()
+                measured = pool.submit(train, asked.data, model, memory, steps).result()
             found[f"{model} {memory}"] = measured
             tenth = max(1, steps // 10)
             figures = (median(measured["seconds"][1:]), measured["before"], measured["peak"])

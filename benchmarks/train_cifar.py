@@ -122,8 +122,8 @@ def main() -> None:
     steps, rounds = (40, 3) if asked.quick else (150, 9)
     with TemporaryDirectory() as folder:
         contenders = {
-            "plain loop, float32": in_own_process(plain_loop, str(asked.data), steps, asked.workers),
-            "resnets": in_own_process(our_loop, str(asked.data), steps, folder),
+            "plain loop, float32": in_own_process(plain_loop, asked.data, steps, asked.workers),
+            "resnets": in_own_process(our_loop, asked.data, steps, folder),
         }
         speeds = take_turns(contenders, rounds)
     report("Training resnet20 on CIFAR-10", "pictures/s", speeds, "plain loop, float32", asked.json)

@@ -21,9 +21,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
-from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -31,7 +29,7 @@ import timm
 import torch
 import torchvision
 import train_cifar
-from common import in_own_process, parser, ratio, report, take_turns
+from common import alone, cifar10, in_own_process, parser, ratio, report, take_turns
 from plain_step import measured, plain_step
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -204,19 +202,12 @@ def our_memory(source: str, model: str, size: int, batch: int, steps: int, folde
     return measured(our_step(our_job(source, model, size, batch, folder, "low")), steps)
 
 
-def alone(function: Callable[..., tuple[float, float]], *arguments: object) -> tuple[float, float]:
-    """What a function gives in a process of its own."""
-    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-        return pool.submit(function, *arguments).result()
-
-
 def main() -> None:
     """Print the tables."""
     flags = parser(__doc__)
     data = Path(os.environ.get("RESNETS_DATA", "../shared/data"))
     flags.add_argument("--photographs", default=data / "ants_bees", help="a folder with train/CLASS/*.jpg")
-    cifar = data / "cifar10.tar"
-    flags.add_argument("--cifar", default=cifar if cifar.exists() else "cifar10", help="CIFAR-10 in any form")
+    flags.add_argument("--cifar", default=cifar10(), help="CIFAR-10 in any form")
     flags.add_argument("--model", default="resnet50", help="that learns from photographs")
     flags.add_argument("--deep", default="resnet152", help="whose memory is measured")
     flags.add_argument("--size", type=int, default=224, help="pixels")
@@ -242,10 +233,8 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         of_small = take_turns(
             {
-                "plain loop, float32": in_own_process(
-                    train_cifar.plain_loop, str(asked.cifar), 10 * steps, asked.workers
-                ),
-                "resnets": in_own_process(train_cifar.our_loop, str(asked.cifar), 10 * steps, folder),
+                "plain loop, float32": in_own_process(train_cifar.plain_loop, asked.cifar, 10 * steps, asked.workers),
+                "resnets": in_own_process(train_cifar.our_loop, asked.cifar, 10 * steps, folder),
             },
             rounds,
         )
