@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -101,7 +103,13 @@ def test_an_index_survives_its_files(gallery, tmp_path):
     assert {**vars(again), "embeddings": None} == {**vars(gallery), "embeddings": None}
     with pytest.raises(FileExistsError, match="--overwrite"):
         write_gallery(gallery, tmp_path / "index")
+    (tmp_path / "index" / "notes.txt").write_text("keep me, too")
     write_gallery(gallery, tmp_path / "index", overwrite=True)
+    assert sorted(path.name for path in (tmp_path / "index").iterdir()) == [
+        "embeddings.safetensors",
+        "gallery.json",
+        "notes.txt",
+    ]
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("keep me")
     with pytest.raises(FileExistsError, match="is no index"):
@@ -116,6 +124,8 @@ def test_an_index_survives_its_files(gallery, tmp_path):
         ({"names": ["only one"]}, "1 names and embeddings of shape"),
         ({"format": 9}, "it has format 9"),
         ({"threshold": 0.5}, "is not a whole index"),
+        ({"threshold": vars(Threshold(float("nan"), 0.1, 10, 1))}, "its threshold is nan"),
+        ({"threshold": vars(Threshold("high", 0.1, 10, 1))}, "is not a whole index"),  # type: ignore[arg-type]
     ],
 )
 def test_a_spoilt_index_is_refused(gallery, tmp_path, change, message):
@@ -123,6 +133,13 @@ def test_a_spoilt_index_is_refused(gallery, tmp_path, change, message):
     path = tmp_path / "index" / "gallery.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(ValueError, match=message):
+        read_gallery(tmp_path / "index")
+
+
+@pytest.mark.parametrize("spoil", [lambda e: e * float("nan"), lambda e: 2 * e], ids=["no numbers", "too long"])
+def test_embeddings_that_are_none_are_refused(gallery, tmp_path, spoil):
+    write_gallery(replace(gallery, embeddings=spoil(gallery.embeddings)), tmp_path / "index")
+    with pytest.raises(ValueError, match="not of length 1"):
         read_gallery(tmp_path / "index")
 
 
@@ -188,9 +205,26 @@ def test_what_does_not_fit_is_refused(recogniser, run, digits, tmp_path):
     for answer, path in zip(identify(mirrored, asked), asked, strict=True):
         assert answer.nearest[0].similarity == pytest.approx(1, abs=1e-5)  # itself, seen alike
         assert answer.nearest[0].picture.endswith(path.name)
+    halved = replace(gallery, embeddings=F.normalize(gallery.embeddings[:, :16]))
+    with pytest.raises(ValueError, match="embeddings of 32 numbers, and those of the index have 16"):
+        next(identify(halved, asked))
     other = Gallery(**{**vars(gallery), "weights": "0" * 64})
     with pytest.raises(ValueError, match="not those that the index was made with"):
         next(identify(other, [next(digits.rglob("*.png"))]))
+
+
+@pytest.mark.filterwarnings("ignore:the network was trained on")
+def test_one_name_needs_strangers_and_one_stranger_will_do(recogniser, digits, tmp_path, capsys):
+    one, other = (str(tmp_path / name) for name in ("one", "other"))
+    for folder, name in ((one, "3"), (other, "7")):
+        shutil.copytree(digits / name, Path(folder) / name)
+    with pytest.raises(ValueError, match=r"one has one class only \(3\).*; give strangers"):
+        build_gallery(recogniser.folder, one)
+    gallery = build_gallery(recogniser.folder, one, strangers=other, rate=0.1)
+    assert gallery.threshold.strangers == len(list(Path(other).rglob("*.png")))
+    command = ["index", str(recogniser.folder), str(digits), "--to", one]
+    assert main(command) == 1
+    assert "is no index" in capsys.readouterr().err
 
 
 @pytest.mark.filterwarnings("ignore:the network was trained on")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -139,10 +140,12 @@ def test_a_folder_holds_pictures_grid_record_and_report(runs, tmp_path):
     assert "it is no FID" in page.replace("\n", " ")
     with pytest.raises(FileExistsError, match="--overwrite"):
         make(run.folder, Request(count=2, steps=1), folder=tmp_path / "made")
+    (made.folder / "2024-holiday.png").write_bytes(b"mine")
     make(run.folder, Request(count=2, steps=1), folder=tmp_path / "made", overwrite=True)
     assert sorted(path.name for path in made.folder.iterdir()) == [
         "0000-0.png",
         "0001-1.png",
+        "2024-holiday.png",
         "grid.png",
         "pictures.json",
     ]
@@ -177,6 +180,22 @@ def test_guidance_needs_a_network_that_was_sometimes_not_told_the_class(runs):
     generator.card.recipe["class_dropout"] = 0.0
     with pytest.raises(ValueError, match="--class-dropout"):
         generator.pictures(torch.zeros(1, dtype=torch.int64), guidance=2.0)
+    for guidance in (-1.0, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="guidance at least 0"):
+            generator.pictures(torch.zeros(1, dtype=torch.int64), guidance=guidance)
+    with pytest.raises(ValueError, match="leave engine and precision out"):
+        evaluate(run.folder, engine="openvino")
+
+
+def test_pictures_that_training_left_out_are_left_out_in_judging(runs, digits, tmp_path):
+    folder = tmp_path / "digits"
+    shutil.copytree(digits, folder)
+    (folder / "3" / "broken.png").write_bytes(b"no picture")
+    shape = {"widths": (8, 16), "depths": (1, 1), "attention": (2,), "head_channels": 8}
+    options = {"task": "generation", "size": 8, "steps": 2, "max_unreadable": 0.5}
+    run = train(folder, run=tmp_path / "run", **options, **shape, **OPTIONS)
+    made = make(run.folder, Request(count=4, steps=1), folder=tmp_path / "made", judge=runs[1].folder)
+    assert made.judgement is not None
 
 
 @pytest.mark.parametrize("format", ["onnx", "openvino", "torch"])

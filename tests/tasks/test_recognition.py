@@ -93,8 +93,10 @@ def test_a_rate_too_small_for_the_pairs_accepts_none_of_them():
     similarity, same = np.array([0.9, 0.8, 0.7, 0.6]), np.array([True, False, True, False])
     point = operating_point(similarity, same, 0.01)
     assert (point.tar, point.false_accepts, point.different) == (0.5, 0, 2)
-    similarity = np.array([0.7, 0.9])
-    assert operating_point(similarity, np.array([True, False]), 0.01).tar == 0.0
+    for similarity in (np.array([0.7, 0.9]), np.array([1.0, 1.0])):
+        point = operating_point(similarity, np.array([True, False]), 0.01)
+        assert point.tar == 0.0
+        assert not (torch.tensor(similarity).float() >= point.threshold).any()
 
 
 def test_pairs_of_a_large_set_are_drawn_alike_every_time(monkeypatch):
@@ -228,6 +230,32 @@ def test_other_classes_are_judged_whole(recogniser, tmp_path):
     run, _ = recogniser
     evaluation = evaluate(run.folder, blobs(tmp_path / "others", people=3))
     assert (evaluation.split, evaluation.metrics["count"]) == ("all", 24)
+    for name, count in (("more", 12), ("fewer", 2)):
+        folder = blobs(tmp_path / name, people=count)
+        for person in folder.iterdir():
+            person.rename(folder / f"{name}-{person.name}")
+        for views in ("single", "mirrored"):
+            evaluation = evaluate(run.folder, folder, views=views)
+            assert evaluation.classes == tuple(sorted(person.name for person in folder.iterdir()))
+            assert set(evaluation.per_class()) == set(evaluation.classes)
+            assert len(evaluation.details()[1]) == count
+
+
+def test_a_split_that_cannot_be_judged_is_refused_before_the_training(tmp_path):
+    blobs(tmp_path / "few", people=3)
+    people = blobs(tmp_path / "people", people=6)
+    for split, members in (("train", ("p0", "p1", "p2", "p3")), ("test", ("p4", "p5"))):
+        for person in members:
+            (tmp_path / "lone" / split).mkdir(parents=True, exist_ok=True)
+            (people / person).rename(tmp_path / "lone" / split / person)
+    for person in (tmp_path / "lone" / "test").iterdir():
+        for picture in sorted(person.iterdir())[1:]:
+            picture.unlink()
+    options = {"task": "recognition", "model": "resnet8", "epochs": 1, "console": QUIET}
+    for data in ("few", "lone"):
+        with pytest.raises(ValueError, match=r"the split 'test' has .* pairs"):
+            train(tmp_path / data, run=tmp_path / "run", **options)
+        assert not (tmp_path / "run").exists()
 
 
 def test_a_published_run_names_nobody(recogniser, tmp_path):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from resnets.inference.gallery import write_gallery
+from resnets.inference.gallery import check_free, write_gallery
 from resnets.inference.identification import build_gallery
 from resnets.runs.run import find_run
 
@@ -42,6 +42,8 @@ def index(
         device: cpu, cuda...; by default a GPU if there is one.
     """
     console = Console()
+    folder = to or Path("runs") / f"{find_run(run).folder.name}-index"
+    check_free(folder, overwrite)
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always", UserWarning)
         gallery = build_gallery(
@@ -55,7 +57,6 @@ def index(
         )
     for warning in told:
         console.print(str(warning.message), style="yellow", highlight=False)
-    folder = to or Path("runs") / f"{find_run(run).folder.name}-index"
     write_gallery(gallery, folder, overwrite)
     threshold = gallery.threshold
     low, high = threshold.interval

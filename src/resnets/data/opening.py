@@ -83,6 +83,7 @@ def open_dataset(
     fold: Fold | None = None,
     split_seed: int = 0,
     ignore: str | None = None,
+    fewest_classes: int = 2,
 ) -> Data:
     """Open a data set: a folder, shards, an archive, a table, a Hugging Face id `hf:OWNER/NAME`, or a built-in name.
 
@@ -98,7 +99,7 @@ def open_dataset(
     `s3://...`, `cifar10`, `mnist`...).
 
     Raises:
-        ValueError: no source, or more than one, knows `source`; or it holds no two classes of pictures.
+        ValueError: no source, or more than one, knows `source`; or it holds fewer classes than `fewest_classes`, two.
     """
     asked = source if isinstance(source, str) else os.fspath(source.absolute())
     format_name, module = find_source(asked)
@@ -107,7 +108,7 @@ def open_dataset(
     if ignore is not None:
         listing = ignoring(listing, ignore, asked)
     classes = listing.classes or tuple(sorted(set(listing.labels)))
-    if listing.values is None and len(classes) < 2:
+    if listing.values is None and len(classes) < fewest_classes:
         raise ValueError(f"{source} has one class only ({classes[0]}); expected pictures of two classes or more")
     if len(set(listing.names)) != len(listing.names):
         raise ValueError(f"{source} names a picture twice; expected every sample once")

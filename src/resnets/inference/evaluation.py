@@ -23,7 +23,7 @@ from resnets.inference.ensemble import Ensemble
 from resnets.inference.predictor import Predictor
 from resnets.inference.segmenting import judged
 from resnets.runs.card import Card
-from resnets.tasks import Evaluation, Task
+from resnets.tasks import Evaluation, Task, create_task
 from resnets.types import Batch, Objects, Preprocessing
 
 EVALUATION_BATCH = 256
@@ -112,9 +112,8 @@ def located(outputs: Tensor, pictures: Dataset, preprocessing: Preprocessing) ->
     return on_pictures(outputs, [objects.size for objects in pictures.objects], preprocessing)
 
 
-def averaged(predictors: Sequence[Predictor], pictures: Dataset, batch_size: int | None) -> Evaluation:
+def averaged(predictors: Sequence[Predictor], task: Task, pictures: Dataset, batch_size: int | None) -> Evaluation:
     """Judge the mean of the answers of several networks, or to several views, on a split."""
-    task = Ensemble(predictors).task
     answers = [torch.stack(list(_rows(predictor, pictures, batch_size))) for predictor in predictors]
     outputs = task.outputs_for(torch.stack(answers).mean(0))
     return task.evaluation(pictures.split, outputs, pictures.targets, pictures.names)
@@ -175,7 +174,14 @@ def evaluate(
     predictors = [Predictor(each, device, flips=flips, scales=scales, **options) for each in runs]
     predictor, card = predictors[0], predictors[0].card
     data, dataset = _chosen_split(card, source, split)
-    if not predictor.task.embeds:
+    task: Task = Ensemble(predictors).task
+    if not task.tells and not (engine is None and precision is None):
+        raise ValueError(
+            f"{runs[0]} makes pictures, which is judged by PyTorch in float32; leave engine and precision out"
+        )
+    if task.embeds:  # whatever the classes are
+        task = create_task(card.task, data.classes, card.settings)
+    else:
         check_classes(data, card, runs[0])
     data = readable(replace(data, splits={dataset.split: dataset}), max_unreadable)
     for picture in data.unreadable:
@@ -184,13 +190,13 @@ def evaluate(
     if len(predictors) > 1 or views != "single":
         if workers is not None:
             raise ValueError("for several runs or views pictures are decoded by threads, not by workers; leave it out")
-        return averaged(predictors, pictures, batch_size)
+        return averaged(predictors, task, pictures, batch_size)
     batch_size = batch_size or usual_batch(pictures)
     loader = Loader(pictures, card.preprocessing, batch_size, shuffle=False, workers=workers)
-    if engine is None and precision is None and not (card.export and predictor.task.tells):
-        return evaluate_network(predictor.network, predictor.task, loader, card.preprocessing, predictor.device)
+    if engine is None and precision is None and not (card.export and task.tells):
+        return evaluate_network(predictor.network, task, loader, card.preprocessing, predictor.device)
     outputs = predictor_outputs(predictor, loader)
-    return predictor.task.evaluation(pictures.split, outputs, truth_of(pictures), pictures.names)
+    return task.evaluation(pictures.split, outputs, truth_of(pictures), pictures.names)
 
 
 def usual_batch(pictures: Dataset) -> int:

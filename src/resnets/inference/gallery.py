@@ -13,7 +13,7 @@ cosines.
 from __future__ import annotations
 
 import json
-import shutil
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -31,6 +31,7 @@ FORMAT = 1
 EMBEDDINGS, DESCRIPTION = "embeddings.safetensors", "gallery.json"
 
 _ROWS = 4_096  # pictures compared with all others at a time
+_ROUNDING = 1e-3  # of the length of an embedding
 
 
 @dataclass(frozen=True)
@@ -129,20 +130,26 @@ def fit_threshold(similarities: Tensor, rate: float) -> tuple[float, int]:
     return float(falling[accepted - 1] + falling[accepted]) / 2, accepted
 
 
-def write_gallery(gallery: Gallery, folder: Path, overwrite: bool = False) -> None:
-    """Write a gallery into a folder.
-
-    Raises:
-        FileExistsError: if something is there, unless it is a gallery that is to be overwritten.
-    """
+def check_free(folder: Path, overwrite: bool) -> None:
+    """Raise FileExistsError if a folder holds something, unless it is a gallery that is to be overwritten."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         if not (folder / DESCRIPTION).is_file():
             raise FileExistsError(f"{folder} is there already and is no index; choose another --to")
         if not overwrite:
             raise FileExistsError(f"{folder} is there already; replace it with --overwrite, or choose another --to")
-        shutil.rmtree(folder)
+
+
+def write_gallery(gallery: Gallery, folder: Path, overwrite: bool = False) -> None:
+    """Write a gallery into a folder, beside what else is there.
+
+    Raises:
+        FileExistsError: see `check_free`.
+    """
+    check_free(folder, overwrite)
     folder.mkdir(parents=True, exist_ok=True)
-    write_tensors({"embeddings": gallery.embeddings}, folder / EMBEDDINGS)
+    unfinished = folder / f"{EMBEDDINGS}.tmp"
+    write_tensors({"embeddings": gallery.embeddings}, unfinished)
+    unfinished.replace(folder / EMBEDDINGS)
     described = {name: value for name, value in vars(gallery).items() if name != "embeddings"}
     described |= {"format": FORMAT, "threshold": asdict(gallery.threshold)}
     write_whole(folder / DESCRIPTION, json.dumps(described, indent=2, ensure_ascii=False) + "\n")
@@ -153,7 +160,7 @@ def read_gallery(folder: str | Path) -> Gallery:
 
     Raises:
         FileNotFoundError: if the folder holds no gallery.
-        ValueError: if the gallery is not whole, or of another version.
+        ValueError: if the gallery is not whole, damaged, or of another version.
     """
     folder = Path(folder)
     if not (folder / DESCRIPTION).is_file():
@@ -163,14 +170,17 @@ def read_gallery(folder: str | Path) -> Gallery:
         version = described.pop("format")
         if version != FORMAT:
             raise ValueError(f"it has format {version}, and this version of resnets reads {FORMAT}")
-        embeddings = read_tensors(folder / EMBEDDINGS)["embeddings"]
+        embeddings = read_tensors(folder / EMBEDDINGS)["embeddings"].float()
+        threshold = Threshold(**described["threshold"])
+        if not math.isfinite(threshold.value):
+            raise ValueError(f"its threshold is {threshold.value}")
         gallery = Gallery(
             run=str(described["run"]),
             weights=str(described["weights"]),
             names=tuple(map(str, described["names"])),
             pictures=tuple(map(str, described["pictures"])),
-            embeddings=embeddings.float(),
-            threshold=Threshold(**described["threshold"]),
+            embeddings=embeddings,
+            threshold=threshold,
             views=str(described["views"]),
         )
     except (KeyError, TypeError, AttributeError, ValueError) as error:
@@ -180,6 +190,8 @@ def read_gallery(folder: str | Path) -> Gallery:
             f"{folder} is not a whole index: it has {len(gallery.names)} names and embeddings of shape "
             f"{tuple(embeddings.shape)}; make it anew"
         )
+    if not ((embeddings.norm(dim=1) - 1).abs() < _ROUNDING).all():
+        raise ValueError(f"{folder} is not a whole index: its embeddings are not of length 1; make it anew")
     return gallery
 
 

@@ -88,6 +88,11 @@ def build_gallery(
     names = tuple(pictures.classes[number] for number in pictures.targets.tolist())
     trained_on = {predictor.card.classes[n] for n in predictor.card.settings["trained_on"] if predictor.card.classes}
     if strangers is None:
+        if len(set(names)) < 2:
+            raise ValueError(
+                f"{source} has one class only ({names[0]}), to which no other picture of it is a stranger; give "
+                "strangers to fit the threshold on"
+            )
         similarities = to_other_classes(embeddings, pictures.targets)
         if known := sorted(trained_on & set(names)):
             warnings.warn(
@@ -179,8 +184,13 @@ def identify(
         )
     enough = min(len(gallery.names), (top - 1) * max(Counter(gallery.names).values()) + 1)  # for so many names
     for chunk in chunks(predictor.predict(pictures, batch_size=batch_size), batch_size):
-        read = torch.tensor([answer.embedding for answer in chunk if answer.error is None])
-        found = zip(*search(read.view(-1, gallery.embeddings.shape[1]), enough), strict=True)
+        read = [torch.tensor(answer.embedding) for answer in chunk if answer.error is None]
+        if read and len(read[0]) != gallery.embeddings.shape[1]:
+            raise ValueError(
+                f"the network gives embeddings of {len(read[0])} numbers, and those of the index have "
+                f"{gallery.embeddings.shape[1]}; make the index anew with `resnets index`"
+            )
+        found = zip(*search(torch.stack(read), enough), strict=True) if read else iter(())
         for answer in chunk:
             if answer.error is not None:
                 yield Identity(answer.name, error=answer.error)
@@ -201,7 +211,7 @@ def _by_name(gallery: Gallery, similarities: Sequence[float], positions: Sequenc
 
 
 def _pictures(source: str | Path, max_unreadable: float) -> Dataset:
-    data = readable(open_dataset(source, task="recognition"), max_unreadable)
+    data = readable(open_dataset(source, task="recognition", fewest_classes=1), max_unreadable)
     for picture in data.unreadable:
         warnings.warn(f"left out: {picture.name}: {picture.reason}", stacklevel=3)
     return data.whole()

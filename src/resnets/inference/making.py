@@ -20,6 +20,7 @@ from pathlib import Path
 
 import torch
 
+from resnets.data.audit import readable
 from resnets.data.opening import Data, reopen
 from resnets.data.views import view
 from resnets.inference.judging import Judge, judge_pictures
@@ -94,13 +95,15 @@ def make(
     for old in written(target):
         old.unlink()
     digits = max(len(str(request.count - 1)), 4)
+    names = []
     for number, (picture, label) in enumerate(zip(pictures, labels.tolist(), strict=True)):
-        name = re.sub(r"[^\w.-]+", "_", card.classes[label])
-        picture_of(picture).save(target / f"{number:0{digits}}-{name}.png")
+        of_class = re.sub(r"[^\w.-]+", "_", card.classes[label])
+        names.append(f"{number:0{digits}}-{of_class}.png")
+        picture_of(picture).save(target / names[-1])
     in_turn = len(card.classes) if request.class_name is None else 1
     grid(pictures, columns_of(request.count, in_turn)).save(target / "grid.png")
     record = {"run": str(run), **asdict(request), "judge": None if judge is None else str(judge)}
-    record["metrics"] = None if judgement is None else judgement.metrics
+    record |= {"metrics": None if judgement is None else judgement.metrics, "pictures": names}
     (target / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     if judgement is not None and judging is not None:
         write_page(target / "report.html", card, request, judging, judgement)
@@ -120,7 +123,7 @@ def training_data(card: Card) -> Data:
     Raises:
         ValueError: if they are not what they were.
     """
-    data = reopen(card.data)
+    data = readable(reopen(card.data), max_share=1.0)  # as many as training left out
     if data.fingerprint != card.data["fingerprint"]:
         raise ValueError(f"the pictures of {card.data['source']} have changed since the network was trained on them")
     return data
@@ -168,6 +171,7 @@ def check_free(folder: Path, overwrite: bool) -> None:
 
 def written(folder: Path) -> list[Path]:
     """What `make` has written into a folder before."""
-    numbered = [path for path in folder.glob("*.png") if re.match(r"\d{4,}-", path.name)]
-    others = (folder / name for name in ("grid.png", RECORD, "report.html"))
-    return [*numbered, *(path for path in others if path.is_file())]
+    record = folder / RECORD
+    names = json.loads(record.read_text(encoding="utf-8")).get("pictures", []) if record.is_file() else []
+    own = (folder / Path(name).name for name in (*names, "grid.png", RECORD, "report.html"))  # nothing elsewhere
+    return [path for path in own if path.is_file()]

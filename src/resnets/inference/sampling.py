@@ -13,6 +13,7 @@ Legend: N pictures, C x H x W numbers of each.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -140,7 +141,7 @@ class Generator:
         Raises:
             ValueError: for a number out of range, or guidance of a network that was always told the class.
         """
-        if batch_size < 1 or guidance < 0:
+        if batch_size < 1 or not 0 <= guidance < math.inf:
             raise ValueError(f"batch_size must be at least 1 and guidance at least 0, not {batch_size} and {guidance}")
         if guidance != 1 and not self.card.recipe["class_dropout"]:
             raise ValueError(

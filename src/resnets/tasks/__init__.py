@@ -64,6 +64,10 @@ class Task:
         """What has to be known of the training targets before there is a loss; it goes into the card."""
         return {}
 
+    @staticmethod
+    def check_split(split: str, targets: Tensor) -> None:
+        """Raise ValueError if the pictures of a split, of these targets, cannot be judged."""
+
     def for_training(self, network: nn.Module) -> nn.Module:
         """What is trained: the network, or one around it, as `module`, with what is not needed afterwards."""
         return network

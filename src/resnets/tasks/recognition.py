@@ -125,20 +125,23 @@ class Evaluation:
 
     def per_class(self) -> dict[str, dict[str, float]]:
         """Of each class with two pictures or more: how many, rank-1, and the extremes of its pairs' similarities."""
-        figures, pairs = {}, self.pairs
-        found = self.targets[self.nearest] == self.targets
-        for number in self.targets.unique().tolist():
-            own = self.targets == number
-            concerned = own[pairs.first] | own[pairs.second]
-            alike, unlike = (pairs.similarity[concerned & (pairs.same == kind)] for kind in (True, False))
-            if len(alike) and len(unlike):
-                figures[self.classes[number]] = {
-                    "pictures": float(own.sum()),
-                    "rank1": found[own].float().mean().item(),
-                    "least_alike": alike.min().item(),
-                    "most_alike": unlike.max().item(),
-                }
-        return figures
+        pairs, count = self.pairs, len(self.classes)
+        sizes = self.targets.bincount(minlength=count)
+        found = self.targets[self.targets[self.nearest] == self.targets].bincount(minlength=count)
+        least, most = torch.full((count,), torch.inf), torch.full((count,), -torch.inf)
+        for pictures in (pairs.first, pairs.second):
+            of, same = self.targets[pictures], pairs.same
+            least.scatter_reduce_(0, of[same], pairs.similarity[same], "amin")
+            most.scatter_reduce_(0, of[~same], pairs.similarity[~same], "amax")
+        return {
+            self.classes[number]: {
+                "pictures": float(sizes[number]),
+                "rank1": (found[number] / sizes[number]).item(),
+                "least_alike": least[number].item(),
+                "most_alike": most[number].item(),
+            }
+            for number in (least.isfinite() & most.isfinite()).nonzero().flatten().tolist()
+        }
 
 
 class Recognition(Task):
@@ -198,6 +201,18 @@ class Recognition(Task):
             raise ValueError("recognition learns from pictures of two classes or more, and there is one to train on")
         return {"trained_on": trained_on}
 
+    @staticmethod
+    def check_split(split: str, targets: Tensor) -> None:
+        """Raise ValueError if the pictures, of classes (N,), have too few pairs to judge recognition on."""
+        sizes = targets.bincount()
+        same = int((sizes * (sizes - 1)).sum()) // 2
+        different = len(targets) * (len(targets) - 1) // 2 - same
+        if min(same, different) < 2:
+            raise ValueError(
+                f"the split {split!r} has {same} pairs of pictures of one class and {different} of different classes; "
+                "recognition is judged on two of each or more, so give it more classes, or more pictures of each"
+            )
+
     def for_training(self, network: nn.Module) -> nn.Module:
         """The network with a centre for each class trained on: it gives cosines (N, K)."""
         embedding, declared = self.embedding, cast(Any, network)
@@ -241,14 +256,9 @@ class Recognition(Task):
         Raises:
             ValueError: if there are not two pairs of one class and two of different ones.
         """
+        self.check_split(split, targets)
         embeddings = self.answers(outputs)
         pairs = pairs_of(embeddings, targets)
-        kinds = int(pairs.same.sum()), int((~pairs.same).sum())
-        if min(kinds) < 2:
-            raise ValueError(
-                f"the split {split!r} has {kinds[0]} pairs of pictures of one class and {kinds[1]} of different "
-                "classes; recognition is judged on two of each or more"
-            )
         nearest = nearest_others(embeddings)
         sizes = targets.bincount()[targets]
         same, similarity = pairs.same.numpy(), pairs.similarity.double().numpy()
@@ -299,7 +309,8 @@ def operating_point(similarity: NDArray[np.float64], same: NDArray[np.bool_], fa
     """The threshold that accepts most pairs of one class while its rate of false accepts is at most `far`."""
     fars, tars, thresholds = roc_curve(same, similarity, drop_intermediate=False)
     index = int(np.searchsorted(fars, far + 1e-12, side="right")) - 1
-    threshold = min(float(thresholds[index]), 1.0)  # the curve begins at infinity, where nothing is accepted
+    above_all = np.nextafter(np.float32(similarity.max()), np.float32(np.inf))  # where the curve begins at infinity
+    threshold = min(float(thresholds[index]), float(above_all))
     different = int((~same).sum())
     return Point(far, threshold, float(tars[index]), round(fars[index] * different), different)
 

@@ -167,7 +167,7 @@ def plan(
             },
         },
     )
-    check_suited(chosen, card, network)
+    check_suited(chosen, card, network, data)
     return card
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from resnets.data.opening import Data
 from resnets.networks.network import Network
 from resnets.runs.card import Card
 from resnets.tasks import task_class
@@ -12,11 +13,14 @@ from resnets.training.freezing import frozen_stages
 from resnets.training.recipe import Recipe
 
 
-def check_suited(recipe: Recipe, card: Card, network: Network) -> None:
-    """Raise ValueError for what a recipe wants and the card's task, or the network, has no use for."""
+def check_suited(recipe: Recipe, card: Card, network: Network, data: Data) -> None:
+    """Raise ValueError for what a recipe wants and the card's task, the network or the data has no use for."""
     check_balance(recipe, card.task)
     if task_class(card.task).embeds:
         check_embedding(recipe)
+    for split, pictures in data.splits.items():
+        if split != "train":
+            task_class(card.task).check_split(split, pictures.targets)
     if recipe.cutmix and card.task == "regression":
         raise ValueError("cutmix would mix numbers by areas, which mean nothing to them; use mixup, or leave it out")
     check_augmentation(recipe, card.task)
