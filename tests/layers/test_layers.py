@@ -116,3 +116,12 @@ def test_group_norm_computes_in_float32_and_keeps_the_type() -> None:
     found = layer(rounded)
     assert found.dtype == torch.bfloat16
     torch.testing.assert_close(found, torch.nn.functional.group_norm(rounded.float(), 4).bfloat16())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_group_norm_may_be_of_any_type_itself(dtype: torch.dtype) -> None:
+    x = torch.randn(2, 8, 4, 4, generator=torch.Generator().manual_seed(0))
+    found = group_norm(8).to(dtype)(x.to(dtype))
+    assert found.dtype == dtype
+    torch.testing.assert_close(found.float(), torch.nn.functional.group_norm(x, 4), atol=0.02, rtol=0.02)
+    assert group_norm(8, affine=False).to(dtype)(x.to(dtype)).dtype == dtype

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from threading import Thread
 
 import pytest
 import torch
@@ -139,8 +140,9 @@ def test_a_declaration_goes_through_json_and_gives_the_same_network(name):
     declaration = small(name)
     assert declaration_from_dict(json.loads(json.dumps(declaration.to_dict()))) == declaration
     network = build(declaration).eval()
-    assert [stage.name for stage in network.stages] == ["stem", "layer1", "layer2", "layer3", "layer4"]
-    assert len(network.levels()) == 5
+    used = ["stem", "layer1", "layer2", "layer3", "layer4"][: 4 if name == "fasterrcnn_resnet18" else 5]
+    assert [stage.name for stage in network.stages] == used
+    assert len(network.levels()) == len(used)
     assert all(network.get_submodule(layer) for layer in network.class_layers)
     with torch.no_grad():
         rows = network(torch.rand(2, 3, 64, 96))
@@ -232,12 +234,48 @@ def test_names_that_are_none(name, message):
         ({"proposals": 64}, "yolo has no proposals"),
         ({"pyramid": 0}, "perhaps with fasterrcnn, not 0 with yolo"),
         ({"nms_threshold": 1.5}, "from 0 to 1"),
-        ({"max_detections": 0}, "must be above 0"),
+        ({"max_detections": 0}, "max_detections must be a whole number of at least 1"),
+        ({"num_classes": 2.5}, "num_classes must be a whole number"),
+        ({"pyramid": 1.5}, "pyramid must be a whole number"),
     ],
 )
 def test_options_that_would_do_nothing(changes, message):
     with pytest.raises(ValueError, match=message):
         replace(architecture("yolo_resnet18"), **changes)
+
+
+@pytest.mark.parametrize("name", ["fasterrcnn_resnet18", "fasterrcnn_vgg16_bn", "fasterrcnn_densenet121"])
+def test_a_detector_has_only_the_stages_that_it_uses(name):
+    network = build(architecture(name)).eval()
+    with torch.no_grad():
+        maps = network.features(torch.zeros(1, 3, 64, 64))
+    assert list(maps) == [stage.name for stage in network.stages]
+    for stage in network.stages:
+        assert maps[stage.name].shape == (1, stage.channels, 64 // stage.stride, 64 // stage.stride)
+    assert network.stages[-1].stride == 16
+    with pytest.raises(ValueError, match="there is no stage"):
+        network.features(torch.zeros(1, 3, 64, 64), ("layer5",))
+
+
+def test_sizes_of_maps_can_be_asked_for_while_the_network_computes():
+    network = build(small("yolo_resnet18")).eval()
+    images = torch.zeros(1, 3, 64, 64)
+    backbone, failures = network.backbone, []
+
+    def ask() -> None:
+        for side in range(64, 1024, 32):
+            backbone.grids((side, side))
+
+    asking = Thread(target=ask)
+    asking.start()
+    with torch.no_grad():
+        while asking.is_alive():
+            try:
+                network.dense(images)
+            except RuntimeError as error:
+                failures.append(error)
+    asking.join()
+    assert not failures
 
 
 def test_fcos_needs_whole_groups():

@@ -62,6 +62,13 @@ def test_the_catalogues_has_the_layers_of_airbench94():
         FastResNetArchitecture(output_scale=0)
 
 
+def test_without_a_classifier_it_gives_what_that_would_read():
+    network, x = small().eval(), torch.randn(2, 3, 16, 16)
+    network.reset_classifier(0)
+    torch.testing.assert_close(network(x), network.features(x)["layer2"].amax((2, 3)))
+    torch.testing.assert_close(small(num_classes=0).eval()(x).shape, torch.Size([2, 12]))
+
+
 def test_a_stage_begins_by_passing_channels_on():
     weight = small(widths=(32, 40)).layer2[0].conv.weight
     images = torch.randn(1, 32, 6, 6)

@@ -122,6 +122,9 @@ def test_without_a_classifier_it_gives_its_normalised_map() -> None:
         torch.testing.assert_close(network(images), expected)
     assert network(images).shape[1] == network.architecture.hidden
     assert not any(name.startswith(("fc", "features")) for name in network.state_dict())
+    network.reset_classifier(5)
+    both = network(images)
+    torch.testing.assert_close(network(images[:1]), both[:1])  # in evaluation still, as the rest of it
 
 
 @pytest.mark.parametrize(

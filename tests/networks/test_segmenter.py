@@ -133,6 +133,7 @@ def test_an_output_stride_that_is_asked_for_stays() -> None:
     [
         ({"decoder": "snake"}, "decoder must be one of"),
         ({"decoder_width": 0}, "decoder_width must be above 0"),
+        ({"decoder_width": 2.5}, "decoder_width must be a whole number"),
         ({"atrous_rates": (6, 12, 18)}, "unet has no atrous_rates"),
         ({"num_classes": 0}, "num_classes must be a whole number of at least 1"),
     ],

@@ -46,6 +46,15 @@ def test_a_declaration_survives_a_card(name):
     assert len(convolutions) == declaration.layers
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_a_network_may_be_of_any_type(network, dtype):
+    x, times, labels = inputs()
+    expected = network(x, times, labels)
+    found = network.to(dtype)(x.to(dtype), times, labels)
+    assert found.dtype == dtype
+    torch.testing.assert_close(found.float(), expected, atol=0.02 * expected.abs().max().item(), rtol=0)
+
+
 def test_all_parameters_learn_and_the_network_begins_as_zero():
     network = build(TINY)
     x, times, labels = inputs()

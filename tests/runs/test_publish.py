@@ -147,3 +147,15 @@ def test_half_the_space(tmp_path):
     assert small.weights_path.stat().st_size < 0.6 * run.weights_path.stat().st_size
     images = torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(1))
     torch.testing.assert_close(small.network()(images), run.network()(images), rtol=0.01, atol=0.01)
+
+
+def test_what_half_the_space_cannot_hold_keeps_all_of_it(tmp_path):
+    run = make_run(tmp_path / "run", "resnet20")
+    network = run.network()
+    network.bn1.running_mean.fill_(1e5)
+    network.bn1.running_var.fill_(1e10)
+    run.write_network(network)
+    publish(run, tmp_path / "repository", "someone/pets", half=True)
+    images = torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    published = Run(tmp_path / "repository").network()
+    torch.testing.assert_close(published(images), network.eval()(images), rtol=0.01, atol=0.01)

@@ -10,6 +10,7 @@ import torch
 
 from resnets.networks.catalogue import architecture, build
 from resnets.runs.card import Card
+from resnets.runs.folders import claim_folder
 from resnets.runs.run import Run
 from resnets.types import Preprocessing
 
@@ -64,6 +65,21 @@ def test_a_network_comes_back_bit_for_bit(card, tmp_path):
 def test_a_folder_that_is_no_run(tmp_path):
     with pytest.raises(FileNotFoundError, match="is not a run: it has no model"):
         Run(tmp_path).card()
+
+
+def test_a_new_run_takes_nothing_away_but_what_is_left_of_one(card, tmp_path):
+    left = tmp_path / "left"
+    left.mkdir()
+    (left / "model.json.tmp").write_text("{")
+    assert claim_folder(left, card, overwrite=False) == left
+    for own in ("thesis.tmp", "drafts.tmp/thesis.doc"):
+        path = tmp_path / "own" / own
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("years of work")
+        with pytest.raises(FileExistsError, match="is no run"):
+            claim_folder(tmp_path / "own", card, overwrite=True)
+        assert path.read_text() == "years of work"
+        path.unlink()
 
 
 def test_history_keeps_rows_whose_columns_differ(tmp_path):

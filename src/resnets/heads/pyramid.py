@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
+from copy import deepcopy
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool, LastLevelP6P7
 
@@ -43,6 +43,7 @@ class Backbone(nn.Module):
             (arXiv:1708.02002, section 4), "" for none.
 
     Attributes:
+        stages: of the network, as far as they are used.
         out_channels: of each map.
         strides: input pixels per pixel of each map.
 
@@ -55,6 +56,7 @@ class Backbone(nn.Module):
     ) -> None:
         super().__init__()
         self.chosen = of_strides(body.stages, least_stride, greatest_stride)
+        self.stages = tuple(body.stages)[: list(body.stages).index(self.chosen[-1]) + 1]
         self.body = without_what_follows(body, self.chosen[-1])
         if not channels:
             self.chosen = self.chosen[-1:]
@@ -72,6 +74,7 @@ class Backbone(nn.Module):
             self.fpn = FeaturePyramidNetwork(widths, channels, extra_blocks=above[extra]())
             more = {"": 0, "pool": 1, "convolutions": 2}[extra]
             self.strides += tuple(self.strides[-1] * 2**step for step in range(1, more + 1))
+        self._skeleton = (deepcopy(self).to("meta").eval(),)  # a tuple, as it is no part of the network
 
     def forward(self, images: Tensor) -> OrderedDict[str, Tensor]:
         """The maps of images, finest first, by the names "0", "1"..., and of what is above them."""
@@ -89,11 +92,9 @@ class Backbone(nn.Module):
     def grids(self, size: tuple[int, int]) -> tuple[tuple[int, int], ...]:
         """Height and width of each map for an input of `size`; no map is computed."""
         if size not in self._grids:
-            tensors = {**dict(self.named_parameters()), **dict(self.named_buffers())}
-            nothing = {name: tensor.to("meta") for name, tensor in tensors.items()}
             image = torch.empty(1, self.body.architecture.in_channels, *size, device="meta")
             with torch.no_grad():
-                maps = functional_call(self, nothing, (image,))
+                maps = self._skeleton[0](image)
             self._grids[size] = tuple((values.shape[2], values.shape[3]) for values in maps.values())
         return self._grids[size]
 

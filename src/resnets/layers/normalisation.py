@@ -19,11 +19,14 @@ MakeActivation = Callable[[], nn.Module]
 
 
 class GroupNorm(nn.GroupNorm):
-    """Group normalisation in float32, whatever its input: PyTorch's in bfloat16 is ten times slower on a CPU."""
+    """Group normalisation in float32 of what is in 16 bits: PyTorch's in bfloat16 is ten times slower on a CPU."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) normalised, in the type of `x`."""
-        return F.group_norm(x.float(), self.num_groups, self.weight, self.bias, self.eps).to(x.dtype)
+        if x.dtype not in (torch.bfloat16, torch.float16):
+            return super().forward(x)
+        weight, bias = (None if own is None else own.float() for own in (self.weight, self.bias))
+        return F.group_norm(x.float(), self.num_groups, weight, bias, self.eps).to(x.dtype)
 
 
 def group_norm(channels: int, affine: bool = True) -> nn.GroupNorm:

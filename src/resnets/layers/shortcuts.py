@@ -8,6 +8,8 @@
 | D | identity | 2x2 average, then 1x1 convolution (ResNet-D, arXiv:1812.01187, figure 2c) |
 | identity | identity | impossible |
 | none | none | none: the plain network |
+
+Where dilation takes the place of the stride, D has a convolution alone, and timm's networks an average at stride 1.
 """
 
 from __future__ import annotations

@@ -83,8 +83,10 @@ class DetectorArchitecture(Declaration):
     def __post_init__(self) -> None:
         if self.method not in get_args(Method):
             raise ValueError(f"method must be one of {', '.join(get_args(Method))}, not {self.method!r}")
+        self.check_whole("num_classes", "proposals", "max_detections")
+        self.check_whole("pyramid", least=0)
         without = {"fasterrcnn": True, "locate": True}.get(self.method, False)
-        if self.pyramid < 0 or (self.pyramid == 0 and not without) or (self.pyramid and self.method == "locate"):
+        if (self.pyramid == 0 and not without) or (self.pyramid and self.method == "locate"):
             raise ValueError(
                 "pyramid must be a number of channels, 0 with locate and perhaps with fasterrcnn, "
                 f"not {self.pyramid} with {self.method}"
@@ -98,9 +100,8 @@ class DetectorArchitecture(Declaration):
         others = [name for name in ("anchor_size", "proposals") if name not in used]
         if idle := [name for name in others if getattr(self, name) != defaults[name]]:
             raise ValueError(f"{self.method} has no {' and no '.join(idle)}; leave it out")
-        for name in ("num_classes", "proposals", "max_detections", "anchor_size"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be above 0, not {getattr(self, name)}")
+        if self.anchor_size <= 0:
+            raise ValueError(f"anchor_size must be above 0, not {self.anchor_size}")
         for name in ("score_threshold", "nms_threshold"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be from 0 to 1, not {getattr(self, name)}")
@@ -175,8 +176,8 @@ class Detector(nn.Module):
 
     @property
     def stages(self) -> Sequence[Stage]:
-        """The backbone's."""
-        return self.backbone.body.stages
+        """The backbone's, as far as they are used."""
+        return self.backbone.stages
 
     @property
     def logits_layer(self) -> str:
@@ -185,11 +186,19 @@ class Detector(nn.Module):
 
     def levels(self) -> Sequence[Sequence[nn.Module]]:
         """The backbone's: for each of `stages`, the modules that lead to its map."""
-        return self.backbone.body.levels()
+        return self.backbone.body.levels()[: len(self.stages)]
 
     def features(self, x: Tensor, stages: Iterable[str] | None = None) -> dict[str, Tensor]:
-        """The backbone's maps of the stages named, of all unless given."""
-        return self.backbone.body.features(x, stages)
+        """The backbone's maps of the stages named, of all unless given.
+
+        Raises:
+            ValueError: for a stage that is none, or that the detector has no use for.
+        """
+        names = [stage.name for stage in self.stages]
+        wanted = names if stages is None else list(stages)
+        if unknown := set(wanted).difference(names):
+            raise ValueError(f"there is no stage {', '.join(sorted(unknown))}; there are {', '.join(names)}")
+        return self.backbone.body.features(x, wanted)
 
     def forward(self, images: Tensor, targets: Exact[Sequence[Objects]] | Sequence[Objects] | None = None) -> Any:
         """In training the losses by name, otherwise the detections, (N, D, 6), or (N, D, 6 + 784) with masks.

@@ -157,7 +157,8 @@ class FastResNet(Network):
 
     def classify(self, x: Tensor) -> Tensor:
         """Logits from the last map."""
-        return self.fc(x.amax((2, 3))) * self.architecture.output_scale  # (N, C, H, W) -> (N, C) -> (N, num_classes)
+        x = x.amax((2, 3))  # (N, C, H, W) -> (N, C)
+        return self.fc(x) * self.architecture.output_scale if self.architecture.num_classes else x
 
     def new_classifier(self) -> nn.Module:
         """A linear layer."""

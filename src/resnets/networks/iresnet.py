@@ -190,7 +190,7 @@ class IResNet(Network):
         like = self.conv1.weight
         layer = nn.Linear(self.architecture.hidden, num_classes) if num_classes else nn.Identity()
         self.fc = layer.to(like.device, like.dtype)
-        self.features = Features(num_classes, self).to(like.device, like.dtype)
+        self.features = Features(num_classes, self).to(like.device, like.dtype).train(self.training)
 
 
 def _block(in_channels: int, out_channels: int, stride: int) -> Improved:

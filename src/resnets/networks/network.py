@@ -51,7 +51,7 @@ class Network(nn.Module):
         """Put a new classifier in the place of the old one; 0 for none."""
         self.architecture = replace(self.architecture, num_classes=num_classes)
         like = next(self.parameters())
-        self.set_submodule(self.logits_layer, self.new_classifier().to(like.device, like.dtype))
+        self.set_submodule(self.logits_layer, self.new_classifier().to(like.device, like.dtype).train(self.training))
 
 
 class Features(nn.Sequential):

@@ -74,7 +74,8 @@ class SegmenterArchitecture(Declaration):
     def __post_init__(self) -> None:
         self.check_choices(decoder=get_args(Decoder))
         self.check_whole("num_classes", "in_channels")
-        if (self.decoder == "fcn") != (self.decoder_width == 0) or self.decoder_width < 0:
+        self.check_whole("decoder_width", least=0)
+        if (self.decoder == "fcn") != (self.decoder_width == 0):
             raise ValueError(f"decoder_width must be above 0, and 0 with fcn alone, not {self.decoder_width}")
         if self.atrous_rates and not self.decoder.startswith("deeplab"):
             raise ValueError(f"{self.decoder} has no atrous_rates; leave them out")

@@ -192,7 +192,8 @@ class UNet(nn.Module):
     def embed(self, times: Tensor | Exact[Tensor], labels: Tensor) -> Tensor:
         """What all blocks are told of the pictures, (N, E)."""
         known = torch.cat((self.classes.weight, self.no_class[None]))  # (K + 1, E)
-        return F.silu(self.time(sinusoids(exact(times), self.architecture.widths[0])) + F.embedding(labels, known))
+        told = sinusoids(exact(times), self.architecture.widths[0]).to(known.dtype)
+        return F.silu(self.time(told) + F.embedding(labels, known))
 
     def levels(self) -> tuple[tuple[nn.Module, ...], ...]:
         """For each of `stages`, the modules that lead from the map before to its own."""

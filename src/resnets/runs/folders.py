@@ -8,7 +8,7 @@ from itertools import chain, count
 from pathlib import Path
 
 from resnets.runs.card import Card
-from resnets.runs.run import Run
+from resnets.runs.run import Run, unfinished_path
 
 RUNS = Path("runs")
 """Where a run's folder is made that nobody has named."""
@@ -25,7 +25,7 @@ def claim_folder(wanted: str | Path | None, card: Card, overwrite: bool) -> Path
         numbered = (folder.with_name(f"{folder.name}-{number}") for number in count(2))
         folder = next(free for free in chain([folder], numbered) if not free.exists())
     check_free(folder, overwrite)
-    if folder.exists():
+    if Run(folder).card_path.is_file():
         shutil.rmtree(folder)
     Run(folder).write_card(card)
     return folder
@@ -33,9 +33,11 @@ def claim_folder(wanted: str | Path | None, card: Card, overwrite: bool) -> Path
 
 def check_free(folder: Path, overwrite: bool) -> None:
     """Raise FileExistsError if a folder holds something, unless it is a run that is to be overwritten."""
-    if not folder.exists() or (folder.is_dir() and all(file.suffix == ".tmp" for file in folder.iterdir())):
-        return  # a part of a card is all that is left of a training that was killed at once
-    if not Run(folder).card_path.is_file():
+    card = Run(folder).card_path
+    unfinished = unfinished_path(card)  # all that is left of a training that was killed at once
+    if not folder.exists() or (folder.is_dir() and all(path == unfinished for path in folder.iterdir())):
+        return
+    if not card.is_file():
         raise FileExistsError(f"{folder} is there already and is no run; choose another --run")
     if not overwrite:
         raise FileExistsError(

@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 from jinja2 import Template
+from torch import Tensor
 
 from resnets.networks.catalogue import CATALOGUE, build, declaration_from_dict
 from resnets.runs.card import Card
@@ -42,7 +43,7 @@ def publish(run: Run, folder: Path, name: str, license: str = "unknown", half: b
         folder: to write; it must be new or empty.
         name: of the repository, for its README.
         license: an identifier of the Hub, such as "apache-2.0".
-        half: write the weights as float16, in half the space.
+        half: write the weights as float16, in half the space, but for tensors with numbers that it does not reach.
 
     Raises:
         FileNotFoundError: if the folder is no run, or its training has not ended.
@@ -56,11 +57,16 @@ def publish(run: Run, folder: Path, name: str, license: str = "unknown", half: b
         raise FileExistsError(f"{folder} is not empty; publish into a new folder")
     folder.mkdir(parents=True, exist_ok=True)
     if half:
-        tensors = {name: value.half() if value.is_floating_point() else value for name, value in tensors.items()}
+        tensors = {name: halved(value) for name, value in tensors.items()}
     write_tensors(tensors, folder / run.weights_path.name)
     Run(folder).write_card(card)
     (folder / "config.json").write_text(json.dumps(config(card), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     (folder / "README.md").write_text(readme(card, name, license), encoding="utf-8")
+
+
+def halved(tensor: Tensor) -> Tensor:
+    """A tensor as float16, unless it is no floats or has one beyond the 65,504 that float16 reaches."""
+    return half if tensor.is_floating_point() and (half := tensor.half()).isfinite().all() else tensor
 
 
 def timm_name(card: Card) -> str | None:

@@ -144,8 +144,13 @@ def find_run(run: str | Path) -> Run:
     return Run(path if path.exists() else shipped().get(str(run), path))
 
 
+def unfinished_path(path: Path) -> Path:
+    """Where `write_whole` writes a file before it takes its place."""
+    return path.with_name(path.name + ".tmp")
+
+
 def write_whole(path: Path, text: str) -> None:
     """Write a file so that whoever reads it finds the old text or the new, never a part."""
-    temporary = path.with_name(path.name + ".tmp")
+    temporary = unfinished_path(path)
     temporary.write_text(text, encoding="utf-8")
     temporary.replace(path)
