@@ -31,15 +31,18 @@ def outline_of_runs(code: Mapping[str, Any], size: tuple[int, int]) -> Tensor | 
         raise ValueError(f"its size is {code.get('size')}, but the picture is of {list(size)} pixels")
     if sum(runs) != size[0] * size[1]:
         raise ValueError(f"its runs are of {sum(runs)} pixels, but the picture has {size[0]} x {size[1]}")
-    ends = list(accumulate(runs))
+    pairs = list(pairwise(accumulate(runs)))[::2]
+    rectangles = [each for start, stop in pairs for each in _rectangles(start, stop, size[0])]
+    if not rectangles:
+        return None
+    edge = min(top for _, top, _, _ in rectangles)
     points = [
         point
-        for start, stop in list(pairwise(ends))[::2]
-        for x, y, x2, y2 in _rectangles(start, stop, size[0])
-        # To each one from the upper edge, and back by the same way, so that what is on the way does not count.
-        for point in ((x, 0), (x, y2), (x2, y2), (x2, y), (x, y), (x, 0))
+        for left, top, right, bottom in rectangles
+        # To each one from the upper edge of all, and back by the same way, so that what is on the way does not count.
+        for point in ((left, edge), (left, bottom), (right, bottom), (right, top), (left, top), (left, edge))
     ]
-    return torch.tensor(points, dtype=torch.float32) if points else None
+    return torch.tensor(points, dtype=torch.float32)
 
 
 def _rectangles(start: int, stop: int, height: int) -> Iterator[tuple[int, int, int, int]]:
