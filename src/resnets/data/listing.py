@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -21,6 +22,13 @@ SPLITS = {
     "test": "test",
 }
 """Names of splits as folders and tables have them, and the split that each one means."""
+
+
+def split_in(name: str) -> str | None:
+    """The split that a name tells by one of its words ("train2017", "annotations_val"); None where two differ."""
+    words = re.split("[^a-z]+", name.lower())
+    found = {SPLITS[word] for word in words if word in SPLITS}
+    return found.pop() if len(found) == 1 else None
 
 
 @dataclass(frozen=True)

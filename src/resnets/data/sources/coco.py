@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from resnets.data.listing import SPLITS, Listing, listing_of_objects
+from resnets.data.listing import Listing, listing_of_objects, split_in
 from resnets.data.masks import DrawnMasks
+from resnets.data.run_lengths import outline_of_runs
 from resnets.data.sources.folder import Files
 from resnets.types import Objects
 
@@ -33,22 +34,23 @@ def recognises(source: str) -> bool:
 def open(source: str) -> Listing:
     """List the pictures of the JSON files; the split is in a file's or its folder's name.
 
-    The classes are the categories in the order of their numbers. Crowds are ignored. Where objects have polygons, they
-    can be read as masks, too.
+    The classes are the categories in the order of their numbers, without those that only group others. Crowds are
+    ignored. Where objects have polygons or run-length codes, they can be read as masks, too.
 
     Raises:
-        ValueError: a file is not of COCO's form, or names a picture, category or image that is not there.
+        ValueError: a file is not of COCO's form, or names a picture, category or image that is not there; two pictures
+            have one number, or two categories one name; or one of several files is of no split by its name.
     """
     path = Path(source).resolve()
     files = _files(path) if path.is_dir() else [path]
     root = path if path.is_dir() else _shared_root(path)
+    if len(files) > 1 and (silent := [file for file in files if _split(file) is None]):
+        raise ValueError(
+            f"{source} has {len(files)} files, and the name of {silent[0].relative_to(root)} tells no split; name each "
+            "by one of train, val and test, as in annotations_train.json, or give the path of a single file"
+        )
     contents = {file: _read(file) for file in files}
-    categories = {
-        file: {int(c["id"]): str(c["name"]) for c in content["categories"]} for file, content in contents.items()
-    }
-    known = next(iter(categories.values()))
-    if any(other != known for other in categories.values()):
-        raise ValueError(f"{source}: its files have different categories; expected the same in all")
+    known = _categories(contents, source)
     numbers = {number: position for position, number in enumerate(sorted(known))}
     names: list[str] = []
     splits: list[str | None] = []
@@ -81,6 +83,34 @@ def open(source: str) -> Listing:
     return replace(listing, as_masks=lambda: drawn)
 
 
+def _categories(contents: Mapping[Path, Mapping[str, Any]], source: str) -> dict[int, str]:
+    """The names of the categories by their numbers.
+
+    One that has no objects and is the supercategory of another is left out: Roboflow writes one for the whole set.
+
+    Raises:
+        ValueError: the files have different categories, or two have one number or name.
+    """
+    found = [{int(c["id"]): str(c["name"]) for c in content["categories"]} for content in contents.values()]
+    if any(other != found[0] for other in found):
+        raise ValueError(f"{source}: its files have different categories; expected the same in all")
+    rows = next(iter(contents.values()))["categories"]
+    used = {mark["category_id"] for content in contents.values() for mark in content["annotations"]}
+    parents = {(c.get("supercategory"), int(c["id"])) for c in rows}
+    known = {
+        number: name
+        for number, name in found[0].items()
+        if number in used or not any(parent == name and child != number for parent, child in parents)
+    }
+    if len(found[0]) < len(rows):
+        raise ValueError(f"{source}: two of its categories have one id; expected each id once")
+    if twice := [name for name, count in Counter(known.values()).items() if count > 1]:
+        raise ValueError(
+            f"{source}: {twice[0]} is the name of more than one category; give each its own, or merge them"
+        )
+    return known
+
+
 def _files(folder: Path) -> list[Path]:
     """The JSON files of a folder: annotations/instances_*.json, or annotations/*.json, or below the splits' folders."""
     found = sorted(folder.glob("annotations/instances_*.json")) or sorted(folder.glob("annotations/*.json"))
@@ -94,7 +124,7 @@ def _shared_root(file: Path) -> Path:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(file.read_text(encoding="utf-8-sig"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{file} is not JSON: {error}") from None
     needed = {
@@ -109,13 +139,14 @@ def _read(file: Path) -> dict[str, Any]:
         for number, row in enumerate(rows):
             if not isinstance(row, dict) or not fields <= row.keys():
                 raise ValueError(f"{file} is not in COCO's form: {key}[{number}] needs {', '.join(sorted(fields))}")
+    if twice := [number for number, count in Counter(row["id"] for row in content["images"]).items() if count > 1]:
+        raise ValueError(f"{file}: {twice[0]} is the id of more than one image; expected each id once")
     return dict(content)
 
 
 def _split(file: Path) -> str | None:
-    """The split that "instances_val2017.json" or "valid/_annotations.coco.json" is of."""
-    word = file.parent.name if file.name.startswith("_") else file.stem.removeprefix("instances_")
-    return SPLITS.get(word.rstrip("0123456789").strip("_-").lower())
+    """The split that "instances_val2017.json", "train_annotations.json" or "valid/_annotations.coco.json" is of."""
+    return split_in(file.parent.name if file.name.startswith("_") else file.stem)
 
 
 def _pictures_of(file: Path, images: Sequence[Mapping[str, Any]], root: Path) -> Path:
@@ -140,6 +171,7 @@ def _pictures_of(file: Path, images: Sequence[Mapping[str, Any]], root: Path) ->
 def _objects(
     image: Mapping[str, Any], marks: Sequence[Mapping[str, Any]], numbers: Mapping[int, int], file: Path
 ) -> Objects:
+    size = (int(image["height"]), int(image["width"]))
     boxes, labels = [], []
     for mark in marks:
         if mark["category_id"] not in numbers:
@@ -153,14 +185,14 @@ def _objects(
         boxes.append((left, top, left + width, top + height))
         labels.append(numbers[mark["category_id"]])
     try:
-        outlines = tuple(_polygons(mark.get("segmentation")) for mark in marks)
+        outlines = tuple(_polygons(mark, size) for mark in marks)
     except (TypeError, ValueError):
         raise ValueError(
             f"{file}: an object of {image['file_name']} has an outline that is no list of polygons, each "
-            "[x1, y1, x2, y2, ...] of three points or more"
+            "[x1, y1, x2, y2, ...] of three points or more, and no run-length code of the picture's size"
         ) from None
     return Objects(
-        (int(image["height"]), int(image["width"])),
+        size,
         torch.tensor(boxes, dtype=torch.float32).view(-1, 4),
         torch.tensor(labels, dtype=torch.int64),
         torch.tensor([bool(mark.get("iscrowd")) for mark in marks], dtype=torch.bool),
@@ -168,8 +200,12 @@ def _objects(
     )
 
 
-def _polygons(segmentation: object) -> tuple[Tensor, ...]:
-    """An object's polygons; none of a run-length code, which COCO has for crowds."""
+def _polygons(mark: Mapping[str, Any], size: tuple[int, int]) -> tuple[Tensor, ...]:
+    """An object's polygons, also of a run-length code; none of a crowd's code, as crowds are ignored by their boxes."""
+    segmentation = mark.get("segmentation")
+    if isinstance(segmentation, dict) and not mark.get("iscrowd"):
+        outline = outline_of_runs(segmentation, size)
+        return () if outline is None else (outline,)
     if not isinstance(segmentation, list):
         return ()
     if odd := [flat for flat in segmentation if len(flat) % 2]:

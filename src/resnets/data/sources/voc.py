@@ -1,17 +1,18 @@
 """Pascal VOC: a folder with JPEGImages, and Annotations (an XML file a picture), SegmentationClass (a mask), or both.
 
-ImageSets/Main and ImageSets/Segmentation may say which pictures are for what. Masks hold the numbers of VOC's 21
-classes; where there is a labelmap.txt, as annotation tools write it, they hold its colours.
+ImageSets/Main and ImageSets/Segmentation may say which pictures are for what; trainval.txt is for training where there
+is no train.txt. Pictures may lie in folders below JPEGImages, and their annotations and masks in the same ones.
+
+Masks hold the numbers of VOC's 21 classes; where there is a labelmap.txt, as annotation tools write it, its colours.
 
 Boxes there are counted in pixels from 1, both ends included (host.robots.ox.ac.uk/pascal/VOC/voc2012/devkit_doc.pdf).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import replace
 from functools import partial
-from glob import escape
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -25,11 +26,12 @@ from resnets.types import Objects
 
 ACCEPTS = (
     "a folder in Pascal VOC's layout: JPEGImages, Annotations/*.xml or SegmentationClass/*.png, perhaps "
-    "ImageSets/{Main,Segmentation}/{train,val,test}.txt"
+    "ImageSets/{Main,Segmentation}/{train,val,trainval,test}.txt"
 )
 REFINES = "folder"
 
 _PICTURES, _ANNOTATIONS, _SPLITS = "JPEGImages", "Annotations", Path("ImageSets", "Main")
+_TRAINVAL = "trainval.txt"
 _MASKS, _MASK_SPLITS, _LABELMAP = "SegmentationClass", Path("ImageSets", "Segmentation"), "labelmap.txt"
 
 CLASSES = (
@@ -68,17 +70,20 @@ def open(source: str) -> Listing:
     """List the pictures that the split files name, or all that have an annotation where there are no such files.
 
     The classes are the names in the annotations, sorted. Objects marked as difficult are ignored. Without annotations,
-    and where masks are asked for, it is the listing of the masks.
+    and where masks are asked for, it is the listing of the masks. Pictures without an annotation are left out by name;
+    of those with one that no list names, how many.
 
     Raises:
-        ValueError: a picture, an annotation or a mask is missing, or an annotation cannot be understood.
+        ValueError: a picture, an annotation or a mask is missing, an annotation cannot be understood, or two pictures
+            differ by their endings alone.
     """
     root = Path(source).resolve()
     if not (root / _ANNOTATIONS).is_dir():
         return _masks(root, source)
-    files = {path.stem: path for path in sorted((root / _PICTURES).iterdir()) if is_picture(path.name)}
-    members = _members(root, _SPLITS)
-    names = list(members) or sorted(path.stem for path in (root / _ANNOTATIONS).glob("*.xml"))
+    files = _by_name(root / _PICTURES)
+    annotated = _annotated(root)
+    members = _members(root, _SPLITS, files)
+    names = list(members) or annotated
     if missing := [name for name in names if name not in files]:
         raise ValueError(
             f"{source} has no picture {_PICTURES}/{missing[0]}.*, which its split files or annotations name"
@@ -88,22 +93,28 @@ def open(source: str) -> Listing:
     paths = [files[name] for name in names]
     listing = listing_of_objects(
         root.name,
-        [path.name for path in paths],
+        paths,
         [members.get(name) for name in names],
-        [path.stat().st_size for path in paths],
-        Files(str(root / _PICTURES), tuple(path.name for path in paths)),
+        [(root / _PICTURES / path).stat().st_size for path in paths],
+        Files(str(root / _PICTURES), tuple(paths)),
         classes,
         [_objects(size, marks, classes) for size, marks in parsed],
         source,
     )
+    bare = sorted(files.keys() - {*names, *annotated})
+    left_out = [(f"{_PICTURES}/{files[name]}", "there is no annotation of its name") for name in bare]
+    listed = {*names, *_listed(root, files)}
+    if unlisted := [name for name in annotated if name in files and name not in listed]:
+        reason = f"no list of a split names {len(unlisted):,} of the annotated pictures, such as {unlisted[0]}"
+        left_out.append((_SPLITS.as_posix(), reason))
+    listing = replace(listing, left_out=tuple(left_out))
     return replace(listing, as_masks=partial(_masks, root, source)) if (root / _MASKS).is_dir() else listing
 
 
 def _masks(root: Path, source: str) -> Listing:
     """List the pictures that the split files of the masks name, or all that have a mask."""
-    pictures = {path.stem: path.name for path in sorted((root / _PICTURES).iterdir()) if is_picture(path.name)}
-    masks = {path.stem: path.name for path in sorted((root / _MASKS).iterdir()) if is_picture(path.name)}
-    members = _members(root, _MASK_SPLITS)
+    pictures, masks = _by_name(root / _PICTURES), _by_name(root / _MASKS)
+    members = _members(root, _MASK_SPLITS, pictures)
     names = list(members) or [name for name in masks if name in pictures]
     for folder, files in ((_PICTURES, pictures), (_MASKS, masks)):
         if missing := [name for name in names if name not in files]:
@@ -148,21 +159,57 @@ Mark = tuple[str, tuple[float, ...], bool]
 """An object's class, its box as the file has it, and whether it is difficult."""
 
 
-def _members(root: Path, folder: Path) -> dict[str, str]:
-    """The split of each picture that a split file in a folder names."""
+def _by_name(folder: Path) -> dict[str, str]:
+    """The pictures below a folder, sorted: their paths by these without their endings.
+
+    Raises:
+        ValueError: if two differ by their endings alone.
+    """
+    found: dict[str, str] = {}
+    for path in sorted(file.relative_to(folder) for file in folder.rglob("*") if file.is_file()):
+        name, key = path.as_posix(), path.with_suffix("").as_posix()
+        if is_picture(name) and found.setdefault(key, name) != name:
+            raise ValueError(f"{folder} has {found[key]} and {name}; expected one picture of a name")
+    return found
+
+
+def _annotated(root: Path) -> list[str]:
+    """The names of the annotations, sorted."""
+    folder = root / _ANNOTATIONS
+    return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.xml"))
+
+
+def _members(root: Path, folder: Path, pictures: Container[str]) -> dict[str, str]:
+    """The split of each picture that a split file in a folder names.
+
+    Raises:
+        ValueError: if files of two splits name the same picture.
+    """
+    lists = [(path, SPLITS.get(path.stem.lower())) for path in sorted((root / folder).glob("*.txt"))]
     members: dict[str, str] = {}
-    for path in sorted((root / folder).glob("*.txt")):
-        if (split := SPLITS.get(path.stem.lower())) is not None:
-            lines = map(str.strip, path.read_text(encoding="utf-8").splitlines())
-            for name in (_name(line, root) for line in lines if line):
+    for path, split in lists:
+        if split is not None:
+            for name in _names_in(path, pictures):
                 if members.setdefault(name, split) != split:
                     raise ValueError(f"{root}: {name} is in the splits {members[name]} and {split}")
+    both = root / folder / _TRAINVAL
+    if both.is_file() and "train" not in {split for _, split in lists}:
+        for name in _names_in(both, pictures):
+            if members.setdefault(name, "train") == "test":
+                raise ValueError(f"{root}: {name} is in {_TRAINVAL} and in the split test")
     return members
 
 
-def _name(line: str, root: Path) -> str:
-    """The picture that a line of a split file names: all of it, or what stands before whether it has a class."""
-    return line if " " in line and any((root / "JPEGImages").glob(f"{escape(line)}.*")) else line.split()[0]
+def _listed(root: Path, pictures: Container[str]) -> set[str]:
+    """The pictures that are listed for another purpose, as those of actions in VOC 2012."""
+    others = [path for path in (root / _SPLITS.parent).glob("*/*.txt") if path.parent.name != _SPLITS.name]
+    return {name for path in others for name in _names_in(path, pictures)}
+
+
+def _names_in(file: Path, pictures: Container[str]) -> list[str]:
+    """The pictures that a file's lines name: all of a line, or what stands before whether it has a class."""
+    lines = map(str.strip, file.read_text(encoding="utf-8-sig").splitlines())
+    return [line if line in pictures else line.split()[0] for line in lines if line]
 
 
 def _parse(path: Path) -> tuple[tuple[int, int], list[Mark]]:
