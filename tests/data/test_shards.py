@@ -18,6 +18,7 @@ import torch
 import webdataset
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from resnets.cli.main import main
 from resnets.data import loading, order, remote
@@ -216,6 +217,26 @@ def test_fetched_shards_make_room_for_others(served, monkeypatch, tmp_path):
         pictures.fetch(shard)
     kept = {path.name for path in (tmp_path / "cache").rglob("*.tar")}
     assert kept == {"all-000003.tar"}
+
+
+def test_shards_published_anew_are_fetched_anew(tmp_path, monkeypatch):
+    """Of the same name and size, as tar files are filled up to blocks of 10,240 bytes."""
+    fsspec = pytest.importorskip("fsspec")
+    monkeypatch.setenv("RESNETS_CACHE", str(tmp_path / "cache"))
+    store = fsspec.filesystem("memory")
+    sizes = set()
+    for value in (10, 200):
+        for label in "ab":
+            for number in range(3):
+                file = tmp_path / f"{value}" / label / f"{number}.bmp"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                Image.new("L", (8, 8), value).save(file)
+        folder = tmp_path / f"{value} in shards"
+        assert main(["shard", str(tmp_path / f"{value}"), str(folder)]) == 0
+        sizes.add((folder / "all-000000.tar").stat().st_size)
+        store.put(f"{folder}/", "/bucket/anew/", recursive=True)
+        assert open_dataset("memory://bucket/anew").whole().picture(0, 1).unique().tolist() == [value]
+    assert len(sizes) == 1
 
 
 def test_what_is_not_there_or_not_whole_is_said(served, digits_in_shards, tmp_path):
