@@ -238,6 +238,18 @@ def test_what_masks_are_read_as_decides_what_a_cache_keeps(scenes: WriteScenes, 
     assert len(list((tmp_path / "cache").glob("*.npy"))) == 3
 
 
+def test_a_corrected_mask_is_not_taken_from_the_cache(scenes: WriteScenes, tmp_path: Path) -> None:
+    seen = []
+    for mask in (HALVES, 1 - HALVES):
+        data = open_dataset(scenes(mask=mask), ignore="0")
+        shape = Preprocessing((4, 6), 3, (0.5,) * 3, (0.5,) * 3, fit="contain")
+        loader = Loader(
+            data.splits["val"], shape, 1, shuffle=False, cache=tmp_path / "cache", fingerprint="of names and sizes"
+        )
+        seen.append(next(loader.epoch(0)).targets[0, 0].tolist())
+    assert seen == [[*3 * [IGNORED], 0, 0, 0], [0, 0, 0, *3 * [IGNORED]]]
+
+
 def test_an_empty_mask_is_named_and_does_not_stop_the_others(scenes: WriteScenes) -> None:
     root = scenes()
     (root / "masks/train/b.png").write_bytes(b"")

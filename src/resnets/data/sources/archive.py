@@ -6,6 +6,7 @@ import mmap
 import os
 import tarfile
 import zipfile
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from PIL import Image
 
 from resnets.data.decoding import open_picture
 from resnets.data.listing import Listing, is_picture, read_layout
+from resnets.data.sources.folder import written
 
 ACCEPTS = "a .tar or .zip file of such a folder (also .tar.gz, .tgz, .tar.bz2, .tar.xz, read into memory)"
 
@@ -66,6 +68,10 @@ class TarPictures:
         offset, size = self.places[position]
         return open_picture(self._content[offset : offset + size])
 
+    def version(self, position: int) -> object:
+        """Where the archive is, its size, when it was written, and the place in it."""
+        return self.path, *written(Path(self.path)), *self.places[position]
+
     def __getstate__(self) -> dict[str, object]:
         return {"path": self.path, "places": self.places, "_content": None}
 
@@ -81,12 +87,20 @@ class ZipPictures:
 
     def __call__(self, position: int) -> Image.Image:
         """The picture at a position of `members`, its pixels not yet decoded."""
-        if self._zip is None or self._process != os.getpid():  # processes must not share a file's position
-            self._zip, self._process = zipfile.ZipFile(self.path), os.getpid()
-        info = self._zip.getinfo(self.members[position])
+        archive = self._archive()
+        info = archive.getinfo(self.members[position])
         if info.file_size > _LARGEST_PICTURE:
             raise ValueError(f"its {info.file_size:,} bytes are too many for a picture")
-        return open_picture(self._zip.read(info))
+        return open_picture(archive.read(info))
+
+    def version(self, position: int) -> object:
+        """The sum of the member's bytes that the archive has."""
+        return self._archive().getinfo(self.members[position]).CRC
+
+    def _archive(self) -> zipfile.ZipFile:
+        if self._zip is None or self._process != os.getpid():  # processes must not share a file's position
+            self._zip, self._process = zipfile.ZipFile(self.path), os.getpid()
+        return self._zip
 
     def __getstate__(self) -> dict[str, object]:
         return {"path": self.path, "members": self.members, "_zip": None, "_process": 0}
@@ -101,6 +115,10 @@ class BytesPictures:
     def __call__(self, position: int) -> Image.Image:
         """The picture at a position of `files`, its pixels not yet decoded."""
         return open_picture(self.files[position])
+
+    def version(self, position: int) -> object:
+        """A sum of the file's bytes."""
+        return zlib.crc32(self.files[position])
 
 
 def _wanted(member: tarfile.TarInfo) -> bool:

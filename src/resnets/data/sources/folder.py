@@ -61,6 +61,20 @@ class Files:
         """The picture at a position of `paths`, its pixels not yet decoded."""
         return open_picture(Path(self.root, self.paths[position]).read_bytes())
 
+    def version(self, position: int) -> object:
+        """Where the file is, its size and when it was written."""
+        path = Path(self.root, self.paths[position])
+        return str(path), *written(path)
+
+
+def written(path: Path) -> tuple[int, ...]:
+    """Size and time of writing, ns, by which a file's change is noticed; () where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return ()
+    return status.st_size, status.st_mtime_ns
+
 
 def walk(folder: Path, prefix: str, above: frozenset[tuple[int, int]]) -> Iterator[tuple[str, int]]:
     """Relative paths and sizes of all files; a link to a folder that it stands in is not followed again."""

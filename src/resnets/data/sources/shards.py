@@ -30,6 +30,7 @@ from PIL import Image
 from resnets.data.decoding import open_picture, picture_suffixes
 from resnets.data.listing import SPLITS, Listing
 from resnets.data.remote import is_remote, kept_copy, read_remote
+from resnets.data.sources.folder import written
 
 REFINES = "folder"
 ACCEPTS = "a folder of WebDataset's shards, or the address of one that `resnets shard` wrote: https://..., s3://..."
@@ -97,6 +98,12 @@ class ShardPictures:
         offset, size = self.places[position].tolist()
         content = self._content(bisect_right(self.ends, position))[offset : offset + size]
         return open_picture(content)
+
+    def version(self, position: int) -> object:
+        """The shard's SHA-256, or where it is, its size and when it was written; and the place in it."""
+        shard = self.shards[bisect_right(self.ends, position)]
+        path = Path(self.root, shard.file)
+        return shard.sha256 or (str(path), *written(path)), *self.places[position].tolist()
 
     def fetch(self, number: int) -> Path:
         """The path of a shard on this machine, fetched if it is elsewhere and not here yet."""
