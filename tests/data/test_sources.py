@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import os
 import pickle
 import shutil
 import struct
+import sys
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -24,6 +26,7 @@ from PIL import Image
 from pyarrow import parquet
 from sklearn.datasets import load_digits
 
+from resnets.cli.main import main
 from resnets.data.opening import Data, open_dataset
 from resnets.data.sources import builtin, find_source, sources
 
@@ -238,6 +241,17 @@ def test_files_that_look_like_pictures_and_are_not_read_are_named(kind: str, pai
     reasons = {bad.name: bad.reason for bad in open_dataset(source).unreadable}
     assert reasons.keys() == NEITHER.keys()
     assert all(reason in reasons[name] for name, (_, reason) in NEITHER.items())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere file names are Unicode")
+def test_file_names_may_be_in_another_encoding(paint: Paint) -> None:
+    folder = paint(*(f"{c}/{i}.png" for c in "ab" for i in range(5)))
+    (folder / "a/0.png").rename(os.fsdecode(os.fsencode(folder / "a") + b"/caf\xe9.png"))
+    data, packed = open_dataset(folder), folder.parent / "packed"
+    assert main(["shard", str(folder), str(packed)]) == 0
+    assert open_dataset(packed).fingerprint == data.fingerprint
+    for whole in (data.whole(), open_dataset(packed).whole()):
+        assert whole.picture(whole.names.index("a/caf\udce9.png"), 3).shape == (3, 12, 10)
 
 
 def test_links_are_followed_but_not_in_circles(paint: Paint, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Pictures and masks of the same names: images/train/a.jpg and masks/train/a.png, or train/images and train/masks.
 
-The mask of a.jpg may also be called a_mask.png or a_L.png, and the folders may be written in capitals. What the masks' values mean is said by one file beside the
-folders:
+The mask of a.jpg may also be called a_mask.png or a_L.png, and the folders may be written in capitals. What the masks'
+values mean is said by one file beside the folders:
 
 | file | its lines | masks |
 |---|---|---|
