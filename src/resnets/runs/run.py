@@ -145,7 +145,10 @@ def find_run(run: str | Path) -> Run:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a file so that whoever reads it finds the old text or the new, never a part."""
+    """Write a file so that whoever reads it finds the old text or the new, never a part.
+
+    What a file name has of another encoding is escaped, as JSON allows.
+    """
     temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text, encoding="utf-8")
+    temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
     temporary.replace(path)
