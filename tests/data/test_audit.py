@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from resnets.cli.main import main
 from resnets.data.audit import Shortage, audit, readable
 from resnets.data.opening import open_dataset
 
@@ -46,6 +47,35 @@ def test_an_audit_finds_what_was_hidden(flawed: Path) -> None:
     assert found.sizes == {(12, 10): 68, (30, 20): 1}
     assert found.modes == {"RGB": 68, "L": 1}
     assert not found.sound
+
+
+def test_one_picture_under_two_classes_is_a_contradiction(paint: Paint, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = paint(*(f"{label}/{number:02d}.png" for label in "ab" for number in range(20)))
+    Image.open(folder / "a/03.png").save(folder / "b/03.bmp")
+    shutil.copy(folder / "a/04.png", folder / "a/again.png")
+    data = open_dataset(folder)
+    found = audit(data)
+    assert [{(name, told) for _, name, told in group} for group in found.contradicting] == [
+        {("a/03.png", "a"), ("b/03.bmp", "b")}
+    ]
+    assert not found.sound
+    assert main(["check", str(folder)]) == 1
+    assert "a/03.png (a) = b/03.bmp (b)" in capsys.readouterr().out
+
+
+def test_of_one_picture_there_may_be_several_measurements(paint: Paint) -> None:
+    folder = paint(*(f"{number}.png" for number in range(4)))
+    shutil.copy(folder / "0.png", folder / "again.png")
+    rows = [f"{number}.png,{number},train" for number in range(4)]
+    (folder / "table.csv").write_text("\n".join(["path,age,split", *rows, "again.png,9,train"]))
+    assert audit(open_dataset(folder / "table.csv")).contradicting == ()
+
+
+def test_classes_that_differ_in_capitals_only_are_named(paint: Paint, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = paint(*(f"{label}/{number:02d}.png" for label in ("Cat", "cat", "dog") for number in range(60)))
+    assert audit(open_dataset(folder)).alike == (("Cat", "cat"),)
+    assert main(["check", str(folder)]) == 0
+    assert "classes that differ in capitals only: \n  Cat, cat\n" in capsys.readouterr().out
 
 
 def test_a_sound_data_set(shared_data: Path) -> None:

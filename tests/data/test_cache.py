@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -75,6 +76,42 @@ def test_what_decides_the_pictures_decides_the_file(train, tmp_path):
     ):
         batches(dataset, augmentation, cache=folder, fingerprint=fingerprint)
     assert len(list(folder.glob("*.npy"))) == len(list(folder.glob("*.bin"))) == 4
+
+
+def pack(folder: Path, kind: str) -> Path:
+    """A folder as it is, or in an archive beside it that replaces what was there."""
+    if kind == "folder":
+        return folder
+    ending = {"zip": "zip", "tar": "tar", "tar.gz": "gztar"}[kind]
+    return Path(shutil.make_archive(str(folder.parent / "set"), ending, folder))
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip", "tar", "tar.gz"])
+def test_pictures_replaced_by_others_of_their_size_are_not_taken_from_the_cache(kind, tmp_path):
+    """All uncompressed pictures of one size in pixels have one size in bytes."""
+    for value in (10, 200):
+        for number in range(12):
+            file = tmp_path / "set" / "ab"[number % 2] / f"{number}.bmp"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (8, 8), (value,) * 3).save(file)
+        data = open_dataset(pack(tmp_path / "set", kind))
+        found = batches(data.splits["train"], None, cache=tmp_path / "cache", fingerprint=data.fingerprint)
+        assert {int(batch.images.max()) for batch in found} == {value}
+    again = open_dataset(pack(tmp_path / "set", kind))
+    batches(again.splits["train"], None, cache=tmp_path / "cache", fingerprint=again.fingerprint)
+    assert len(list((tmp_path / "cache").glob("*.npy"))) == (2 if kind in ("folder", "zip", "tar.gz") else 3)
+
+
+def test_another_set_of_the_same_names_and_sizes_has_a_cache_of_its_own(tmp_path):
+    for place, value in (("here", 10), ("there", 200)):
+        for number in range(12):
+            file = tmp_path / place / "set" / "ab"[number % 2] / f"{number}.bmp"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (8, 8), (value,) * 3).save(file)
+            os.utime(file, ns=(0, 0))  # as a copy program may leave them
+        data = open_dataset(tmp_path / place / "set")
+        found = batches(data.splits["train"], None, cache=tmp_path / "cache", fingerprint=data.fingerprint)
+        assert {int(batch.images.max()) for batch in found} == {value}
 
 
 def test_whole_pictures_and_such_of_reduced_size_have_files_of_their_own(train, tmp_path):

@@ -67,6 +67,32 @@ def test_splits_may_stand_above_the_kinds(scenes: WriteScenes, tmp_path: Path) -
     assert {split: len(dataset) for split, dataset in data.splits.items()} == {"train": 2, "val": 1}
 
 
+def test_the_folders_may_be_written_in_capitals(scenes: WriteScenes) -> None:
+    root = scenes()
+    for kind in ("images", "masks"):
+        (root / kind).rename(root / kind.capitalize())
+    data = open_dataset(root)
+    assert (data.format, data.classes) == ("masks", ("0", "1"))
+    assert {split: list(dataset.names) for split, dataset in data.splits.items()} == {
+        "train": ["Images/train/a.jpg", "Images/train/b.jpg"],
+        "val": ["Images/val/c.jpg"],
+    }
+
+
+def test_the_folders_of_splits_may_be_named_more_fully(scenes: WriteScenes) -> None:
+    data = open_dataset(scenes(("train2017/a", "train2017/b", "val2017/c")))
+    assert {split: len(dataset) for split, dataset in data.splits.items()} == {"train": 2, "val": 1}
+
+
+def test_the_values_of_a_jpeg_tell_no_classes(scenes: WriteScenes) -> None:
+    root = scenes()
+    for path in sorted((root / "masks").rglob("*.png")):
+        Image.fromarray(HALVES * 255).save(path.with_suffix(".jpg"))
+        path.unlink()
+    with pytest.raises(ValueError, match=r"masks/train/a\.jpg: JPEG changes the values of pixels"):
+        open_dataset(root)
+
+
 def test_classes_have_names_and_void_is_ignored(scenes: WriteScenes) -> None:
     data = open_dataset(scenes(files={"classes.txt": "Void\nroad\n"}))
     assert data.classes == ("road",)
@@ -236,6 +262,18 @@ def test_what_masks_are_read_as_decides_what_a_cache_keeps(scenes: WriteScenes, 
     scenes(files={"classes.txt": "void\nroad\n"})
     assert first_mask(root) == [*3 * [IGNORED], 0, 0, 0]
     assert len(list((tmp_path / "cache").glob("*.npy"))) == 3
+
+
+def test_a_corrected_mask_is_not_taken_from_the_cache(scenes: WriteScenes, tmp_path: Path) -> None:
+    seen = []
+    for mask in (HALVES, 1 - HALVES):
+        data = open_dataset(scenes(mask=mask), ignore="0")
+        shape = Preprocessing((4, 6), 3, (0.5,) * 3, (0.5,) * 3, fit="contain")
+        loader = Loader(
+            data.splits["val"], shape, 1, shuffle=False, cache=tmp_path / "cache", fingerprint="of names and sizes"
+        )
+        seen.append(next(loader.epoch(0)).targets[0, 0].tolist())
+    assert seen == [[*3 * [IGNORED], 0, 0, 0], [0, 0, 0, *3 * [IGNORED]]]
 
 
 def test_an_empty_mask_is_named_and_does_not_stop_the_others(scenes: WriteScenes) -> None:

@@ -7,6 +7,7 @@ import gc
 import http.server
 import json
 import pickle
+import shutil
 import tarfile
 import threading
 from collections import defaultdict
@@ -18,6 +19,7 @@ import torch
 import webdataset
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from resnets.cli.main import main
 from resnets.data import loading, order, remote
@@ -26,6 +28,7 @@ from resnets.data.dataset import UnreadablePictureError
 from resnets.data.loading import Loader
 from resnets.data.opening import open_dataset
 from resnets.data.order import by_shards, shards
+from resnets.data.sources import find_source
 from resnets.data.transforms import Augmentation
 from resnets.types import Preprocessing
 
@@ -116,6 +119,15 @@ def test_shards_of_others_are_looked_through(tmp_path, digits_in_shards):
     assert open_dataset(tmp_path).classes == tuple("abcdefghij")
 
 
+def test_folders_beside_the_archive_that_they_came_in_are_no_shards(paint, digits_in_shards):
+    folder = paint(*(f"{label}/{number}.png" for label in "ab" for number in range(4)))
+    shutil.make_archive(str(folder / "photos"), "tar", folder)
+    data = open_dataset(folder)
+    assert (data.format, data.classes) == ("folder", ("a", "b"))
+    (folder / "digits.tar").write_bytes((digits_in_shards / "all-000000.tar").read_bytes())
+    assert find_source(str(folder))[0] == "shards"
+
+
 def test_a_number_of_a_class_that_would_fill_the_memory_is_refused(tmp_path):
     with webdataset.TarWriter(str(tmp_path / "all-0000.tar")) as writer:
         for key, number in (("a", 0), ("b", 10**11)):
@@ -145,6 +157,9 @@ def test_shards_are_written_whole_or_not_at_all(tmp_path, digits_in_shards, caps
     assert "is not empty; write shards into a new folder" in capsys.readouterr().err
     assert main(["shard", "digits", str(tmp_path / "x"), "--size", "0"]) == 1
     assert not (tmp_path / "x").exists()
+    (tmp_path / "x.unfinished").mkdir()
+    assert main(["shard", "digits", str(tmp_path / "x")]) == 1
+    assert "x.unfinished is there, which a writing that was interrupted has left" in capsys.readouterr().err
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -216,6 +231,26 @@ def test_fetched_shards_make_room_for_others(served, monkeypatch, tmp_path):
         pictures.fetch(shard)
     kept = {path.name for path in (tmp_path / "cache").rglob("*.tar")}
     assert kept == {"all-000003.tar"}
+
+
+def test_shards_published_anew_are_fetched_anew(tmp_path, monkeypatch):
+    """Of the same name and size, as tar files are filled up to blocks of 10,240 bytes."""
+    fsspec = pytest.importorskip("fsspec")
+    monkeypatch.setenv("RESNETS_CACHE", str(tmp_path / "cache"))
+    store = fsspec.filesystem("memory")
+    sizes = set()
+    for value in (10, 200):
+        for label in "ab":
+            for number in range(3):
+                file = tmp_path / f"{value}" / label / f"{number}.bmp"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                Image.new("L", (8, 8), value).save(file)
+        folder = tmp_path / f"{value} in shards"
+        assert main(["shard", str(tmp_path / f"{value}"), str(folder)]) == 0
+        sizes.add((folder / "all-000000.tar").stat().st_size)
+        store.put(f"{folder}/", "/bucket/anew/", recursive=True)
+        assert open_dataset("memory://bucket/anew").whole().picture(0, 1).unique().tolist() == [value]
+    assert len(sizes) == 1
 
 
 def test_what_is_not_there_or_not_whole_is_said(served, digits_in_shards, tmp_path):

@@ -5,8 +5,12 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import json
+import os
 import pickle
+import shutil
 import struct
+import sys
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -22,8 +26,10 @@ from PIL import Image
 from pyarrow import parquet
 from sklearn.datasets import load_digits
 
+from resnets.cli.main import main
 from resnets.data.opening import Data, open_dataset
 from resnets.data.sources import builtin, find_source, sources
+from resnets.runs.run import write_whole
 
 Paint = Callable[..., Path]
 PATHS = (
@@ -169,8 +175,40 @@ def test_split_folders_have_several_names(paint: Paint) -> None:
     assert set(open_dataset(folder).splits) == {"train", "val", "test"}
 
 
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [
+        ("Training", "Testing"),
+        ("training_set", "test_set"),
+        ("train2017", "val2017"),
+        ("seg_train/seg_train", "seg_test/seg_test"),
+    ],
+)
+def test_split_folders_may_be_named_more_fully(train: str, test: str, paint: Paint) -> None:
+    """As in sets of Kaggle's, and in COCO's and Intel's."""
+    data = open_dataset(paint(*(f"{s}/{c}/{i}.png" for s in (train, test) for c in ("cats", "dogs") for i in range(3))))
+    assert data.classes == ("cats", "dogs")
+    assert set(data.splits) == {"train", "val" if "val" in test else "test"}
+    assert data.splits_made == ()
+
+
+def test_classes_may_have_the_words_of_splits_in_their_names(paint: Paint) -> None:
+    classes = ("bullet train", "bus", "car", "freight train", "plane", "test tube")
+    assert open_dataset(paint(*(f"{c}/{i}.png" for c in classes for i in range(5)))).classes == classes
+
+
+def test_a_class_is_one_however_its_letters_are_composed(paint: Paint) -> None:
+    """macOS takes accents apart, others do not."""
+    folder = paint(
+        *(f"train/{c}/{i}.png" for c in ("caf\u00e9", "dogs") for i in range(3)),
+        *(f"test/{c}/{i}.png" for c in ("cafe\u0301", "dogs") for i in range(3)),
+    )
+    assert open_dataset(folder).classes == ("caf\u00e9", "dogs")
+
+
 def test_hidden_and_other_files_are_no_pictures(paint: Paint) -> None:
     folder = paint("a/0.png", "a/.1.png", "b/0.png", ".cache/x/0.png", "__MACOSX/a/0.png", "a/1.png", "b/1.png")
+    paint("a/@eaDir/0.png/THUMB.png", "$RECYCLE.BIN/0.png", "b/#recycle/0.png")
     (folder / "a" / "notes.txt").write_text("no picture")
     data = open_dataset(folder)
     assert sorted(n for d in data.splits.values() for n in d.names) == [
@@ -179,6 +217,47 @@ def test_hidden_and_other_files_are_no_pictures(paint: Paint) -> None:
         "b/0.png",
         "b/1.png",
     ]
+
+
+NEITHER = {
+    "a/phone.HEIC": (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "kind .heic are not read"),
+    "a/phone": (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic", "kind .heic are not read"),
+    "b/raw.dng": (b"II*\0" + bytes(20), "kind .dng are not read"),
+    "b/jpeg": (b"\xff\xd8\xff\xe0" + bytes(20), "its name does not end as a picture's"),
+    "b/webp": (b"RIFF\x10\0\0\0WEBPVP8 ", "its name does not end as a picture's"),
+    "b/bmp.txt": (b"BM\x10\x10\0\0\0\0\0\0\x36\0\0\0", "its name does not end as a picture's"),
+}
+"""Files that look like pictures and are not read, and why."""
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip", "tar", "tar.gz"])
+def test_files_that_look_like_pictures_and_are_not_read_are_named(kind: str, paint: Paint) -> None:
+    folder = paint("a/0.png", "a/1.png", "b/0.png", "b/1.png")
+    for name, (content, _) in NEITHER.items():
+        (folder / name).write_bytes(content)
+    (folder / "a/BMW notes.txt").write_text("BMW builds cars")
+    (folder / "a/.hidden").write_bytes(b"\xff\xd8\xff\xe0")
+    packed = {"zip": "zip", "tar": "tar", "tar.gz": "gztar"}
+    source = folder if kind == "folder" else shutil.make_archive(str(folder.parent / "set"), packed[kind], folder)
+    reasons = {bad.name: bad.reason for bad in open_dataset(source).unreadable}
+    assert reasons.keys() == NEITHER.keys()
+    assert all(reason in reasons[name] for name, (_, reason) in NEITHER.items())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere file names are Unicode")
+def test_file_names_may_be_in_another_encoding(paint: Paint, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = paint(*(f"{c}/{i}.png" for c in "ab" for i in range(5)))
+    (folder / "a/0.png").rename(os.fsdecode(os.fsencode(folder / "a") + b"/caf\xe9.png"))
+    data, packed = open_dataset(folder), folder.parent / "packed"
+    assert main(["shard", str(folder), str(packed)]) == 0
+    assert open_dataset(packed).fingerprint == data.fingerprint
+    for whole in (data.whole(), open_dataset(packed).whole()):
+        assert whole.picture(whole.names.index("a/caf\udce9.png"), 3).shape == (3, 12, 10)
+    Path(folder, "a/caf\udce9.png").write_bytes(b"no picture")
+    assert main(["check", str(folder)]) == 1
+    assert "a/caf\\udce9.png: the file is no picture" in capsys.readouterr().out
+    write_whole(folder / "card.json", json.dumps(["a/caf\udce9.png"], ensure_ascii=False))
+    assert json.loads((folder / "card.json").read_text(encoding="utf-8")) == ["a/caf\udce9.png"]
 
 
 def test_links_are_followed_but_not_in_circles(paint: Paint, tmp_path: Path) -> None:
@@ -211,6 +290,16 @@ def test_a_class_may_be_called_train(paint: Paint) -> None:
             r"split folders \(train\) beside other folders \(masks\)",
         ),
         (("val/a/0.png", "val/b/0.png", "test/a/0.png"), "has test and val, but no pictures to train on"),
+        (
+            ("train/0.png", "trainannot/0.png", "test/0.png", "testannot/0.png"),
+            r"folders that are named like splits \(test, train\), but not as split/class/picture",
+        ),
+        (("train_a/0.png", "train_b/0.png", "test_a/0.png"), r"named like splits \(test_a, train_a, train_b\)"),
+        (
+            ("a/train/0.png", "a/test/0.png", "b/train/0.png", "b/test/1.png"),
+            r"split folders \(test, train\) below others, such as a",
+        ),
+        (("Images/0.png", "labels/0.png"), "has the folders Images, labels, which name no classes"),
     ],
 )
 def test_folders_that_are_no_data_set(paths: tuple[str, ...], complaint: str, paint: Paint, tmp_path: Path) -> None:
@@ -261,58 +350,49 @@ def test_of_a_member_that_stands_twice_the_last_counts(tmp_path: Path) -> None:
     assert values == {"a/0.png": 2, "a/1.png": 3, "b/0.png": 4, "b/1.png": 5}
 
 
+@pytest.mark.parametrize("above", ["", "train/"])
+def test_pictures_and_masks_in_an_archive_are_no_classes(above: str, paint: Paint) -> None:
+    archive = pack_zip(paint(*(f"{above}{kind}/{i}.png" for kind in ("Images", "masks") for i in range(3))))
+    with pytest.raises(ValueError, match=r"has the folders Images, masks, which name no classes; .* not in an archive"):
+        open_dataset(archive)
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz"])
+def test_hard_links_in_an_archive_are_what_they_link_to_and_others_are_named(mode: str, paint: Paint) -> None:
+    folder = paint("a/0.png", "a/1.png", "b/0.png", "b/1.png")
+    (folder / "b/2.png").hardlink_to(folder / "a/0.png")
+    (folder / "b/3.png").symlink_to("0.png")
+    data = open_dataset(pack_tar(folder, "set.tar.gz" if "gz" in mode else "set.tar", mode))
+    whole = data.whole()
+    assert sorted(whole.names) == ["a/0.png", "a/1.png", "b/0.png", "b/1.png", "b/2.png"]
+    pixels = {name: whole.picture(index, 3) for index, name in enumerate(whole.names)}
+    assert torch.equal(*(pixels[name] for name in ("a/0.png", "b/2.png")))
+    assert [(bad.name, bad.reason) for bad in data.unreadable] == [
+        ("b/3.png", "it is a link or another special file, which is not read in an archive")
+    ]
+
+
+def test_names_in_a_zip_that_are_in_utf_8_without_saying_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As macOS writes them."""
+    monkeypatch.setattr(
+        zipfile.ZipInfo, "_encodeFilenameFlags", lambda info: (info.filename.encode(), info.flag_bits & ~0x800)
+    )
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
+        for number, label in enumerate(("caf\u00e9", "\u72ac", "plain")):
+            for i in range(3):
+                archive.writestr(f"{label}/{i}.png", png(10 * number + i))
+    monkeypatch.undo()
+    data = open_dataset(tmp_path / "set.zip")
+    assert data.classes == ("caf\u00e9", "plain", "\u72ac")
+    whole = data.whole()
+    assert whole.picture(whole.names.index("\u72ac/2.png"), 1).unique().tolist() == [12]
+
+
 @pytest.mark.parametrize("name", ["broken.tar", "broken.tar.gz", "broken.zip"])
 def test_what_is_no_archive_is_said_to_be_none(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(b"this is not an archive" * 100)
     with pytest.raises(ValueError, match=f"{name} is not a whole archive"):
         open_dataset(tmp_path / name)
-
-
-# Tables
-
-
-def table(folder: Path, text: str) -> Path:
-    (folder / "table.csv").write_text(text)
-    return folder / "table.csv"
-
-
-def test_a_table_has_its_own_labels_and_may_leave_the_splits_to_us(paint: Paint) -> None:
-    folder = paint(*(f"{i}.png" for i in range(10)))
-    lines = "\n".join(f"{i}.png,{'odd' if i % 2 else 'even'}" for i in range(10))
-    data = open_dataset(table(folder, f"Filename,Class\n{lines}\n"))
-    assert data.classes == ("even", "odd")
-    assert data.splits_made == ("test",)
-    assert len(data.splits["train"]) == 8
-
-
-@pytest.mark.parametrize(
-    ("text", "complaint"),
-    [
-        (
-            "path,colour\n0.png,red\n",
-            "row 1 has 'red' in the column colour; without a column label or class, every column",
-        ),
-        ("path,label,class\n0.png,a,b\n", "has label, class of the columns label, class"),
-        ("path,label\n0.png,a\n1.png,\n", "row 2 has no class"),
-        ("path,label\n0.png,a\n1.png\n", "row 2 has no class"),
-        ("path,label\n,a\n", "row 1 has no path"),
-        ("path,label,split\n0.png,a,train\n1.png,b,extra\n", "'extra' is no split; expected one of train"),
-        ("path,label,split\n0.png,a,train\n1.png,b,test\n0.png,b,test\n", "names a picture twice"),
-        ("path,label,split\n0.png,a,train\n1.png,b,test\n2.png,b,\n", "2.png belongs to no split"),
-    ],
-)
-def test_tables_that_are_no_data_set(text: str, complaint: str, paint: Paint) -> None:
-    with pytest.raises(ValueError, match=complaint):
-        open_dataset(table(paint("0.png", "1.png", "2.png"), text))
-
-
-def test_a_table_that_is_none(tmp_path: Path) -> None:
-    (tmp_path / "table.parquet").write_bytes(b"this is not Parquet")
-    with pytest.raises(ValueError, match="is no Parquet table"):
-        open_dataset(tmp_path / "table.parquet")
-    (tmp_path / "table.csv").write_bytes(b"path,label\n\xff\xfe,a\n")
-    with pytest.raises(ValueError, match="is no table in UTF-8"):
-        open_dataset(tmp_path / "table.csv")
 
 
 # Built-in

@@ -10,6 +10,7 @@ from torchvision.transforms.v2 import functional as tv
 
 from resnets.data.transforms import Augmentation
 from resnets.data.views import random_view, view
+from resnets.data.windows import INTERPOLATION
 from resnets.types import Preprocessing
 
 IMAGENET = Preprocessing((224, 224), 3, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), crop=0.875)
@@ -34,6 +35,30 @@ def test_view_is_torchvisions_resize_and_centre_crop(height: int, width: int, in
     preprocessing = Preprocessing((224, 224), 3, ZEROS, ONES, 0.875, interpolation)
     picture = noise(height, width)
     assert torch.equal(view(picture, preprocessing), reference(picture))
+
+
+@pytest.mark.parametrize(("height", "width"), [(1500, 20), (21, 1502), (4001, 60)])
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_a_very_long_picture_is_seen_as_all_others(height: int, width: int, interpolation: str) -> None:
+    """But for the last bits: of the long side a part is resized, by a factor that may differ by a fraction."""
+    picture = noise(height, width)
+    expected = tv.center_crop(tv.resize(picture, [56], INTERPOLATION[interpolation], antialias=True), [48])
+    seen = view(picture, Preprocessing((48, 48), 3, ZEROS, ONES, 48 / 56, interpolation))
+    assert (seen.int() - expected.int()).abs().max() <= 3
+
+
+@pytest.mark.parametrize("size", [(1, 20_000), (20_000, 1), (65_000, 3)])
+def test_a_thread_of_a_picture_does_not_fill_the_memory(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    resized = []
+
+    def watched(picture: Tensor, size: list[int], **options: object) -> Tensor:
+        resized.append(size)
+        return resize(picture, size, **options)
+
+    resize = tv.resize
+    monkeypatch.setattr(tv, "resize", watched)
+    assert view(torch.full((3, *size), 7, dtype=torch.uint8), IMAGENET).unique().tolist() == [7]
+    assert max(resized[0]) <= 20 * 224
 
 
 def test_a_picture_of_the_right_size_is_left_as_it_is() -> None:

@@ -20,7 +20,7 @@ SHOWN = 20
 
 
 def check(data: str, task: str = "auto", ignore: str | None = None, json: bool = False) -> None:
-    """Read every picture and report what cannot be read, what stands in two splits, and which classes lack.
+    """Read every picture and report what cannot be read, what stands in two splits or classes, and which classes lack.
 
     Args:
         data: the pictures, in any form that `resnets train` takes.
@@ -62,6 +62,11 @@ def _print(console: Console, found: Audit) -> None:
     _list(console, "cannot be read", [f"{bad.name}: {bad.reason}" for bad in found.unreadable])
     groups = [" = ".join(f"{name} ({split})" for split, name in group) for group in found.shared]
     _list(console, "the same picture in more than one split", groups)
+    if found.contradicting:
+        several = [" = ".join(f"{name} ({told})" for _, name, told in group) for group in found.contradicting]
+        _list(console, "the same picture under different classes", several)
+    if found.alike:
+        _list(console, "classes that differ in capitals only", [", ".join(group) for group in found.alike])
     few = [f"{lack.label}: {lack.count} in {lack.split}" for lack in found.shortages]
     if found.misplaced:
         _list(console, "objects outside of their picture", [f"{bad.name}: {bad.reason}" for bad in found.misplaced])

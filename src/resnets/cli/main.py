@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import version
+from io import TextIOWrapper
 from typing import Any, get_args, get_type_hints
 
 import docstring_parser
@@ -40,6 +41,8 @@ def main(arguments: list[str] | None = None) -> int:
         name: getattr(import_module(f"resnets.cli.{name}"), name) for name in names
     }
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # who reads pictures says what is left out
+    if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")  # file names may be in another encoding
     parsed = create_parser(commands).parse_args(arguments)
     command = commands[parsed.command]
     try:

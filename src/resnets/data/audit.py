@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -42,6 +42,9 @@ class Audit:
         unreadable: samples that cannot be decoded, and why; pictures and masks that lack the other, masks of another
             size than their picture or with values that are no class's.
         shared: groups of samples with the same pixels that stand in more than one split, as (split, name).
+        contradicting: groups of samples with the same pixels and different classes, as (split, name, classes); numbers
+            may differ.
+        alike: groups of classes whose names differ in capitals only, which letters as classes do, too.
         shortages: classes with fewer than 10 pictures in a split, those with none first.
         sizes: how many pictures there are of each (height, width), upright, the most frequent first.
         modes: how many there are of each of Pillow's modes ("RGB", "L", "I;16"...), the most frequent first.
@@ -56,27 +59,33 @@ class Audit:
     sizes: Mapping[tuple[int, int], int]
     modes: Mapping[str, int]
     misplaced: tuple[Unreadable, ...] = ()
+    contradicting: tuple[tuple[tuple[str, str, str], ...], ...] = ()
+    alike: tuple[tuple[str, ...], ...] = ()
 
     @property
     def sound(self) -> bool:
-        """Whether nothing spoils training or its figures: all is readable, nothing leaks or lacks, all is inside."""
+        """Whether nothing spoils training or its figures.
+
+        All is readable, nothing leaks, lacks or contradicts itself, and all is inside.
+        """
         lacks = any(s.count == 0 for s in self.shortages)
-        return not (self.unreadable or self.shared or lacks or self.misplaced)
+        return not (self.unreadable or self.shared or self.contradicting or lacks or self.misplaced)
 
 
 def audit(data: Data, advance: Callable[[], object] | None = None) -> Audit:
     """Decode every picture of every split. `advance` is called after each, for a progress bar."""
-    holders: dict[bytes, list[tuple[str, str]]] = defaultdict(list)
+    holders: dict[bytes, list[tuple[str, str, str]]] = defaultdict(list)
     sizes: Counter[tuple[int, int]] = Counter()
     modes: Counter[str] = Counter()
     unreadable = list(data.unreadable)
     present: dict[str, Counter[int]] = defaultdict(Counter)
     for split, dataset in data.splits.items():
-        for name, seen in zip(dataset.names, for_each(dataset, partial(_look, dataset)), strict=True):
+        for index, seen in enumerate(for_each(dataset, partial(_look, dataset))):
             if isinstance(seen, Unreadable):
                 unreadable.append(seen)
             else:
-                holders[seen.digest].append((split, name))
+                told = "" if data.task == "regression" else _told(dataset, index)
+                holders[seen.digest].append((split, dataset.names[index], told))
                 sizes[seen.size] += 1
                 modes[seen.mode] += 1
                 present[split].update(seen.labels)
@@ -92,12 +101,34 @@ def audit(data: Data, advance: Callable[[], object] | None = None) -> Audit:
     return Audit(
         counts=counts,
         unreadable=tuple(unreadable),
-        shared=tuple(tuple(group) for group in holders.values() if len({split for split, _ in group}) > 1),
+        shared=tuple(
+            tuple((split, name) for split, name, _ in group)
+            for group in holders.values()
+            if len({split for split, _, _ in group}) > 1
+        ),
         shortages=tuple(sorted(shortages, key=lambda s: s.count)),
         sizes=dict(sizes.most_common()),
         modes=dict(modes.most_common()),
         misplaced=tuple(found for dataset in data.splits.values() for found in _misplaced(dataset)),
+        contradicting=tuple(tuple(group) for group in holders.values() if len({told for _, _, told in group}) > 1),
+        alike=_alike(next(iter(data.splits.values())).classes),
     )
+
+
+def _told(dataset: Dataset, index: int) -> str:
+    """The class of a sample, or its classes; of objects how many of each."""
+    target = dataset.targets[index]
+    if target.ndim == 0:
+        return dataset.classes[int(target)]
+    counts = zip(dataset.classes, target.int().tolist(), strict=False)  # masks have none
+    return ", ".join(name if count == 1 else f"{count} {name}" for name, count in counts if count)
+
+
+def _alike(classes: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    groups: dict[str, list[str]] = defaultdict(list)
+    for name in classes:
+        groups[name.casefold()].append(name)
+    return tuple(tuple(group) for group in groups.values() if len(group) > 1)
 
 
 def _misplaced(dataset: Dataset) -> Iterator[Unreadable]:

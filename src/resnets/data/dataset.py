@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from resnets.data.decoding import decode, upright_size
-from resnets.data.masks import meaning
+from resnets.data.masks import meaning, opener
 from resnets.data.order import permutation
 from resnets.data.remote import is_remote
 from resnets.types import Objects
@@ -168,6 +168,15 @@ class Dataset:
             reason = f"its mask is of {mask.shape[1]} x {mask.shape[0]} pixels, but it has {width} x {height}"
             raise UnreadablePictureError(self.names[index], reason)
         return mask
+
+    def versions(self) -> list[tuple[object, ...]]:
+        """What tells the files of each sample, picture and mask, from others of their names and sizes.
+
+        Where the source's `version(position)` does: where and when a file was written, or a sum of its bytes.
+        """
+        openers = (self._open_picture, None if self._masks is None else opener(self._masks))
+        known = [version for each in openers if (version := getattr(each, "version", None)) is not None]
+        return [tuple(version(position) for version in known) for position in self._positions.tolist()]
 
     def check_size(self, index: int, image: Image.Image) -> None:
         """Raise UnreadablePictureError if objects are marked in a picture of another size than it has."""

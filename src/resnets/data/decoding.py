@@ -23,6 +23,9 @@ _COMMON = (
     "PPM",
 )  # tried first: some others try a whole parse to say no
 _BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*")
+_HEIF = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")  # brands of ISO/IEC 23008-12
+_NOT_READ = (".heic", ".heif", ".hif", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".pef", ".srw")
+"""Endings of pictures of telephones and cameras that Pillow does not read."""
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -58,9 +61,29 @@ def open_picture(content: bytes) -> Image.Image:
         raise ValueError("the file is no picture, or of a kind that is not read") from None
 
 
-def begins_as_picture(content: bytes) -> bool:
-    """Whether the first bytes of a file are those of a picture of a common kind, whatever its name."""
-    return content.startswith(_BEGINNINGS)
+def why_left_out(name: str, beginning: bytes) -> str | None:
+    """Why a file that is no picture by its name was meant to be one; None if it was not.
+
+    Args:
+        name: of the file.
+        beginning: its first 16 bytes.
+    """
+    kind = next((suffix for suffix in _NOT_READ if name.lower().endswith(suffix)), None)
+    if kind or _brand(beginning) in _HEIF:
+        return f"pictures of the kind {kind or '.heic'} are not read; convert it to JPEG or PNG"
+    return "it is a picture, but its name does not end as a picture's" if _begins_as_picture(beginning) else None
+
+
+def _begins_as_picture(content: bytes) -> bool:
+    """Whether the first 16 bytes of a file are those of a picture of a common kind, whatever its name."""
+    bmp = content.startswith(b"BM") and content[6:10] == bytes(4)  # two letters alone are a word's, too
+    webp = content.startswith(b"RIFF") and content[8:12] == b"WEBP"
+    return content.startswith(_BEGINNINGS) or bmp or webp or _brand(content) in (b"avif", b"avis")
+
+
+def _brand(content: bytes) -> bytes:
+    """What a file of ISO's base format is for."""
+    return content[8:12] if content[4:8] == b"ftyp" else b""
 
 
 @cache

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -20,6 +21,7 @@ SPLITS = {
     "valid": "val",
     "validation": "val",
     "test": "test",
+    "testing": "test",
 }
 """Names of splits as folders and tables have them, and the split that each one means."""
 
@@ -158,20 +160,42 @@ def digest_of_outlines(objects: Objects) -> str:
     return f" outlines {hashlib.sha256(points.encode()).hexdigest()[:16]}"
 
 
+_NOT_OURS = ("__MACOSX", "@eaDir", "$RECYCLE.BIN", "#recycle")
+"""Folders of archivers, of storage devices for their previews, and of what was deleted."""
+
+_NEUTRAL = ("data", "dataset", "folder", "images", "imgs", "pictures", "seg", "set", "split")
+"""Words that stand beside a split's in the names of its folders."""
+
+_KINDS = ("image", "images", "mask", "masks", "label", "labels", "annotation", "annotations")
+"""Names of folders that tell what is in them, and no class."""
+
+
+def is_hidden(path: str) -> bool:
+    """Whether a file, or a folder on the way to it, is hidden or another program's."""
+    return any(part.startswith(".") or part in _NOT_OURS for part in path.split("/"))
+
+
 def is_picture(path: str) -> bool:
     """Whether a file's name is that of a picture: a known ending, and nothing hidden on the way to it."""
-    hidden = any(part.startswith(".") or part == "__MACOSX" for part in path.split("/"))
-    return not hidden and path.lower().endswith(picture_suffixes())
+    return not is_hidden(path) and path.lower().endswith(picture_suffixes())
+
+
+def split_of(folder: str) -> str | None:
+    """The split that a folder is of: "val", "Testing", "train2017", "test_set"; "train station" may be a class."""
+    words = re.findall("[a-z]+", folder.lower())
+    return split_in(folder) if all(word in SPLITS or word in _NEUTRAL for word in words) else None
 
 
 def read_layout(paths: Sequence[str], source: str) -> tuple[list[str], list[str | None], list[str]]:
     """Names, splits and classes from the paths of pictures, `[split/]class/.../file`, "/" between their
     parts.
 
-    A folder that holds all the others is skipped; the names come without it.
+    A folder that holds all the others is skipped; the names come without it. So is one below a split's folder that is
+    called like it. However the letters of a class are composed, it is one.
 
     Raises:
-        ValueError: no pictures, pictures outside class folders, or split folders beside class folders.
+        ValueError: no pictures, pictures outside class folders, split folders beside or below class folders, or folders
+            of other things than classes.
     """
     if not paths:
         raise ValueError(f"{source} holds no pictures; expected folders of pictures, one a class")
@@ -189,19 +213,48 @@ def read_layout(paths: Sequence[str], source: str) -> tuple[list[str], list[str 
             raise ValueError(f"{source}: {'/'.join(path)} is in no class folder; expected one folder a class")
     names = ["/".join(path) for path in parts]
     tops = {path[0] for path in parts}
-    split_tops = {top for top in tops if top.lower() in SPLITS}
-    deep = {path[0] for path in parts if len(path) > 2}
-    if split_tops == tops:
+    splits: list[str | None] = [None] * len(parts)
+    labels = [path[0] for path in parts]
+    if all(map(split_of, tops)):
         for path in parts:
             if len(path) < 3:
                 raise ValueError(
                     f"{source}: {'/'.join(path)} is in a split folder but in no class folder; "
                     "expected split/class/picture; move pictures without a class elsewhere"
                 )
-        return names, [SPLITS[path[0].lower()] for path in parts], [path[1] for path in parts]
-    if split_tops & deep:
+        splits = [split_of(path[0]) for path in parts]
+        once = {path[0] for path in parts if len(path) < 4 or split_of(path[1]) != split_of(path[0])}
+        labels = [path[1 if path[0] in once else 2] for path in parts]
+    else:
+        _refuse_misplaced_splits(parts, source)
+    if len(kinds := set(labels)) > 1 and all(kind.lower() in _KINDS for kind in kinds):
+        raise ValueError(
+            f"{source} has the folders {', '.join(sorted(kinds))}, which name no classes; pictures with masks are read "
+            "from images/ and masks/ in a folder, not in an archive, and objects as YOLO, COCO or Pascal VOC keep them"
+        )
+    return names, splits, [unicodedata.normalize("NFC", label) for label in labels]
+
+
+def _refuse_misplaced_splits(parts: Sequence[Sequence[str]], source: str) -> None:
+    """Raise ValueError where folders, not all of which are splits', seem to be of splits all the same."""
+    tops = {path[0] for path in parts}
+    split_tops = {top for top in tops if split_of(top)}
+    if split_tops & {path[0] for path in parts if len(path) > 2}:
         raise ValueError(
             f"{source} has split folders ({', '.join(sorted(split_tops))}) beside other folders "
             f"({', '.join(sorted(tops - split_tops)[:5])}); expected either split folders or class folders"
         )
-    return names, [None] * len(parts), [path[0] for path in parts]
+    telling = {top for top in tops if split_in(top)}
+    if len(set(map(split_of, split_tops))) > 1 or (
+        len(set(map(split_in, telling))) > 1 and 2 * len(telling) > len(tops)  # few of many may be classes
+    ):
+        raise ValueError(
+            f"{source} has folders that are named like splits ({', '.join(sorted(telling)[:5])}), but not as "
+            "split/class/picture, which is expected; of pictures with masks, images/split/ and masks/split/"
+        )
+    below = {path[1] for path in parts if len(path) > 2 and split_of(path[1])}
+    if len(set(map(split_of, below))) > 1:
+        raise ValueError(
+            f"{source} has split folders ({', '.join(sorted(below))}) below others, such as {parts[0][0]}; expected "
+            "split/class/picture"
+        )

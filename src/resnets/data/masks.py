@@ -152,6 +152,13 @@ def meaning(masks: MaskReader) -> object:
     return sorted(masks.numbers.items()) if isinstance(masks, IndexMasks | ColourMasks) else None
 
 
+def opener(masks: MaskReader) -> Callable[[int], Image.Image] | None:
+    """What opens the files of masks; None where they are drawn."""
+    if isinstance(masks, Without):
+        return opener(masks.masks)
+    return masks.open_mask if isinstance(masks, IndexMasks | ColourMasks) else None
+
+
 def numbered(names: Sequence[str]) -> tuple[tuple[str, ...], list[int]]:
     """The classes among names, those of `UNLABELLED` left out, and for each name its class's number or `IGNORED`."""
     classes = tuple(name for name in names if name.lower() not in UNLABELLED)

@@ -166,7 +166,8 @@ def reopen(known: Mapping[str, Any]) -> Data:
 
 def _fingerprint(listing: Listing) -> str:
     lines = sorted(zip(listing.names, listing.labels, map(str, listing.contents), strict=True))
-    return hashlib.sha256("\n".join("\t".join(line) for line in lines).encode()).hexdigest()
+    told = "\n".join("\t".join(line) for line in lines)
+    return hashlib.sha256(told.encode(errors="surrogateescape")).hexdigest()  # names may be in another encoding
 
 
 def _channels(listing: Listing) -> int:

@@ -155,7 +155,8 @@ def _turns(seed: int, epoch: int, classes: int, count: int, wanted: int) -> Tens
 
 def hashed(seed: int, text: str) -> int:
     """A 64-bit number from a seed and a name, for choices that must not depend on how names are ordered."""
-    return int.from_bytes(hashlib.blake2b(f"{seed}/{text}".encode(), digest_size=8).digest(), "big")
+    content = f"{seed}/{text}".encode(errors="surrogateescape")  # file names may be in another encoding
+    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "big")
 
 
 def shards(order: Tensor, batch_size: int, rank: int = 0, world_size: int = 1) -> list[Tensor]:

@@ -49,7 +49,7 @@ def write_shards(
 
     Raises:
         ValueError: if the targets are neither classes nor numbers.
-        FileExistsError: if there is something in the folder.
+        FileExistsError: if there is something in the folder, or beside it what an interrupted writing has left.
     """
     if listing.objects is not None or listing.masks is not None:
         raise ValueError(f"shards hold pictures with classes or numbers, and {listing.name} is for {listing.task}")
@@ -57,11 +57,16 @@ def write_shards(
         raise FileExistsError(f"{folder} is not empty; write shards into a new folder")
     classes = listing.classes or tuple(sorted(set(listing.labels)))
     unfinished = folder.with_name(folder.name + ".unfinished")
+    if unfinished.exists():
+        raise FileExistsError(
+            f"{unfinished} is there, which a writing that was interrupted has left or one that is under way fills; "
+            "remove it unless it grows, and write again"
+        )
     unfinished.mkdir(parents=True)
     shards: list[Shard] = []
     left_out = list(listing.left_out)
     colours = False
-    with gzip.open(unfinished / SAMPLES, "wt", newline="", encoding="utf-8") as table:
+    with gzip.open(unfinished / SAMPLES, "wt", newline="", encoding="utf-8", errors="surrogateescape") as table:
         rows = csv.DictWriter(table, COLUMNS)
         rows.writeheader()
         for split in sorted(set(listing.splits), key=str):
@@ -88,7 +93,7 @@ def write_shards(
         "shards": [asdict(shard) for shard in shards],
         "left_out": left_out,
     }
-    (unfinished / INDEX).write_text(json.dumps(index, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    (unfinished / INDEX).write_bytes(_json(index, indent=1) + b"\n")
     if folder.exists():
         folder.rmdir()
     unfinished.replace(folder)
@@ -124,7 +129,12 @@ def _labels(listing: Listing, classes: Sequence[str], position: int) -> dict[str
         files["cls"] = str(classes.index(listing.labels[position])).encode()
     else:
         told["values"] = dict(zip(classes, listing.values[position], strict=True))
-    return files | {"json": json.dumps(told, ensure_ascii=False).encode()}
+    return files | {"json": _json(told)}
+
+
+def _json(content: object, indent: int | None = None) -> bytes:
+    """In UTF-8; what a name has of another encoding is escaped, as JSON allows."""
+    return json.dumps(content, indent=indent, ensure_ascii=False).encode(errors="backslashreplace")
 
 
 class _Writer:

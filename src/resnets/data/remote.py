@@ -47,14 +47,14 @@ def read_remote(address: str) -> bytes:
 def kept_copy(address: str, size: int, sha256: str) -> Path:
     """The path of a copy of a file on this machine, fetched unless it is there; all processes share it.
 
-    The copies that were used longest ago make room for new ones.
+    It stands in a folder named by its SHA-256, as what is published anew at an address often has the same size. The
+    copies that were used longest ago make room for new ones.
 
     Raises:
         OSError: if it cannot be fetched, or is not what `size` and `sha256` say.
     """
-    root, _, name = address.rpartition("/")
-    folder = _cache() / hashlib.sha256(root.encode()).hexdigest()[:16]
-    path = folder / name
+    folder = _cache() / sha256
+    path = folder / address.rpartition("/")[2]
     if not _is_kept(path, size):
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{path}.lock"):

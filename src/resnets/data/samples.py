@@ -97,12 +97,21 @@ class Views(TorchDataset[Step]):
         )
 
     def key(self, fingerprint: str) -> str:
-        """The name in a cache of what is kept of the pictures: their fixed views, or they themselves."""
+        """The name in a cache of what is kept of the pictures: their fixed views, or they themselves.
+
+        The fingerprint tells files apart by their sizes, which is too little for pixels that are kept.
+        """
         # Where objects are marked, pictures are kept at their full size.
         sides = "whole" if self.dataset.objects is not None else max(self.preprocessing.size)
         kept = self.preprocessing if self.fixed else (self.preprocessing.channels, sides)
         return key_of(
-            fingerprint, self.dataset.split, list(self.dataset.names), self.dataset.meaning_of_masks, self.fixed, kept
+            fingerprint,
+            self.dataset.split,
+            list(self.dataset.names),
+            self.dataset.versions(),
+            self.dataset.meaning_of_masks,
+            self.fixed,
+            kept,
         )
 
     def kept(self, index: int) -> Tensor:

@@ -16,6 +16,7 @@ from resnets.data.windows import INTERPOLATION, Rectangle, Window, canvas, cut, 
 from resnets.types import IGNORED, Objects, Preprocessing
 
 _TRIES = 10
+_LONGEST = 16  # times the input's side
 
 
 def view(picture: Tensor, preprocessing: Preprocessing, original: tuple[int, int] | None = None) -> Tensor:
@@ -27,7 +28,7 @@ def view(picture: Tensor, preprocessing: Preprocessing, original: tuple[int, int
     picture = _checked(picture, preprocessing)
     if preprocessing.fit == "contain":
         return painted([(picture, whole((picture.shape[1], picture.shape[2]), preprocessing))], preprocessing)
-    size = covering(original or picture.shape[-2:], preprocessing)
+    picture, size = _without_ends(picture, covering(original or picture.shape[-2:], preprocessing), preprocessing)
     if size != tuple(picture.shape[-2:]):
         mode = INTERPOLATION[preprocessing.interpolation]
         picture = tv.resize(picture, list(size), interpolation=mode, antialias=True)
@@ -42,6 +43,30 @@ def covering(size: Sequence[int], preprocessing: Preprocessing) -> tuple[int, in
     H, W = size
     height, width = (round(side / preprocessing.crop) for side in preprocessing.size)
     return max(H * width // W, height), max(W * height // H, width)
+
+
+def _without_ends(
+    picture: Tensor, size: tuple[int, int], preprocessing: Preprocessing
+) -> tuple[Tensor, tuple[int, int]]:
+    """A very long picture without its ends, which no view shows and whose resizing could fill the memory.
+
+    Args:
+        picture: (C, H, W).
+        size: height and width that all of it is to be resized to.
+        preprocessing: what is cut from that.
+
+    Returns:
+        The part of the picture, and the size to resize it to; both as they are if it is not very long.
+    """
+    sides = list(size)
+    for axis, (side, wanted) in enumerate(zip(size, preprocessing.size, strict=True), 1):
+        if side > (most := _LONGEST * wanted):
+            length = picture.shape[axis]
+            kept = math.ceil(length * most / side)
+            kept += (length - kept) % 2  # about the same centre
+            picture = picture.narrow(axis, (length - kept) // 2, kept)
+            sides[axis - 1] = round(side * kept / length)
+    return picture, (sides[0], sides[1])
 
 
 def random_view(

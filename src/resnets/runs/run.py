@@ -150,7 +150,10 @@ def unfinished_path(path: Path) -> Path:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a file so that whoever reads it finds the old text or the new, never a part."""
+    """Write a file so that whoever reads it finds the old text or the new, never a part.
+
+    What a file name has of another encoding is escaped, as JSON allows.
+    """
     temporary = unfinished_path(path)
-    temporary.write_text(text, encoding="utf-8")
+    temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
     temporary.replace(path)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from resnets.data.decoding import begins_as_picture, open_picture
-from resnets.data.listing import Listing, is_picture, read_layout
+from resnets.data.decoding import open_picture, why_left_out
+from resnets.data.listing import Listing, is_hidden, is_picture, read_layout
 
 ACCEPTS = "a folder of class folders, with or without train, val and test folders above them"
 
@@ -27,7 +27,7 @@ def open(source: str) -> Listing:
     found = [(path, size) for path, size in everything if is_picture(path)]
     names, splits, labels = read_layout([path for path, _ in found], source)
     files = tuple(path for path, _ in found)
-    misnamed = [path for path, _ in everything if not is_picture(path) and is_misnamed(root, path)]
+    others = [path for path, _ in everything if not is_picture(path) and not is_hidden(path)]
     return Listing(
         root.name,
         names,
@@ -35,19 +35,16 @@ def open(source: str) -> Listing:
         splits,
         [size for _, size in found],
         Files(str(root), files),
-        left_out=tuple((path, "it is a picture, but its name does not end as a picture's") for path in misnamed),
+        left_out=tuple((path, reason) for path in others if (reason := why_left_out(path, _beginning(root / path)))),
     )
 
 
-def is_misnamed(root: Path, path: str) -> bool:
-    """Whether a file that is no picture by its name is one by its first bytes; what is hidden is meant to be."""
-    if any(part.startswith(".") or part == "__MACOSX" for part in path.split("/")):
-        return False
+def _beginning(path: Path) -> bytes:
     try:
-        with (root / path).open("rb") as file:
-            return begins_as_picture(file.read(16))
+        with path.open("rb") as file:
+            return file.read(16)
     except OSError:
-        return False
+        return b""
 
 
 @dataclass(frozen=True)
@@ -60,6 +57,20 @@ class Files:
     def __call__(self, position: int) -> Image.Image:
         """The picture at a position of `paths`, its pixels not yet decoded."""
         return open_picture(Path(self.root, self.paths[position]).read_bytes())
+
+    def version(self, position: int) -> object:
+        """Where the file is, its size and when it was written."""
+        path = Path(self.root, self.paths[position])
+        return str(path), *written(path)
+
+
+def written(path: Path) -> tuple[int, ...]:
+    """Size and time of writing, ns, by which a file's change is noticed; () where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return ()
+    return status.st_size, status.st_mtime_ns
 
 
 def walk(folder: Path, prefix: str, above: frozenset[tuple[int, int]]) -> Iterator[tuple[str, int]]:

@@ -1,7 +1,7 @@
 """Pictures and masks of the same names: images/train/a.jpg and masks/train/a.png, or train/images and train/masks.
 
-The mask of a.jpg may also be called a_mask.png or a_L.png. What the masks' values mean is said by one file beside the
-folders:
+The mask of a.jpg may also be called a_mask.png or a_L.png, and the folders may be written in capitals. What the masks'
+values mean is said by one file beside the folders:
 
 | file | its lines | masks |
 |---|---|---|
@@ -9,8 +9,8 @@ folders:
 | class_dict.csv | name,r,g,b, after a heading | colours |
 | label_colors.txt | r g b name | colours |
 
-Without one, every value found is a class, named by its number. Value 255, and the names "void" and "unlabelled" with
-their spellings, are ignored.
+Without one, every value found is a class, named by its number, which those of JPEG files cannot tell. Value 255, and
+the names "void" and "unlabelled" with their spellings, are ignored.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import csv
 from collections.abc import Callable
 from pathlib import Path
 
-from resnets.data.listing import SPLITS, Listing, is_picture
+from resnets.data.listing import Listing, is_picture, split_of
 from resnets.data.masks import MOST_CLASSES, ColourMasks, IndexMasks, MaskReader, numbered, pixel_values
 from resnets.data.sources.folder import Files, walk
 from resnets.types import IGNORED
@@ -36,9 +36,14 @@ def recognises(source: str) -> bool:
     """Whether it is a folder with images and masks, or with splits that have them."""
     root = Path(source)
     return root.is_dir() and any(
-        (folder / PICTURES).is_dir() and (folder / MASKS).is_dir()
-        for folder in (root, *(child for child in root.iterdir() if child.name.lower() in SPLITS))
+        {_kind(child) for child in folder.iterdir()} >= {PICTURES, MASKS}
+        for folder in (root, *(child for child in root.iterdir() if split_of(child.name) and child.is_dir()))
     )
+
+
+def _kind(child: Path) -> str | None:
+    name = child.name.lower()
+    return name if name in (PICTURES, MASKS) and child.is_dir() else None
 
 
 def open(source: str) -> Listing:
@@ -109,7 +114,8 @@ def read_classes(root: Path, files: Files, count: int, source: str) -> tuple[tup
     """The classes, and the reader of the masks, as the file beside them says, or by the values found.
 
     Raises:
-        ValueError: a file that cannot be understood, more classes than 255, or values that tell no classes.
+        ValueError: a file that cannot be understood, more classes than 255, or values that tell no classes, as those of
+            JPEG, which are not kept exactly.
     """
     if (root / _NAMES).is_file():
         lines = (root / _NAMES).read_text(encoding="utf-8-sig").splitlines()
@@ -179,6 +185,11 @@ def _values(files: Files, position: int) -> list[int]:
         mask.load()
     except Exception:  # of many kinds; a broken file is named where all are read
         return []
+    if mask.format == "JPEG":
+        raise ValueError(
+            f"{files.paths[position]}: JPEG changes the values of pixels, so that they tell no classes; make masks as "
+            "PNG of those, with the number of its class as every pixel's value"
+        )
     try:
         if mask.mode in ("L", "P"):
             return [value for value, count in enumerate(mask.histogram()) if count]
@@ -192,8 +203,8 @@ def _files(root: Path, kind: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for path in sorted(path for path, _ in walk(root, "", frozenset()) if is_picture(path)):
         parts = path.split("/")
-        if kind in parts[:-1]:
-            parts.remove(kind)
+        if kind in (folders := [part.lower() for part in parts[:-1]]):
+            del parts[folders.index(kind)]
             key = "/".join(parts).rpartition(".")[0]
             if key in found:
                 raise ValueError(f"{root}: {found[key]} and {path} are two of one name; expected one")
@@ -202,4 +213,4 @@ def _files(root: Path, kind: str) -> dict[str, str]:
 
 
 def _split(name: str) -> str | None:
-    return next((SPLITS[part.lower()] for part in Path(name).parts[:-1] if part.lower() in SPLITS), None)
+    return next((split for part in Path(name).parts[:-1] if (split := split_of(part))), None)

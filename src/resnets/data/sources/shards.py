@@ -28,8 +28,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from resnets.data.decoding import open_picture, picture_suffixes
-from resnets.data.listing import SPLITS, Listing
+from resnets.data.listing import SPLITS, Listing, is_hidden
 from resnets.data.remote import is_remote, kept_copy, read_remote
+from resnets.data.sources.folder import written
 
 REFINES = "folder"
 ACCEPTS = "a folder of WebDataset's shards, or the address of one that `resnets shard` wrote: https://..., s3://..."
@@ -41,13 +42,30 @@ COLUMNS = ("name", "label", "content", "offset", "bytes", "values")
 
 _LARGEST_PICTURE = 256 << 20  # bytes of one file; a member that claims more is not a picture
 _MOST_CLASSES = 1 << 20  # of shards without names for them; each is an output of the network
+_FIRST = 100  # members of a tar, among which there is a class if there are any
 _OPEN = 64  # shards that a process has open at a time
 
 
 def recognises(source: str) -> bool:
-    """Whether it is an address, or a folder with an index or with tar files."""
+    """Whether it is an address, or a folder with an index or with tar files.
+
+    Where there are folders beside tar files, these must hold classes: they may be what the folders came in.
+    """
     folder = Path(source)
-    return is_remote(source) or (folder.is_dir() and ((folder / INDEX).is_file() or any(folder.glob("*.tar"))))
+    if is_remote(source) or (folder / INDEX).is_file():
+        return True
+    tars = sorted(folder.glob("*.tar")) if folder.is_dir() else []
+    alone = not any(child.is_dir() and not is_hidden(child.name) for child in folder.iterdir()) if tars else False
+    return alone or any(map(_has_classes, tars))
+
+
+def _has_classes(path: Path) -> bool:
+    """Whether one of the first members of a tar is the class of a sample."""
+    try:
+        with tarfile.open(path, "r:") as archive:
+            return any(member.name.lower().endswith(".cls") for member in islice(archive, _FIRST))
+    except (tarfile.TarError, OSError):
+        return False
 
 
 def open(source: str) -> Listing:
@@ -98,6 +116,12 @@ class ShardPictures:
         content = self._content(bisect_right(self.ends, position))[offset : offset + size]
         return open_picture(content)
 
+    def version(self, position: int) -> object:
+        """The shard's SHA-256, or where it is, its size and when it was written; and the place in it."""
+        shard = self.shards[bisect_right(self.ends, position)]
+        path = Path(self.root, shard.file)
+        return shard.sha256 or (str(path), *written(path)), *self.places[position].tolist()
+
     def fetch(self, number: int) -> Path:
         """The path of a shard on this machine, fetched if it is elsewhere and not here yet."""
         shard = self.shards[number]
@@ -138,7 +162,9 @@ def _indexed(root: str) -> Listing:
         shards = [_checked(Shard(**shard)) for shard in index["shards"]]
         classes, kind = tuple(map(str, index["classes"])), index["targets"]
         total = sum(shard.samples for shard in shards)
-        with gzip.open(io.BytesIO(_read(root, SAMPLES)), "rt", newline="", encoding="utf-8") as table:
+        with gzip.open(
+            io.BytesIO(_read(root, SAMPLES)), "rt", newline="", encoding="utf-8", errors="surrogateescape"
+        ) as table:
             rows = list(islice(csv.DictReader(table), total + 1))
         if len(rows) != total:
             raise ValueError(f"{SAMPLES} has not the {total:,} samples of the shards")

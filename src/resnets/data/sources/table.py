@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterable
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from resnets.data.listing import SPLITS, Listing
@@ -18,6 +20,8 @@ _LABELS = ("labels", "classes")
 SEPARATOR = "|"
 _SPLIT = ("split",)
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
+_ROW_NUMBERS = re.compile(r"\s*|Unnamed: \d+|__index_level_\d+__")
+_SPELT = {"false": 0.0, "true": 1.0}
 
 
 def recognises(source: str) -> bool:
@@ -30,18 +34,20 @@ def open(source: str) -> Listing:
     """List the rows of a table; paths are relative to the table's folder.
 
     A column `labels` has any number of classes, "cat|dog", or none. Without a column of classes, every column but path
-    and split holds numbers; where there are two or more and all are 0 or 1, they are classes, too. A row whose file is
-    missing is listed as well: it is an unreadable picture.
+    and split holds numbers; where there are two or more and all are 0 or 1, they are classes, too, and so are false and
+    true. The numbers of rows that pandas writes are no column. A row whose file is missing is listed as well: it is an
+    unreadable picture.
 
     Raises:
-        ValueError: a column is missing or stands twice, or a row has no path, no class, no number or an unknown split.
+        ValueError: a column is missing or stands twice, or a row has no path, no class, no number, an unknown split or
+            more cells than there are columns.
         ImportError: a Parquet table without the extra `hub`.
     """
     table = Path(source).resolve()
     parquet = table.suffix.lower() == ".parquet"
     columns = _read_parquet(table) if parquet else _read_csv(table, _DELIMITERS[table.suffix.lower()])
     paths = _column(columns, _PATH, source)
-    numbers = [name for name in columns if name.strip().lower() not in {*_PATH, *_SPLIT}]
+    numbers = [n for n in columns if n.strip().lower() not in {*_PATH, *_SPLIT} and not _ROW_NUMBERS.fullmatch(n)]
     has_many = any(name.strip().lower() in _LABELS for name in columns)
     has_classes = not has_many and (not numbers or any(name.strip().lower() in _LABEL for name in columns))
     if has_many:
@@ -54,8 +60,8 @@ def open(source: str) -> Listing:
     splits: list[str | None] = [None] * len(paths)
     if any(name.strip().lower() in _SPLIT for name in columns):
         splits = [_split(value, source) for value in _column(columns, _SPLIT, source)]
-    sizes = [_size(table.parent / path) for path in paths]
     names = [path.replace("\\", "/") for path in paths]
+    sizes = [_size(table.parent / name) for name in names]
     files = Files(str(table.parent), tuple(names))
     if has_classes:
         return Listing(table.stem, names, labels, splits, sizes, files)
@@ -75,7 +81,14 @@ def _read_csv(table: Path, delimiter: str) -> dict[str, list[str]]:
             rows = list(reader)
         except (csv.Error, UnicodeDecodeError) as error:
             raise ValueError(f"{table} is no table in UTF-8 with {delimiter!r} between its columns: {error}") from error
-        return {name: [row[name].strip() for row in rows] for name in reader.fieldnames or ()}
+    names = _each_once(reader.fieldnames or (), table)
+    for number, row in enumerate(rows, 1):
+        if any(cell.strip() for cell in row.get(None, ())):
+            raise ValueError(
+                f"{table}: row {number} has more cells than the {len(names)} columns; put text that has {delimiter!r} "
+                "in it between quotation marks"
+            )
+    return {name: [row[name].strip() for row in rows] for name in names}
 
 
 def _read_parquet(table: Path) -> dict[str, list[str]]:
@@ -84,13 +97,23 @@ def _read_parquet(table: Path) -> dict[str, list[str]]:
     except ImportError as error:
         raise ImportError("a Parquet table needs pyarrow: pip install 'resnets[hub]'") from error
     try:
-        names = parquet.read_schema(table).names
+        names = _each_once(parquet.read_schema(table).names, table)
         classes = [name for name in names if name.strip().lower() in {*_PATH, *_LABEL, *_LABELS, *_SPLIT}]
         has_classes = any(name.strip().lower() in (*_LABEL, *_LABELS) for name in names)
         columns = parquet.read_table(table, columns=classes if has_classes else names).to_pydict()
     except ArrowException as error:
         raise ValueError(f"{table} is no Parquet table: {error}") from error
-    return {name: ["" if value is None else str(value) for value in values] for name, values in columns.items()}
+    # What is missing among floats is no number.
+    return {
+        name: ["" if value is None or value != value else str(value) for value in values]
+        for name, values in columns.items()
+    }
+
+
+def _each_once(names: Sequence[str], table: Path) -> Sequence[str]:
+    if twice := [name for name, count in Counter(name.strip() for name in names).items() if name and count > 1]:
+        raise ValueError(f"{table} has the column {twice[0]} more than once; expected every column once")
+    return names
 
 
 def _column(columns: dict[str, list[str]], accepted: tuple[str, ...], source: str) -> list[str]:
@@ -120,6 +143,11 @@ def _indicators(labels: list[str], source: str) -> tuple[tuple[str, ...], list[t
     classes = tuple(sorted({name for row in rows for name in row}))
     if not classes:
         raise ValueError(f"{source} names no class in its column of labels")
+    if all(len(row) < 2 for row in rows) and (several := [name for name in classes if "," in name]):
+        raise ValueError(
+            f"{source} has labels such as {several[0]!r}, and {SEPARATOR} in none; write {SEPARATOR} between the "
+            "classes of a picture, or call the column label if each has one"
+        )
     return classes, [tuple(float(name in row) for name in classes) for row in rows]
 
 
@@ -127,7 +155,7 @@ def _numbers(column: list[str], name: str, source: str) -> list[float]:
     values = []
     for number, text in enumerate(column, 1):
         try:
-            values.append(float(text))
+            values.append(_SPELT[spelt] if (spelt := text.lower()) in _SPELT else float(text))
         except ValueError:
             values.append(math.nan)
         if not math.isfinite(values[-1]):
