@@ -33,6 +33,26 @@ def test_from_dict_refuses_what_it_does_not_know() -> None:
         declaration_from_dict(values | {"drop_path": 2})
 
 
+@pytest.mark.parametrize("values", [None, [], "resnet", {"family": []}])
+def test_what_is_no_declaration(values: object) -> None:
+    with pytest.raises(ValueError, match=r"a declaration is an object|no family of networks"):
+        declaration_from_dict(values)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"family": "resnet"}, "Architecture cannot be made of what is given: .*depths"),
+        ({"family": "detector", "method": "yolo"}, "DetectorArchitecture cannot be made of what is given: .*backbone"),
+        (architecture("yolo_resnet18").to_dict() | {"pyramid": "wide"}, "DetectorArchitecture cannot be made"),
+        (architecture("yolo_resnet18").to_dict() | {"backbone": None}, "a declaration is an object .*not None"),
+    ],
+)
+def test_what_is_not_whole_is_named(values: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        declaration_from_dict(values)
+
+
 @pytest.mark.parametrize(
     ("base", "changes", "message"),
     [

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from resnets.networks.catalogue import architecture
 from resnets.runs.card import Card
 from resnets.runs.listing import differences, find_runs, summarise
 from resnets.runs.run import Run
@@ -14,7 +15,7 @@ from resnets.types import Preprocessing
 CARD = Card(
     model="resnet8",
     task="classification",
-    architecture={"depths": [1, 1, 1], "norm": "batch"},
+    architecture=architecture("resnet8").to_dict(),
     classes=("a", "b"),
     preprocessing=Preprocessing((8, 8), 1, (0.5,), (0.5,)),
     metrics={"accuracy": 0.93, "loss": 0.2, "count": 10.0},
@@ -66,7 +67,7 @@ def test_runs_are_found_at_any_depth(tmp_path):
 def test_differences_are_the_fields_that_differ():
     other = replace(
         CARD,
-        architecture={"depths": [1, 2, 1], "norm": "batch"},
+        architecture=CARD.architecture | {"depths": [1, 2, 1]},
         preprocessing=Preprocessing((16, 16), 1, (0.5,), (0.5,)),
         recipe={"epochs": 4, "steps": 0, "lr": 0.2, "reasons": {"lr": "by luck"}, "ema": 0.9},
         provenance={"seconds": 99.0, "started": "2027", "command": "resnets train", "device": "a GPU"},

@@ -46,6 +46,30 @@ def test_what_is_no_card(text, message):
         Card.from_json(text, "model.json")
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("architecture", [], "model.json is not a complete card: architecture missing or of another kind"),
+        ("architecture", None, "architecture missing or of another kind"),
+        ("architecture", {"family": "resnet"}, "is not a complete card: Architecture cannot be made .*depths"),
+        ("architecture", {"family": "transformer"}, "no family of networks"),
+        ("preprocessing", [1], "preprocessing missing or of another kind"),
+        ("preprocessing", {"size": None}, "is not a complete card"),
+        ("classes", None, "classes missing or of another kind"),
+        ("model", 5, "model missing or of another kind"),
+    ],
+)
+def test_a_card_whose_fields_cannot_be_is_refused_when_it_is_read(card, field, value, message):
+    with pytest.raises(ValueError, match=message):
+        Card.from_json(json.dumps(json.loads(card.to_json()) | {field: value}), "model.json")
+
+
+def test_a_card_that_is_no_text_is_named(tmp_path):
+    (tmp_path / "model.json").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ValueError, match=r"model\.json is not text"):
+        Run(tmp_path).card()
+
+
 def test_a_card_with_an_unknown_field_is_refused(card):
     with pytest.raises(ValueError, match="surprise"):
         Card.from_json(json.dumps(json.loads(card.to_json()) | {"surprise": 1}))

@@ -104,6 +104,27 @@ def test_a_classifiers_weights_fill_the_backbone():
     assert "classifier.0.weight" in load_weights(on_vgg, build(vgg).state_dict(), "vgg.pth").left_out
 
 
+@pytest.mark.parametrize("name", ["yolo_preresnet18", "retinanet_preresnet18_fpn", "fcos_preresnet18_fpn"])
+def test_a_classifier_whose_own_head_is_called_as_the_detectors_fills_the_backbone(name):
+    classifier, ours = build(replace(architecture("preresnet18"), **SMALL)), detector(name)
+    assert "head.fc.weight" in classifier.state_dict()
+    account = load_weights(ours, classifier.state_dict(), "classifier.pth")
+    assert account.replaced == ("all but the backbone: begins anew",)
+    assert torch.equal(ours.backbone.body.stem.conv.weight, classifier.stem.conv.weight)
+
+
+@pytest.mark.parametrize("name", ["yolo_resnet18", "unet_resnet18"])
+def test_a_classifier_below_the_prefix_backbone_fills_the_backbone(name):
+    classifier = build(replace(architecture("resnet18"), **SMALL))
+    declaration = architecture(name)
+    ours = build(replace(declaration, backbone=replace(declaration.backbone, **SMALL)))
+    tensors = {f"backbone.{key}": value for key, value in classifier.state_dict().items()}
+    account = load_weights(ours, tensors, "classifier.pth")
+    assert account.replaced == ("all but the backbone: begins anew",)
+    body = ours.backbone.body if name == "yolo_resnet18" else ours.backbone
+    assert torch.equal(body.conv1.weight, classifier.conv1.weight)
+
+
 def test_torchvisions_detectors_come_with_their_classes_and_preprocessing(monkeypatch):
     chosen = get_model_weights("maskrcnn_resnet50_fpn").DEFAULT
     tensors = create_model("maskrcnn_resnet50_fpn", num_classes=90).state_dict()

@@ -31,7 +31,7 @@ def test_safetensors_keeps_every_bit(tmp_path: Path) -> None:
     assert_same(read_tensors(tmp_path / "x.safetensors"))
 
 
-@pytest.mark.parametrize("suffix", [".pth", ".pt", ".th", ".ckpt", ".bin"])
+@pytest.mark.parametrize("suffix", [".pth", ".pt", ".th", ".ckpt", ".bin", ".pth.tar", ".PTH"])
 @pytest.mark.parametrize("key", [None, "state_dict", "model", "model_state_dict"])
 def test_pytorch_files_as_training_scripts_leave_them(tmp_path: Path, suffix: str, key: str | None) -> None:
     torch.save({key: TENSORS, "epoch": 3} if key else TENSORS, tmp_path / f"x{suffix}")
@@ -42,6 +42,57 @@ def test_an_average_over_training_goes_first(tmp_path: Path) -> None:
     content = {"state_dict": {"a": torch.zeros(1)}, "state_dict_ema": TENSORS, "epoch": 3}
     torch.save({"model": content}, tmp_path / "x.pth")
     assert_same(read_tensors(tmp_path / "x.pth"))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"model": TENSORS, "ema": {"decay": 0.99, "shadow_params": [torch.zeros(2, 2)]}},
+        {"model": TENSORS, "ema": {"decay": torch.tensor(0.99)}},
+        {"state_dict": TENSORS, "ema": {}},
+        {"params": {"a": torch.zeros(2, 2)}, "params_ema": TENSORS},
+        {"weights": TENSORS},
+    ],
+)
+def test_a_key_that_holds_no_network_is_passed_over(tmp_path: Path, content: dict[str, object]) -> None:
+    torch.save(content, tmp_path / "x.pth")
+    assert_same(read_tensors(tmp_path / "x.pth"))
+
+
+def test_what_stands_beside_tensors_is_left_out_and_told(tmp_path: Path) -> None:
+    torch.save({**TENSORS, "epoch": 3, "best": 0.5}, tmp_path / "x.pth")
+    with pytest.warns(UserWarning, match=r"x\.pth holds epoch, best beside its tensors, which is left out"):
+        assert_same(read_tensors(tmp_path / "x.pth"))
+
+
+def test_a_dictionary_that_holds_itself_ends(tmp_path: Path) -> None:
+    content: dict[str, object] = {}
+    content["model"] = content
+    torch.save(content, tmp_path / "x.pth")
+    with pytest.raises(ValueError, match="does not hold a network's tensors"):
+        read_tensors(tmp_path / "x.pth")
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [torch.zeros(1, 1).expand(3_000_000, 64), torch.empty(8, 8, device="meta")],
+    ids=["expanded", "meta"],
+)
+def test_a_tensor_that_is_more_than_the_file_holds_is_refused(tmp_path: Path, tensor: torch.Tensor) -> None:
+    torch.save({"fc.weight": tensor}, tmp_path / "x.pth")
+    with pytest.raises(ValueError, match=r"holds fc\.weight, which claims more numbers than are in the file"):
+        read_tensors(tmp_path / "x.pth")
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
+def test_a_program_and_a_web_page_are_called_what_they_are(tmp_path: Path) -> None:
+    torch.jit.trace(torch.nn.Linear(2, 2), torch.zeros(1, 2)).save(str(tmp_path / "x.pt"))
+    with pytest.raises(ValueError, match=r"x\.pt is a TorchScript program"):
+        read_tensors(tmp_path / "x.pt")
+    for name in ("x.pth", "x.safetensors"):
+        (tmp_path / name).write_text("\n<!DOCTYPE html><html><body>Not found</body></html>")
+        with pytest.raises(ValueError, match="is a web page and holds no weights"):
+            read_tensors(tmp_path / name)
 
 
 class Bomb:

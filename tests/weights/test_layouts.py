@@ -47,6 +47,12 @@ def test_an_average_over_training_is_preferred(theirs, images):
     assert_same(filled("resnet18", tensors, num_classes=4), theirs(images), images)
 
 
+def test_a_word_with_ema_in_it_is_no_average(theirs):
+    tensors = {f"model.{name}": value for name, value in theirs.state_dict().items()}
+    tensors |= {f"semantic.{name}": torch.zeros_like(value) for name, value in theirs.state_dict().items()}
+    assert recognise(tensors, theirs.state_dict()).prefix == "model."
+
+
 @pytest.mark.parametrize(
     ("name", "layers"), [("resnet18", "basic"), ("resnet50", "bottleneck")], ids=["basic", "bottleneck"]
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from resnets.weights.loading import load_weights, of_channels
+from resnets.weights.loading import load_tensors, load_weights, of_channels
 from resnets.weights.models import create_model
 
 
@@ -91,3 +91,33 @@ def test_a_wider_networks_file_is_refused(theirs):
 def test_an_unknown_layout_names_what_does_not_fit():
     with pytest.raises(ValueError, match=r"trunk\.0\.filters, trunk\.1\.filters unknown to it"):
         load_weights(create_model("resnet18"), {f"trunk.{i}.filters": torch.ones(1) for i in range(2)}, "file")
+
+
+@pytest.mark.parametrize("name", ["layer1.0.conv1.weight", "fc.weight"])
+@pytest.mark.parametrize("dtype", [torch.int8, torch.complex64, torch.bool])
+def test_numbers_that_are_not_floating_are_refused(theirs, name, dtype):
+    tensors = theirs.state_dict() | {name: theirs.state_dict()[name].to(dtype)}
+    for load in (load_tensors, load_weights):
+        with pytest.raises(ValueError, match=rf"file holds {name} as {dtype}, but the network's numbers are floating"):
+            load(create_model("resnet18", 4), tensors, "file")
+    with pytest.raises(ValueError, match="numbers are floating"):
+        load_weights(create_model("resnet18", 2), tensors, "file", ("a", "c"), tuple("abcd"))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_floating_numbers_of_any_size_are_taken(theirs, dtype):
+    tensors = {
+        name: value.to(dtype) if value.is_floating_point() else value for name, value in theirs.state_dict().items()
+    }
+    assert load_weights(create_model("resnet18", 4), tensors, "file").complete
+
+
+def test_the_normalisation_of_an_embedding_begins_anew_with_it():
+    small = {"depths": (1, 1), "widths": (8, 8)}
+    theirs, network = create_model("iresnet18", 8, **small), create_model("iresnet18", 4, **small)
+    theirs.features.running_mean.fill_(3)
+    account = load_weights(network, theirs.state_dict(), "file")
+    assert account.replaced == ("fc: 8 outputs by 4 new ones",)
+    assert torch.equal(network.features.running_mean, torch.zeros(4))
+    assert torch.equal(network.conv1.weight, theirs.conv1.weight)
+    assert load_weights(create_model("iresnet18", 8, **small), theirs.state_dict(), "file").complete

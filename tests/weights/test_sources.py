@@ -16,6 +16,7 @@ import torch
 import torchvision
 
 from resnets.types import Preprocessing
+from resnets.weights import hub
 from resnets.weights.files import write_tensors
 from resnets.weights.models import create_model
 from resnets.weights.sources import find_weights
@@ -143,6 +144,113 @@ def test_a_repository_of_transformers(tmp_path, on_the_hub):
     assert weights.classes == ("ant", "bee")
     assert weights.preprocessing == Preprocessing((160, 160), 3, (0.5,) * 3, (0.25,) * 3, 0.875, "bicubic")
     assert create_model("resnet18", weights=tmp_path / "repository").fc.out_features == 2
+
+
+def described(folder: Path, config: object) -> Path:
+    """A repository whose config.json says that, with no weights to speak of."""
+    folder.mkdir(exist_ok=True)
+    (folder / "config.json").write_text(config if isinstance(config, str) else json.dumps(config))
+    write_tensors({"a": torch.zeros(1)}, folder / "model.safetensors")
+    return folder
+
+
+@pytest.mark.parametrize("block", ["basic", "bottleneck"])
+def test_a_network_of_transformers_as_its_config_declares_it(tmp_path, images, block):
+    transformers = pytest.importorskip("transformers")
+    widths = [64, 128, 256, 512] if block == "basic" else [256, 512, 1024, 2048]
+    config = transformers.ResNetConfig(
+        depths=[2, 2, 2, 2], hidden_sizes=widths, layer_type=block, num_labels=3,
+        downsample_in_bottleneck=True,
+    )  # fmt: skip
+    network = transformers.ResNetForImageClassification(config).eval()
+    network.save_pretrained(tmp_path / "repository")
+    name = "resnet18" if block == "basic" else "resnet26"
+    weights = find_weights(tmp_path / "repository", name)
+    assert weights.model == name
+    ours = create_model(name, weights=tmp_path / "repository").eval()
+    assert ours.architecture.stride_at == ("3x3" if block == "basic" else "1x1")
+    with torch.inference_mode():
+        torch.testing.assert_close(ours(images), network(images).logits, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"downsample_in_first_stage": True}, "downsample_in_first_stage halves"),
+        ({"hidden_act": "gelu"}, "hidden_act is gelu after sums and ReLU elsewhere"),
+        ({"layer_type": "wide"}, "block must be one of"),
+        ({"depths": None}, "describes no network that can be loaded"),
+    ],
+)
+def test_what_no_network_here_does_is_refused_of_transformers(tmp_path, changes, message):
+    config = {"model_type": "resnet", "depths": [1, 1], "hidden_sizes": [8, 8], "layer_type": "basic"}
+    assert find_weights(described(tmp_path, config), "resnet18").architecture["depths"] == [1, 1]
+    with pytest.raises(ValueError, match=rf"config\.json .*{message}"):
+        find_weights(described(tmp_path, config | changes), "resnet18")
+
+
+@pytest.mark.parametrize(
+    ("name", "ours"),
+    [
+        ("tf_efficientnet_b0", "efficientnet_b0"),
+        ("resnetblur50", "resnet50"),
+        ("resnetaa50d", "resnet50d"),
+        ("densenetblur121d", "densenet121"),
+        ("resnetv2_50x1_bit", "preresnet50"),
+    ],
+)
+def test_timms_networks_that_compute_other_things_are_refused(tmp_path, name, ours):
+    with pytest.raises(ValueError, match=rf"config\.json .*timm's {name} \w+ .*, which no network here does"):
+        find_weights(described(tmp_path, {"architecture": name}), ours)
+
+
+TIMMS = {"resnet50": "resnet50", "resnetv2_18": "preresnet18", "resnet26": None, "resnet50_gn": None}
+
+
+def test_only_names_that_mean_the_same_here_are_taken_from_timm(tmp_path):
+    named = {name: find_weights(described(tmp_path, {"architecture": name}), "resnet50").model for name in TIMMS}
+    assert named == TIMMS
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ("{", r"config\.json is not JSON"),
+        ([], r"config\.json describes no network that can be loaded"),
+        ({"model_type": "resnet"}, r"config\.json describes no network that can be loaded: 'layer_type' is missing"),
+        ({"pretrained_cfg": 5}, r"config\.json describes no network"),
+        ({"mean": [1.0]}, r"config\.json describes no network .*one mean"),
+    ],
+)
+def test_a_malformed_description_is_named(tmp_path, config, message):
+    with pytest.raises(ValueError, match=message):
+        find_weights(described(tmp_path, config), "resnet18")
+
+
+def test_what_a_description_leaves_open_is_as_in_imagenet(tmp_path):
+    seen = find_weights(described(tmp_path, {"pretrained_cfg": None, "mean": None, "std": None}), "resnet18")
+    assert seen.preprocessing == Preprocessing(
+        (224, 224), 3, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 0.875, "bicubic"
+    )
+
+
+@pytest.mark.parametrize("card", ["{", "[]", "{}", '{"format": 1}', '{"format": 99}'])
+def test_a_malformed_card_is_named(tmp_path, card):
+    (tmp_path / "model.json").write_text(card)
+    with pytest.raises(ValueError, match=r"model\.json (is not|has format 99)"):
+        find_weights(tmp_path, "resnet18")
+
+
+def test_an_error_of_the_hub_without_words_is_told_by_its_kind(monkeypatch):
+    def fail(*_: object, **__: object) -> None:
+        raise TimeoutError
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fail)
+    monkeypatch.setattr("huggingface_hub.create_repo", fail)
+    with pytest.raises(OSError, match="hf:a/b could not be fetched: TimeoutError"):
+        hub.download("a/b")
+    with pytest.raises(OSError, match="could not be sent to a/b: TimeoutError"):
+        hub.upload(Path("folder"), "a/b")
 
 
 def test_a_repository_that_cannot_be_reached(on_the_hub):

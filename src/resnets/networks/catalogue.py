@@ -296,11 +296,15 @@ def declaration_from_dict(values: Mapping[str, Any]) -> Declaration:
     """The declaration that `to_dict` wrote, of whichever family.
 
     Raises:
-        ValueError: for an unknown family or field, or values that the declaration refuses.
+        ValueError: for what is no declaration, an unknown family, an unknown or missing field, or values that the
+            declaration refuses.
     """
+    if not isinstance(values, Mapping):
+        raise ValueError(f"a declaration is an object with a family and its fields, not {values!r}")
     families = {kind.family: kind for kind in FAMILIES}
     if "backbone" in values:
         values = {**values, "backbone": declaration_from_dict(values["backbone"])}
-    if (family := values.get("family")) not in families:
+    family = values.get("family")
+    if not isinstance(family, str) or family not in families:
         raise ValueError(f"there is no family of networks {family!r}; there are {', '.join(families)}")
     return families[family].from_dict(values)

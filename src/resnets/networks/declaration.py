@@ -69,7 +69,7 @@ class Declaration:
         """The inverse of `to_dict`.
 
         Raises:
-            ValueError: for another family, an unknown field, or values that the declaration refuses.
+            ValueError: for another family, an unknown or missing field, or values that the declaration refuses.
         """
         if values.get("family") != cls.family:
             raise ValueError(f"the declaration is of family {values.get('family')!r}, not {cls.family!r}")
@@ -77,7 +77,10 @@ class Declaration:
         if unknown := sorted(set(values) - {"family", *known}):
             raise ValueError(f"{cls.__name__} has no {', '.join(unknown)}; its fields are {', '.join(known)}")
         values = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-        return cls(**{key: value for key, value in values.items() if key != "family"})
+        try:
+            return cls(**{key: value for key, value in values.items() if key != "family"})
+        except TypeError as error:  # a field is missing, or of a type that its check cannot compare
+            raise ValueError(f"{cls.__name__} cannot be made of what is given: {error}") from None
 
     def check_choices(self, **choices: Iterable[object]) -> None:
         """Raise ValueError unless each field named has one of its values."""

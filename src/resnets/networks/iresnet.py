@@ -170,6 +170,11 @@ class IResNet(Network):
         self.reset_classifier(a.num_classes)
         draw_weights(self, "he", [block.convolutions() for block in self.blocks().values()], self.fc)
 
+    @property
+    def class_layers(self) -> tuple[str, ...]:
+        """The layer that gives the embedding, and the embedding's normalisation."""
+        return (self.logits_layer, "features")
+
     def levels(self) -> tuple[tuple[nn.Module, ...], ...]:
         """The stem; each stage."""
         stages = (self.get_submodule(stage.name) for stage in self.stages[1:])

@@ -30,6 +30,11 @@ class Network(nn.Module):
     logits_layer: ClassVar[str]
     timm_logits_layer: ClassVar[str] = ""
 
+    @property
+    def class_layers(self) -> tuple[str, ...]:
+        """Names of the layers whose size depends on the number of classes, that of the logits first."""
+        return (self.logits_layer,)
+
     def forward(self, x: Tensor) -> Tensor:
         """Logits (N, num_classes) of images (N, in_channels, H, W); without a classifier, what it would read."""
         last = self.stages[-1].name

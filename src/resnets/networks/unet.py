@@ -134,11 +134,12 @@ class UNet(nn.Module):
     Attributes:
         architecture: the declaration it was built from.
         stages: name, channels and stride of the maps on the way down and up.
-        logits_layer: the name of the layer whose size depends on the number of classes.
+        logits_layer, class_layers: the name of the layer whose size depends on the number of classes.
         no_class: (E,) what stands for a class that is not told.
     """
 
     logits_layer: ClassVar[str] = "classes"
+    class_layers: ClassVar[tuple[str, ...]] = (logits_layer,)
 
     def __init__(self, architecture: UNetArchitecture) -> None:
         super().__init__()

@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from resnets.types import Preprocessing
-
-FORMAT = 1
+from resnets.weights.descriptions import FORMAT, card_fields, read_text
 
 
 @dataclass(frozen=True)
@@ -59,24 +58,12 @@ class Card:
         """Read what `to_json` wrote.
 
         Raises:
-            ValueError: if the text is no card, or one of a newer version; `origin` names it in the message.
+            ValueError: if the text is no card, one of a newer version, or of a network that cannot be built; `origin`
+                names it in the message.
         """
         try:
-            fields = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{origin} is not JSON: {error}") from None
-        if not isinstance(fields, dict) or "format" not in fields:
-            raise ValueError(f"{origin} is not the card of a run: it has no 'format'")
-        if fields["format"] != FORMAT:
-            raise ValueError(
-                f"{origin} has format {fields['format']}, this version reads {FORMAT}; install a version of resnets "
-                "that is as new as the one that wrote it"
-            )
-        try:
-            preprocessing = Preprocessing.from_dict(fields.pop("preprocessing"))
-            fields["classes"] = tuple(fields["classes"])
-            return cls(preprocessing=preprocessing, **fields)
-        except (KeyError, TypeError) as error:
+            return cls(**card_fields(text, origin))
+        except TypeError as error:
             raise ValueError(f"{origin} is not a complete card: {error}") from None
 
     @classmethod
@@ -87,4 +74,4 @@ class Card:
             FileNotFoundError: if there is none.
             ValueError: if the file is no card.
         """
-        return cls.from_json(path.read_text(encoding="utf-8"), origin=str(path))
+        return cls.from_json(read_text(path), origin=str(path))

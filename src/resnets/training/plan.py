@@ -19,16 +19,17 @@ from torchvision.models import detection, list_models
 from resnets.data.opening import Data
 from resnets.data.statistics import preprocessing_for
 from resnets.layers.margins import EMBEDDING
-from resnets.networks.catalogue import DETECTORS, FAMILIES, SEGMENTERS, architecture, build, declaration_from_dict
+from resnets.networks.catalogue import DETECTORS, FAMILIES, SEGMENTERS, architecture, build
 from resnets.networks.declaration import Declaration
 from resnets.networks.detector import DetectorArchitecture
-from resnets.networks.segmenter import SegmenterArchitecture, segmenter_architecture
+from resnets.networks.segmenter import SegmenterArchitecture
 from resnets.networks.unet import UNetArchitecture
 from resnets.runs.card import Card
 from resnets.tasks import task_class
 from resnets.training.choice import DECODER, DETECTOR, GENERATOR, Choice, choose_model, choose_recipe
 from resnets.training.recipe import IDLE_WITH_HEAD_ONLY, Recipe, load_recipe
 from resnets.training.suitability import check_suited, has_norm
+from resnets.weights.models import declared_by
 from resnets.weights.sources import Weights, find_weights
 
 AUTO = "auto"
@@ -86,11 +87,8 @@ def plan(
         name, reasons["model"] = f"{DETECTOR}_{name}", "on the network of the weights"
     if data.task == "segmentation" and model == AUTO and known is not None and not SEGMENTERS.fullmatch(name):
         name, reasons["model"] = f"{DECODER}_{name}", "on the network of the weights"
-    like = weights.architecture if weights is not None and name == known else None
-    declared = architecture(name) if like is None else declaration_from_dict(like)
-    declared = on_network_of(declared, name, weights)
     declaration = replace(
-        declared,
+        architecture(name) if weights is None else declared_by(weights, name),
         num_classes=len(data.classes),
         in_channels=preprocessing.channels,
     )
@@ -199,18 +197,6 @@ def check_task(name: str, declaration: Declaration, data: Data) -> None:
             f"{name} alone gives no class to each pixel; say how, such as unet_{name}, deeplabv3plus_{name} or "
             "--model auto"
         )
-
-
-def on_network_of(declared: Declaration, name: str, weights: Weights | None) -> Declaration:
-    """The declaration of a name; on the very network that the weights are of, where they are of its backbone."""
-    known = None if weights is None else weights.architecture
-    if weights is None or known is None:
-        return declared
-    if isinstance(declared, DetectorArchitecture) and name.removesuffix("_fpn") == f"{declared.method}_{weights.model}":
-        return replace(declared, backbone=replace(declaration_from_dict(known), num_classes=0))
-    if isinstance(declared, SegmenterArchitecture) and name == f"{declared.decoder}_{weights.model}":
-        return segmenter_architecture(declared.decoder, declaration_from_dict(known))
-    return declared
 
 
 def initial_weights(source: str | Path | None, model: str) -> Weights | None:

@@ -161,6 +161,10 @@ LAYOUTS: dict[str, Layout] = {
 }
 
 
+AVERAGED = re.compile(r"(^|[._])ema([._]|$)", re.IGNORECASE)
+"""In a prefix, the word for an average over training."""
+
+
 @dataclass(frozen=True)
 class Recognised:
     """A file's tensors under our names.
@@ -181,7 +185,7 @@ class Recognised:
 def recognise(tensors: Mapping[str, Tensor], wanted: Iterable[str]) -> Recognised:
     """Find the layout and the prefix under which a file holds most of the tensors that are wanted.
 
-    Among equals it is the first layout, and a prefix with "ema" in it (an average over training) before the shortest.
+    Among equals it is the first layout, and a prefix of an average over training (`AVERAGED`) before the shortest.
     """
     wanted = frozenset(wanted)
     below = names_below_prefixes(tensors)
@@ -189,7 +193,7 @@ def recognise(tensors: Mapping[str, Tensor], wanted: Iterable[str]) -> Recognise
     def matches(candidate: tuple[str, str]) -> tuple[int, bool, int]:
         layout, prefix = candidate
         renamed = {LAYOUTS[layout].rename(name) for name in below[prefix]}
-        return len(renamed & wanted), "ema" in prefix.lower(), -len(prefix)
+        return len(renamed & wanted), AVERAGED.search(prefix) is not None, -len(prefix)
 
     layout, prefix = max(((layout, prefix) for layout in LAYOUTS for prefix in below), key=matches)
     modules = {name.split(".")[0] for name in wanted}

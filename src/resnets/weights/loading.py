@@ -74,8 +74,7 @@ def load_tensors(network: nn.Module, tensors: Mapping[str, Tensor], origin: str)
     own = network.state_dict()
     check_names(origin, missing=needed(own) - needed(tensors), unknown=needed(tensors) - needed(own))
     for name in sorted(needed(own)):
-        if tensors[name].shape != own[name].shape:
-            raise ValueError(_other_shape(origin, name, tensors[name], own[name]))
+        check_fits(origin, name, tensors[name], own[name])
     network.load_state_dict(own | {name: value for name, value in tensors.items() if name in own})
 
 
@@ -108,13 +107,12 @@ def load_weights(
         return load_on_backbone(network, network.backbone, tensors, origin, classes, file_classes)
     own = network.state_dict()
     found = recognise(tensors, needed(own))
-    classifier = network.logits_layer
-    body = {name for name in needed(own) if not _belongs(name, classifier)}
+    body = {name for name in needed(own) if not _belongs(name, *network.class_layers)}
     theirs = with_missing_statistics(found, body)
     declared = network.architecture
     if found.layout == LINEAR and isinstance(declared, Architecture) and (declared.shortcut, declared.block) == KIND:
         theirs = zeros_behind(theirs, declared.channels)
-    unknown = {name for name in needed(theirs) - needed(own) if not _belongs(name, classifier)}
+    unknown = {name for name in needed(theirs) - needed(own) if not _belongs(name, *network.class_layers)}
     missing = body - theirs.keys()
     check_names(origin, missing=missing, unknown=unknown or (set(found.left_out) if missing else set()))
 
@@ -127,10 +125,13 @@ def load_weights(
         if name == first and value.shape != own[name].shape and value.shape[2:] == own[name].shape[2:]:
             resized.append(f"{name}: {value.shape[1]} to {own[name].shape[1]} channels")
             value = of_channels(value, own[name].shape[1])
-        if value.shape != own[name].shape:
-            raise ValueError(_other_shape(origin, name, value, own[name]))
+        check_fits(origin, name, value, own[name])
         loaded[name] = value
-    head, note = classifier_rows(own, theirs, classifier, classes, file_classes)
+    for name in sorted(own.keys() & theirs.keys()):
+        check_kind(origin, name, theirs[name], own[name])
+    head, note = classifier_rows(own, theirs, network.class_layers, classes, file_classes)
+    for name, value in head.items():
+        check_fits(origin, name, value, own[name])
     if note:
         replaced.append(note)
     counters = {name: theirs[name] for name in own if name.endswith(COUNTER) and name in theirs}
@@ -162,7 +163,11 @@ def load_on_backbone(
     """
     own = network.state_dict()
     found = recognise(tensors, needed(own))
-    if not any(name.startswith(("backbone.", "rpn.", "head.")) for name in found.tensors):
+    alone = recognise(tensors, needed(body.state_dict()))
+    whole, part = found.tensors.keys() & needed(own), alone.tensors.keys() & needed(body.state_dict())
+    # What fits in the backbone alone may be of another that stands on one, which has parts besides.
+    foreign = [name for name in needed(found.tensors) - needed(own) if not _belongs(name, "backbone")]
+    if len(part) > len(whole) or (len(part) == len(whole) and not foreign):
         account = load_weights(body, tensors, origin)
         return replace(account, replaced=("all but the backbone: begins anew",))
     missing, unknown = needed(own) - needed(found.tensors), needed(found.tensors) - needed(own)
@@ -176,8 +181,7 @@ def load_on_backbone(
     anew = [name for name in of_classes if name in theirs and (not same or theirs[name].shape != own[name].shape)]
     taken = {name: theirs[name] for name in own if name in theirs and name not in anew}
     for name, value in taken.items():
-        if value.shape != own[name].shape:
-            raise ValueError(_other_shape(origin, name, value, own[name]))
+        check_fits(origin, name, value, own[name])
     network.load_state_dict(own | taken)
     layers = dict.fromkeys(name.rpartition(".")[0] for name in anew)
     replaced = [f"{layer}: begins anew, for other classes" for layer in layers]
@@ -197,12 +201,12 @@ def load_on_backbone(
 def classifier_rows(
     own: Mapping[str, Tensor],
     theirs: Mapping[str, Tensor],
-    classifier: str,
+    layers: Sequence[str],
     classes: Sequence[str] | None,
     file_classes: Sequence[str] | None,
 ) -> tuple[dict[str, Tensor], str]:
-    """The classifier's tensors, and what to say where they are not the file's."""
-    names = [name for name in own if _belongs(name, classifier)]
+    """The tensors of the classifier and of what follows it, and what to say where they are not the file's."""
+    classifier, names = layers[0], [name for name in own if _belongs(name, *layers) and not name.endswith(COUNTER)]
     if not names:
         return {}, ""
     if any(name not in theirs for name in names):
@@ -261,6 +265,25 @@ def check_names(origin: str, missing: set[str], unknown: set[str]) -> None:
         )
 
 
+def check_fits(origin: str, name: str, value: Tensor, own: Tensor) -> None:
+    """Raise ValueError unless a tensor has the shape and the kind of numbers of the network's."""
+    if value.shape != own.shape:
+        raise ValueError(
+            f"{origin} holds {name} of shape {tuple(value.shape)}, but the network's has {tuple(own.shape)}; "
+            "is the model, num_classes or in_channels another?"
+        )
+    check_kind(origin, name, value, own)
+
+
+def check_kind(origin: str, name: str, value: Tensor, own: Tensor) -> None:
+    """Raise ValueError if a tensor holds other than floating numbers where the network has these."""
+    if own.is_floating_point() and not value.is_floating_point():
+        raise ValueError(
+            f"{origin} holds {name} as {value.dtype}, but the network's numbers are floating; save it as float32, "
+            "scaled back if it was quantised"
+        )
+
+
 def needed(tensors: Iterable[str]) -> set[str]:
     """The names without batch normalisation's counters."""
     return {name for name in tensors if not name.endswith(COUNTER)}
@@ -272,12 +295,5 @@ def some(names: Sequence[str]) -> str:
     return f"{first} and {len(names) - 3} more" if len(names) > 3 else first
 
 
-def _belongs(name: str, module: str) -> bool:
-    return name.startswith(f"{module}.")
-
-
-def _other_shape(origin: str, name: str, value: Tensor, own: Tensor) -> str:
-    return (
-        f"{origin} holds {name} of shape {tuple(value.shape)}, but the network's has {tuple(own.shape)}; "
-        "is the model, num_classes or in_channels another?"
-    )
+def _belongs(name: str, *modules: str) -> bool:
+    return name.startswith(tuple(f"{module}." for module in modules))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +18,8 @@ from torchvision.transforms import InterpolationMode
 
 from resnets.types import Interpolation, Preprocessing
 from resnets.weights import hub
-from resnets.weights.files import PYTORCH, read_tensors
+from resnets.weights.descriptions import card_fields, read_text
+from resnets.weights.files import PYTORCH, ending, read_tensors
 
 INTERPOLATIONS: dict[InterpolationMode, Interpolation] = {
     InterpolationMode.NEAREST: "nearest",
@@ -54,7 +54,7 @@ class Weights:
         tensors: by the names that their file has.
         preprocessing: what that network's pictures went through, if that is known.
         classes: the names of its outputs, if they are known.
-        model: its name in our catalogue, if that is known.
+        model: its name with us, if that is known.
         architecture: its declaration, if that is known.
     """
 
@@ -76,7 +76,7 @@ def find_weights(source: str | Path, model: str) -> Weights:
     | hf:OWNER/NAME, hf:OWNER/NAME@REVISION | a repository of timm, transformers or `resnets publish` on the Hub |
     | https://...#sha256=HASH | a file of tensors, whose SHA-256 must be that |
     | a folder | a run, or a repository of the Hub on disk |
-    | a file | .safetensors, .pth, .pt, .th, .ckpt or .bin with tensors only |
+    | a file | .safetensors, .pth, .pt, .th, .ckpt, .bin or .pth.tar with tensors only |
     | a name of `shipped()` | weights in this package |
 
     Raises:
@@ -95,7 +95,7 @@ def find_weights(source: str | Path, model: str) -> Weights:
         return from_folder(path, name)
     if name in shipped():
         return from_folder(shipped()[name], name)
-    if path.is_file() or path.suffix in (".safetensors", *PYTORCH):
+    if path.is_file() or ending(path):
         return Weights(name, name, read_tensors(path))
     raise ValueError(
         f"there are no weights {name!r}; give torchvision, hf:OWNER/NAME, https://...#sha256=HASH, a run's folder, "
@@ -181,7 +181,7 @@ def fetch(address: str) -> Path:
         raise ValueError(
             f"{url} needs its SHA-256, so that what arrives is what was meant: {url}#sha256=<64 digits from 0 to f>"
         )
-    path = Path(torch.hub.get_dir()) / "checkpoints" / f"{match[1]}{Path(urlsplit(url).path).suffix}"
+    path = Path(torch.hub.get_dir()) / "checkpoints" / f"{match[1]}{ending(urlsplit(url).path)}"
     if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == match[1]:
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -211,7 +211,7 @@ def from_folder(folder: Path, origin: str) -> Weights:
 
 
 def _from_run(folder: Path, origin: str) -> Weights:
-    card = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    card = card_fields(read_text(folder / "model.json"), str(folder / "model.json"))
     path = folder / "model.safetensors"
     if not path.is_file():
         raise ValueError(f"{origin} has no weights yet: its training has not ended")
@@ -219,8 +219,8 @@ def _from_run(folder: Path, origin: str) -> Weights:
         origin,
         origin,
         read_tensors(path),
-        Preprocessing.from_dict(card["preprocessing"]),
-        tuple(card["classes"]),
+        card["preprocessing"],
+        card["classes"],
         card["model"],
         card["architecture"],
     )
