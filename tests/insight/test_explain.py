@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -15,7 +17,7 @@ from resnets.cli.main import main
 from resnets.data.opening import open_dataset
 from resnets.inference.predictor import Predictor
 from resnets.insight.attributions import METHODS
-from resnets.insight.data_page import doubts, groups_of
+from resnets.insight.data_page import doubts, groups_of, write_data_page
 from resnets.insight.explanation import Map, explain_pictures
 from resnets.insight.neighbours import Sample
 from resnets.insight.picture_page import to_draw
@@ -113,7 +115,7 @@ def test_errors_planted_in_a_data_set_are_found(run, tmp_path, capsys):
         if label != digit:
             planted.add(f"{label}/{index:03}.png")
     found = survey(Predictor(run.folder, "cpu"), tmp_path / "set", layout="pca")
-    assert not found.own
+    assert found.trained_on == "no"
     assert found.labels.count == 359
     suspects = {suspect.sample.name for suspect in found.labels.suspects}
     assert len(planted) == 18
@@ -124,11 +126,73 @@ def test_errors_planted_in_a_data_set_are_found(run, tmp_path, capsys):
 def test_folds_judge_training_pictures(run, tmp_path):
     cross_validate("digits", 2, run=tmp_path / "folds", console=QUIET, epochs=1, **OPTIONS)
     found = survey(Predictor(run.folder, "cpu"), folds=tmp_path / "folds", layout="pca", limit=50)
-    assert found.own
+    assert found.trained_on == "yes"
     assert found.labels.count == 1438 + 50
     assert "trained without its fold" in found.labels.how
     with pytest.raises(FileNotFoundError, match="holds no cross-validation"):
         survey(Predictor(run.folder, "cpu"), folds=tmp_path, layout="pca", limit=50)
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """359 digits as PNG files in a folder for each class."""
+    train = open_dataset("digits").splits["train"].subset(range(0, 1440, 4)[:359])
+    for index, digit in enumerate(train.targets.tolist()):
+        (tmp_path / "set" / str(digit)).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(train.picture(index, 1)[0].numpy()).save(tmp_path / "set" / str(digit) / f"{index:03}.png")
+    return tmp_path / "set"
+
+
+def test_data_that_has_changed_is_still_what_was_trained_on(folders, tmp_path, monkeypatch):
+    """One picture is relabelled, as the page invites to; elsewhere the same pictures are data of somebody else."""
+    monkeypatch.chdir(tmp_path)
+    own = train("set", run=tmp_path / "run", console=QUIET, epochs=1, **OPTIONS)
+    before = set(open_dataset("set").splits["train"].names)
+    first = min(folders.glob("3/*.png"))
+    first.rename(folders / "5" / first.name)
+    predictor = Predictor(own.folder, "cpu")
+    found = survey(predictor, folders, layout="pca")
+    judged = found.embedded["test"].pictures.names
+    assert found.trained_on == "changed"
+    assert found.labels.count == len(judged) < 100
+    assert len(before & set(judged)) <= 2
+    assert "The data has changed since" in found.labels.how
+    write_data_page(tmp_path / "page.html", found, predictor, title="changed", facts={})
+    assert "the data has changed since it was trained" in (tmp_path / "page.html").read_text()
+    shutil.copytree(folders, tmp_path / "copy")
+    found = survey(predictor, tmp_path / "copy", layout="pca")
+    assert found.trained_on == "no"
+    assert found.labels.count == 359
+    write_data_page(tmp_path / "page.html", found, predictor, title="copied", facts={})
+    assert "not what it was trained on, as far as its fingerprint tells" in (tmp_path / "page.html").read_text()
+
+
+def test_folds_of_data_with_a_picture_that_cannot_be_read(folders, tmp_path):
+    """Training has left it out of its fold."""
+    splits = open_dataset(folders).splits
+    (folders / splits["train"].names[0]).write_bytes(b"no picture")
+    cross_validate(folders, 2, run=tmp_path / "folds", console=QUIET, epochs=1, **OPTIONS)
+    own = Predictor(tmp_path / "folds" / "fold1", "cpu")
+    found = survey(own, folders, folds=tmp_path / "folds", layout="pca")
+    assert found.labels.count == len(splits["train"]) - 1
+    (folders / "4" / "copy.png").write_bytes(min(folders.glob("5/*.png")).read_bytes())
+    with pytest.raises(ValueError, match=r"is no cross-validation of .* as it is now; make one with `resnets train"):
+        survey(own, folders, folds=tmp_path / "folds", layout="pca")
+
+
+@pytest.mark.parametrize("task", ["detection", "recognition", "generation", "segmentation"])
+def test_what_a_survey_is_not_of(run, task):
+    predictor = Predictor(run.folder, "cpu")
+    predictor.card = replace(predictor.card, task=task)
+    with pytest.raises(ValueError, match=f"a survey is of classes, labels or numbers, not of {task}"):
+        survey(predictor)
+
+
+def test_numbers_have_no_labels_for_folds_to_judge(run, tmp_path):
+    predictor = Predictor(run.folder, "cpu")
+    predictor.card = replace(predictor.card, task="regression")
+    with pytest.raises(ValueError, match="--folds is for labels, and numbers are none; leave it out"):
+        survey(predictor, folds=tmp_path / "nosuch")
 
 
 @pytest.mark.parametrize(("table", "first"), [("numbers", "size"), ("many", None)])
@@ -186,12 +250,47 @@ def test_what_is_a_data_set(pictures, tmp_path):
         (["examples/digits", "--methods", "magic"], "there is no method 'magic'"),
         (["examples/digits", "--target", "ant"], "the run knows no 'ant'; it knows 0, 1"),
         (["examples/digits", "--stage", "layer9"], "there is no stage layer9"),
+        (["x.png", "--methods", " ,"], "--methods names none; there are gradcam"),
+        (
+            ["examples/digits", "--stage", "layer1", "--methods", "occlusion, integrated-gradients,"],
+            "a stage is for maps that weigh one, not for occlusion and integrated-gradients; leave out --stage",
+        ),
+        (["examples/digits", "--methods", "gradcam, magic"], "there is no method 'magic'"),
     ],
 )
 def test_what_is_refused(run, options, sentence, capsys, request, tmp_path, monkeypatch):
     monkeypatch.chdir(request.config.rootpath)
     assert main(["explain", str(run.folder), *options, "--page", str(tmp_path / "page.html")]) == 1
     assert sentence in capsys.readouterr().err
+
+
+def test_a_page_that_is_a_folder_is_refused_first(tmp_path, capsys):
+    assert main(["explain", str(tmp_path / "nosuch"), "x.png", "--page", str(tmp_path)]) == 1
+    assert f"{tmp_path} is a folder; name the page to write" in capsys.readouterr().err
+
+
+def test_a_run_is_called_by_its_folder_and_paths_are_no_markup(run, pictures, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(run.folder)
+    command = ["explain", ".", str(pictures / "0.png"), "--methods", "gradcam"]
+    assert main(command) == 0
+    assert f"runs/explain-{run.folder.name}/pictures.html" in capsys.readouterr().out
+    shutil.rmtree("runs")
+    page = tmp_path / "o[x]" / "a[" / "b].html"
+    assert main([*command, "--page", str(page)]) == 0
+    assert str(page) in capsys.readouterr().out
+    assert f"<h1>{run.folder.name} explained" in page.read_text()
+
+
+def test_blocks_that_project_their_input_stay(pictures, tmp_path):
+    """With projections everywhere no block passes its input on."""
+    own, page = Run(tmp_path / "run"), tmp_path / "page.html"
+    network = create_model("resnet8", 2, shortcut="C")
+    seen = Preprocessing((32, 32), 3, (0.5,) * 3, (0.25,) * 3)
+    own.write_card(Card("resnet8", "classification", network.architecture.to_dict(), ("odd", "even"), seen))
+    own.write_network(network)
+    command = ["explain", str(own.folder), str(pictures / "0.png"), "--page", str(page), "--methods", "gradcam"]
+    assert main(command) == 0
+    assert page.read_text().count("has no identity to pass its input on by, stays") == 3
 
 
 def test_a_task_that_says_nothing_of_explanations(run):
