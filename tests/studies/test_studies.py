@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 
 import pytest
+from PIL import Image
 from rich.console import Console
 
 from resnets.cli.main import main
+from resnets.data.opening import open_dataset
 from resnets.insight.gradients import LayerGradient
-from resnets.studies import find_study, list_studies
+from resnets.studies import bottleneck, find_study, list_studies, shortcuts
+from resnets.studies.chance import as_far, exceeds, surely_larger
+from resnets.studies.degradation import sentence
 from resnets.studies.gradients import sentences, verdict
-from resnets.studies.normalisation import judged
-from resnets.studies.study import Study, exceeds
+from resnets.studies.lesion import counted
+from resnets.studies.normalisation import judged, judged_group
+from resnets.studies.study import Study
 from resnets.studies.variants import Trained, Variant
 
 
@@ -90,6 +95,9 @@ def test_what_a_study_refuses(tmp_path, capsys):
     assert "the study lesion is of one depth, such as 56, not of 20, 56" in capsys.readouterr().err
     assert main(["study", "lesion", "--seeds", "3"]) == 1
     assert "looks into single networks; leave --seeds out" in capsys.readouterr().err
+    for size in ("0", "-3"):
+        assert main(["study", "lesion", "--data", "no/such/data", "--size", size]) == 1
+        assert f"--size must be at least 1 pixel, not {size}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -146,6 +154,83 @@ def test_an_error_exceeds_another_as_far_as_chance_goes():
         middle = (wrong + others) / 2000
         score = (wrong - others) / 1000 / (2 * middle * (1 - middle) / 1000) ** 0.5
         assert exceeds(wrong / 1000, others / 1000, 1000) == (2 * stats.norm.sf(score) < 0.05)
+
+
+def test_trainings_are_the_observations():
+    """Against Welch's test in a statistics library."""
+    stats = pytest.importorskip("scipy.stats")
+    for t, freedom in ((0.3, 1.0), (2.1, 1.7), (2.8, 4.0), (12.0, 2.5), (1.9, 60.0)):
+        assert as_far(t, freedom) == pytest.approx(2 * stats.t.sf(t, freedom), rel=1e-3)
+    seen = set()
+    for others in ([0.10, 0.12], [0.11, 0.13, 0.12], [0.119, 0.12, 0.121], [0.2, 0.3]):
+        errors = [0.12, 0.15, 0.13]
+        tested = stats.ttest_ind(errors, others, equal_var=False)
+        seen.add(surely_larger(errors, others, 1000))
+        assert surely_larger(errors, others, 1000) == (tested.pvalue < 0.05 and tested.statistic > 0)
+    assert surely_larger([0.2, 0.21, 0.2], [0.1, 0.11, 0.1], 1000)
+    assert not surely_larger([0.1, 0.5], [0.1, 0.1], 50_000)  # one of two trainings failed, which chance explains
+    assert surely_larger([0.2, 0.2], [0.1, 0.1], 1000)
+    assert not surely_larger(
+        [0.002, 0.002], [0.001, 0.001], 1000
+    )  # no two differ, and a picture in a thousand is chance
+
+
+def test_what_seeds_can_tell_of_degradation():
+    said = sentence("plain", (8, 20), {8: [0.1, 0.1], 20: [0.1, 0.5]}, "the test error falls", 50_000)
+    assert said.startswith("Depth does the plain network no harm in training that 2 seeds could show: 10.00% with 8")
+    said = sentence("plain", (8, 20), {8: [0.1], 20: [0.3]}, "the test error falls", 50_000)
+    assert said.endswith("30.00% with 20; the test error falls. That is no overfitting.")
+
+
+@pytest.mark.parametrize(
+    ("plain", "options", "said"),
+    [
+        (0.10, (0.09, 0.11, 0.08), "the worst of them is 1.00 points worse than none: not every shortcut helps here."),
+        (0.10, (0.12, 0.11, 0.13), "the worst of them is 3.00 points worse than none: no shortcut helps here."),
+        (
+            0.10,
+            (0.02, 0.03, 0.025),
+            "7.00 points better than none: that there is a shortcut matters more than its kind.",
+        ),
+        (0.10, (0.02, 0.09, 0.05), "1.00 points better than none: its kind matters as much here."),
+    ],
+)
+def test_what_is_said_of_shortcuts(plain, options, said):
+    assert said in shortcuts.verdict(plain, options)
+
+
+def test_what_is_said_of_little():
+    assert bottleneck.verdict(-0.001) == "neither gains."
+    assert bottleneck.verdict(-1.5) == "bottlenecks lose 1.50 points here."
+    assert counted([0.2]) == "The only block of the residual network that can go costs no less than a point."
+    assert counted([0.2, 0.001]) == "Of the residual network's 2 blocks that can go, 1 costs less than a point."
+
+
+def test_group_norm_is_no_way_without_normalisation(monkeypatch):
+    monkeypatch.setattr("resnets.studies.variants.judged_error", lambda run: run)
+    batch, group, none = (Trained(Variant(label, "resnet8"), [error]) for label, error in
+                          (("batch", 0.10), ("group", 0.12), ("none, Fixup", 0.30)))  # fmt: skip
+    assert judged(none, batch).endswith("In a training of this length no way without normalisation takes its place.")
+    assert judged_group(group, batch) == ("Group norm is 2.00 points behind batch norm.",)
+    assert judged_group(Trained(group.variant, []), batch) == ()
+
+
+@pytest.mark.parametrize("name", [name for name in list_studies() if name not in ("gradients", "lineage")])
+def test_errors_are_called_by_the_pictures_that_they_are_of(tmp_path, name, capsys, monkeypatch):
+    """Of zeros and ones, some to train on and some to validate by, none to test by."""
+    digits = open_dataset("digits").splits["train"]
+    chosen = (digits.targets < 2).nonzero().flatten()[::3].tolist()
+    for number, index in enumerate(chosen):
+        folder = tmp_path / "set" / ("val" if number % 3 == 0 else "train") / str(digits.targets[index].item())
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(digits.picture(index, 1)[0].numpy()).save(folder / f"{index}.png")
+    monkeypatch.setattr("resnets.studies.landscape.POINTS", 5)
+    depths = "8" if len(find_study(name).DEPTHS) == 1 else "8,14"
+    options = ["--depths", depths, "--epochs", "1", "--size", "16", "--run", str(tmp_path)]
+    assert main(["study", name, "--data", str(tmp_path / "set"), *options]) == 0
+    said = (tmp_path / f"{name}.html").read_text() + (tmp_path / f"{name}.json").read_text() + capsys.readouterr().out
+    for untrue in ("test error", "Test error", '"test_error"', "test pictures"):
+        assert untrue not in said
 
 
 def test_curves_are_called_by_the_pictures_that_they_are_of(tmp_path, shared_data):

@@ -20,7 +20,8 @@ from resnets.insight.gradients import LayerGradient, layer_gradients
 from resnets.report.comparison import PLAIN, RESIDUAL, Line, Panel, charts, strengths, table
 from resnets.report.page import Number, Section
 from resnets.runs.run import Run, write_whole
-from resnets.studies.study import Findings, Sample, Study, exceeds, training_error
+from resnets.studies.chance import ONE_SEED, exceeds
+from resnets.studies.study import Findings, Sample, Study, training_error
 from resnets.training.job import Job
 from resnets.weights.models import create_model
 
@@ -136,6 +137,7 @@ def sentences(
         f"With batch norm and He's weights, before the first step, it gets {begun['plain']:.1e} times as much in the "
         f"plain network, where the gradient {how}, and {begun['resnet']:.1e} times in the residual one.",
         *(verdict(course, errors, shallow, depth, pictures) for depth in depths if depth > shallow),
+        *((ONE_SEED,) if deep > shallow else ()),
     )
 
 

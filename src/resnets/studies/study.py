@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import version
-from math import sqrt
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -108,6 +107,11 @@ class Study:
         return data
 
     @cached_property
+    def judged(self) -> str:
+        """The pictures by which finished networks are judged: "test", or "validation" where the data has no such."""
+        return "test" if "test" in self.opened.splits else "validation"
+
+    @cached_property
     def preprocessing(self) -> Preprocessing:
         """What its pictures go through."""
         return preprocessing_for(self.opened, self.size)
@@ -157,7 +161,9 @@ class Study:
             write_whole(diverged, str(error))
             raise
         self.console.print(
-            f"  {label}: training error {training_error(run):.2%}, test error {test_error(run):.2%}", highlight=False
+            f"  {label}: training error {training_error(run):.2%}, {self.judged} error {judged_error(run):.2%}",
+            highlight=False,
+            markup=False,
         )
         return run
 
@@ -233,15 +239,9 @@ def training_error(run: Run) -> float:
     return 1 - run.history()[-1]["train_accuracy"]
 
 
-def test_error(run: Run) -> float:
-    """The share of test pictures that the finished network gets wrong."""
+def judged_error(run: Run) -> float:
+    """The share of the pictures that `Study.judged` tells of that the finished network gets wrong."""
     return 1 - run.card().metrics["accuracy"]
-
-
-def exceeds(error: float, other: float, pictures: int) -> bool:
-    """Whether one share of as many pictures is larger than another by more than chance makes it 95 times of 100."""
-    middle = (error + other) / 2
-    return error - other > 1.96 * sqrt(2 * middle * (1 - middle) / pictures)
 
 
 def watched_split(run: Run) -> str:
