@@ -53,6 +53,12 @@ def test_a_field_that_the_network_does_not_have_is_an_error() -> None:
         profile("vgg16", shortcut="A")
 
 
+@pytest.mark.parametrize("size", [-5, 0, (32, 0)])
+def test_a_picture_without_pixels_is_an_error(size) -> None:
+    with pytest.raises(ValueError, match="--size must be at least 1 pixel, not"):
+        profile("resnet18", size=size)
+
+
 @pytest.mark.parametrize(
     ("number", "text"),
     [(0, "0 "), (999, "999 "), (1000, "1.00 k"), (999_499, "999 k"), (999_600, "1.00 M"), (25_557_032, "25.6 M")],

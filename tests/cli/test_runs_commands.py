@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from resnets.cli.main import main
+from resnets.report.runs import Comparison, letter_of, write_comparison
+from resnets.runs.listing import summarise
 from resnets.runs.run import Run
 
 RESULTS = Path(__file__).parents[2] / "results"
@@ -107,3 +109,40 @@ def test_figures_are_compared_only_of_the_same_pictures(runs, capsys, first, sec
 def test_one_run_is_not_compared(runs, capsys):
     assert main(["compare", str(runs / "stopped")]) == 1
     assert "name two runs or more" in capsys.readouterr().err
+
+
+def test_figures_are_called_by_the_task_that_they_are_of(runs):
+    """A detector's mAP is no mean average precision of labels."""
+    folders = [runs / "resnet20-cifar10-paper", runs / "resnet20-cifar10-quick"]
+    for folder, task in zip(folders, ("multilabel", "detection"), strict=True):
+        Run(folder).write_card(replace(Run(folder).card(), task=task, metrics={"map": 0.5, "loss": 1.0}))
+    metrics = Comparison([summarise(Run(folder)) for folder in folders]).metrics()
+    assert [text for text, _ in metrics["mean average precision"]] == ["50.00%", ""]
+    assert [text for text, _ in metrics["mAP"]] == ["", "50.0%"]
+    assert [text for text, _ in metrics["loss"]] == ["1.0000", ""]
+
+
+def test_more_runs_than_letters_keep_their_paths(runs, tmp_path):
+    summary = summarise(Run(runs / "stopped"))
+    many = [replace(summary, run=Run(tmp_path / str(number))) for number in range(28)]
+    write_comparison(tmp_path / "page.html", Comparison(many))
+    page = (tmp_path / "page.html").read_text()
+    for number in range(28):
+        assert f"<bdi>{tmp_path / str(number)}</bdi></dd>" in page
+    assert [letter_of(number) for number in (0, 25, 26, 27, 701, 702)] == ["A", "Z", "AA", "AB", "ZZ", "AAA"]
+
+
+def test_the_report_makes_its_folder_and_its_path_is_no_markup(runs, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(runs / "resnet20-cifar10-paper")
+    page = tmp_path / "new[" / "a[" / "b].html"
+    assert main(["compare", ".", str(runs / "resnet20-cifar10-quick"), "--report", str(page)]) == 0
+    assert str(page) in capsys.readouterr().out.replace("\n", "")
+    assert "A: resnet20-cifar10-paper" in page.read_text()
+    assert main(["compare", ".", str(runs / "stopped"), "--report", str(tmp_path)]) == 1
+    assert "is a folder; name the page to write" in capsys.readouterr().err
+
+
+def test_a_repository_is_called_by_its_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["publish", "resnet20-cifar10", "--to", "."]) == 0
+    assert f"# {tmp_path.name}\n" in (tmp_path / "README.md").read_text()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 
 import pytest
 import torch
@@ -113,7 +114,7 @@ def test_errors_planted_in_a_data_set_are_found(run, tmp_path, capsys):
         if label != digit:
             planted.add(f"{label}/{index:03}.png")
     found = survey(Predictor(run.folder, "cpu"), tmp_path / "set", layout="pca")
-    assert not found.own
+    assert found.trained_on == "no"
     assert found.labels.count == 359
     suspects = {suspect.sample.name for suspect in found.labels.suspects}
     assert len(planted) == 18
@@ -124,7 +125,7 @@ def test_errors_planted_in_a_data_set_are_found(run, tmp_path, capsys):
 def test_folds_judge_training_pictures(run, tmp_path):
     cross_validate("digits", 2, run=tmp_path / "folds", console=QUIET, epochs=1, **OPTIONS)
     found = survey(Predictor(run.folder, "cpu"), folds=tmp_path / "folds", layout="pca", limit=50)
-    assert found.own
+    assert found.trained_on == "yes"
     assert found.labels.count == 1438 + 50
     assert "trained without its fold" in found.labels.how
     with pytest.raises(FileNotFoundError, match="holds no cross-validation"):
@@ -186,12 +187,47 @@ def test_what_is_a_data_set(pictures, tmp_path):
         (["examples/digits", "--methods", "magic"], "there is no method 'magic'"),
         (["examples/digits", "--target", "ant"], "the run knows no 'ant'; it knows 0, 1"),
         (["examples/digits", "--stage", "layer9"], "there is no stage layer9"),
+        (["x.png", "--methods", " ,"], "--methods names none; there are gradcam"),
+        (
+            ["examples/digits", "--stage", "layer1", "--methods", "occlusion, integrated-gradients,"],
+            "a stage is for maps that weigh one, not for occlusion and integrated-gradients; leave out --stage",
+        ),
+        (["examples/digits", "--methods", "gradcam, magic"], "there is no method 'magic'"),
     ],
 )
 def test_what_is_refused(run, options, sentence, capsys, request, tmp_path, monkeypatch):
     monkeypatch.chdir(request.config.rootpath)
     assert main(["explain", str(run.folder), *options, "--page", str(tmp_path / "page.html")]) == 1
     assert sentence in capsys.readouterr().err
+
+
+def test_a_page_that_is_a_folder_is_refused_first(tmp_path, capsys):
+    assert main(["explain", str(tmp_path / "nosuch"), "x.png", "--page", str(tmp_path)]) == 1
+    assert f"{tmp_path} is a folder; name the page to write" in capsys.readouterr().err
+
+
+def test_a_run_is_called_by_its_folder_and_paths_are_no_markup(run, pictures, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(run.folder)
+    command = ["explain", ".", str(pictures / "0.png"), "--methods", "gradcam"]
+    assert main(command) == 0
+    assert f"runs/explain-{run.folder.name}/pictures.html" in capsys.readouterr().out
+    shutil.rmtree("runs")
+    page = tmp_path / "o[x]" / "a[" / "b].html"
+    assert main([*command, "--page", str(page)]) == 0
+    assert str(page) in capsys.readouterr().out
+    assert f"<h1>{run.folder.name} explained" in page.read_text()
+
+
+def test_blocks_that_project_their_input_stay(pictures, tmp_path):
+    """With projections everywhere no block passes its input on."""
+    own, page = Run(tmp_path / "run"), tmp_path / "page.html"
+    network = create_model("resnet8", 2, shortcut="C")
+    seen = Preprocessing((32, 32), 3, (0.5,) * 3, (0.25,) * 3)
+    own.write_card(Card("resnet8", "classification", network.architecture.to_dict(), ("odd", "even"), seen))
+    own.write_network(network)
+    command = ["explain", str(own.folder), str(pictures / "0.png"), "--page", str(page), "--methods", "gradcam"]
+    assert main(command) == 0
+    assert page.read_text().count("has no identity to pass its input on by, stays") == 3
 
 
 def test_a_task_that_says_nothing_of_explanations(run):

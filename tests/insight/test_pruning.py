@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from rich.console import Console
 
 from resnets.cli.main import main
@@ -112,6 +116,55 @@ def test_pictures_are_held_out_as_they_were_for_the_run(tmp_path):
     assert pruned.run.card().recipe["scale_lr"] is False
 
 
-def test_it_refuses_where_nothing_can_go(trained, tmp_path):
-    with pytest.raises(ValueError, match="can go without losing more than -100 points"):
-        prune(trained, "digits", tmp_path / "none", keep_accuracy=-100, epochs=1, console=Console(quiet=True))
+def test_it_refuses_where_nothing_can_go(trained, tmp_path, monkeypatch):
+    """Every network without a block is made to guess."""
+    monkeypatch.setattr(
+        "resnets.insight.pruning.accuracy",
+        lambda network, *_: 0.9 if network.architecture.depths == (2, 2, 2) else 0.1,
+    )
+    with pytest.raises(ValueError, match="can go without losing more than 0 points"):
+        prune(trained, "digits", tmp_path / "none", keep_accuracy=0, epochs=1, console=Console(quiet=True))
+
+
+@pytest.mark.parametrize("where", [".", "pruned", ".."])
+def test_the_whole_network_is_never_replaced(trained, tmp_path, where):
+    whole = tmp_path / "runs" / "whole"
+    shutil.copytree(trained.folder, whole)
+    (tmp_path / "runs" / "model.json").touch()  # so that the folder around it passes for a run
+    with pytest.raises(ValueError, match="choose another --run"):
+        prune(Run(whole), "digits", whole / where, keep_accuracy=100, epochs=1, overwrite=True)
+    assert Run(whole).network()
+    assert not (whole / "rounds").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"keep_accuracy": -1}, "--keep-accuracy must be 0 to 100 points, not -1"),
+        ({"enough": -1}, "--enough must be a share above 0 and at most 1, such as 0.2, not -1"),
+        ({"enough": 15}, "not 15"),
+        ({"epochs": 0}, "--epochs must be at least 1, not 0"),
+        ({"lr": -1}, "--lr must be a share above 0"),
+        ({"lr": float("nan")}, "--lr must be a share above 0"),
+    ],
+)
+def test_options_are_checked_before_the_data_is_opened(trained, tmp_path, options, sentence):
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        prune(trained, "no/such/data", tmp_path / "pruned", **options)
+    assert not (tmp_path / "pruned").exists()
+
+
+def test_the_input_keeps_its_shape(tmp_path):
+    """A run of pictures that are higher than wide."""
+    random = np.random.default_rng(0)
+    for number in range(60):
+        picture = random.integers(0, 120, (34, 26, 3), dtype=np.uint8) + 120 * (number % 2 == 0)
+        folder = tmp_path / "set" / ("light" if number % 2 == 0 else "dark")
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture.astype(np.uint8)).save(folder / f"{number}.png")
+    options = {"model": "resnet14", "epochs": 1, "batch_size": 16, "precision": "32-true"}
+    run = train(tmp_path / "set", run=tmp_path / "run", console=Console(quiet=True), **options)
+    assert run.card().preprocessing.size == (34, 26)
+    options = {"keep_accuracy": 100, "enough": 0.01, "epochs": 1}
+    pruned = prune(run, tmp_path / "set", tmp_path / "pruned", **options, console=Console(quiet=True))
+    assert pruned.run.card().preprocessing == run.card().preprocessing

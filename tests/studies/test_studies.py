@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 
 import pytest
+from PIL import Image
 from rich.console import Console
 
 from resnets.cli.main import main
+from resnets.data.opening import open_dataset
 from resnets.insight.gradients import LayerGradient
-from resnets.studies import find_study, list_studies
+from resnets.studies import bottleneck, find_study, list_studies, shortcuts
+from resnets.studies.chance import exceeds, surely_larger
+from resnets.studies.degradation import sentence
 from resnets.studies.gradients import sentences, verdict
-from resnets.studies.normalisation import judged
-from resnets.studies.study import Study, exceeds
+from resnets.studies.lesion import counted
+from resnets.studies.normalisation import judged, judged_group
+from resnets.studies.study import Study
 from resnets.studies.variants import Trained, Variant
 
 
@@ -90,12 +95,16 @@ def test_what_a_study_refuses(tmp_path, capsys):
     assert "the study lesion is of one depth, such as 56, not of 20, 56" in capsys.readouterr().err
     assert main(["study", "lesion", "--seeds", "3"]) == 1
     assert "looks into single networks; leave --seeds out" in capsys.readouterr().err
+    for size in ("0", "-3"):
+        assert main(["study", "lesion", "--data", "no/such/data", "--size", size]) == 1
+        assert f"--size must be at least 1 pixel, not {size}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("gradient", "error", "end"),
     [
         (0.1, 0.36, "degradation has another cause: the paper's authors are right"),
+        (2e-3, 0.88, "the gradient is weak, but has not vanished"),
         (1e-15, 0.88, "the gradient has vanished in spite of batch norm"),
         (1e5, 0.88, "the gradient has exploded"),
         (1.0, 0.01, "no degradation shows at this depth"),
@@ -103,7 +112,7 @@ def test_what_a_study_refuses(tmp_path, capsys):
     ],
 )
 def test_the_gradients_verdict_follows_from_the_numbers(gradient, error, end):
-    course = {("plain", 56): [1.0, gradient], ("resnet", 56): [1.0, 0.5]}
+    course = {("plain", 56): {1: 1.0, 2: gradient}, ("resnet", 56): {2: 0.5}}
     said = verdict(course, {("plain", 20): 0.02, ("plain", 56): error}, 20, 56, 1000)
     assert end in said
     assert f"plain56 gets {gradient:.2g} times" in said
@@ -148,12 +157,98 @@ def test_an_error_exceeds_another_as_far_as_chance_goes():
         assert exceeds(wrong / 1000, others / 1000, 1000) == (2 * stats.norm.sf(score) < 0.05)
 
 
+def test_trainings_are_the_observations():
+    """Welch's test of 0.12, 0.15 and 0.13 against 0.10 and 0.12 is of t = 1.76 and 2.6 degrees of freedom: p = 0.19."""
+    assert not surely_larger([0.12, 0.15, 0.13], [0.10, 0.12], 100_000)
+    assert surely_larger([0.2, 0.21, 0.2], [0.1, 0.11, 0.1], 1000)
+    assert not surely_larger([0.1, 0.5], [0.1, 0.1], 50_000)  # one of two trainings failed, which chance explains
+    assert surely_larger([0.2, 0.2], [0.1, 0.1], 1000)
+    assert not surely_larger(
+        [0.002, 0.002], [0.001, 0.001], 1000
+    )  # no two differ, and a picture in a thousand is chance
+
+
+def test_what_seeds_can_tell_of_degradation():
+    said = sentence("plain", (8, 20), {8: [0.1, 0.1], 20: [0.1, 0.5]}, "the test error falls", 50_000)
+    assert said.startswith("Depth does the plain network no harm in training that 2 seeds could show: 10.00% with 8")
+    said = sentence("plain", (8, 20), {8: [0.1], 20: [0.3]}, "the test error falls", 50_000)
+    assert said.endswith("30.00% with 20; the test error falls. That is no overfitting.")
+
+
+@pytest.mark.parametrize(
+    ("plain", "options", "said"),
+    [
+        (0.10, (0.09, 0.11, 0.08), "the worst of them is 1.00 points worse than none: not every shortcut helps here."),
+        (0.10, (0.12, 0.11, 0.13), "the worst of them is 3.00 points worse than none: no shortcut helps here."),
+        (
+            0.10,
+            (0.02, 0.03, 0.025),
+            "7.00 points better than none: that there is a shortcut matters more than its kind.",
+        ),
+        (0.10, (0.02, 0.09, 0.05), "1.00 points better than none: its kind matters as much here."),
+    ],
+)
+def test_what_is_said_of_shortcuts(plain, options, said):
+    assert said in shortcuts.verdict(plain, options)
+
+
+def test_what_is_said_of_little():
+    assert bottleneck.verdict(-0.001) == "neither gains."
+    assert bottleneck.verdict(-1.5) == "bottlenecks lose 1.50 points here."
+    assert counted([0.2]) == "The only block of the residual network that can go costs no less than a point."
+    assert counted([0.2, 0.001]) == "Of the residual network's 2 blocks that can go, 1 costs less than a point."
+
+
+def test_group_norm_is_no_way_without_normalisation(monkeypatch):
+    monkeypatch.setattr("resnets.studies.variants.judged_error", lambda run: run)
+    batch, group, none = (Trained(Variant(label, "resnet8"), [error]) for label, error in
+                          (("batch", 0.10), ("group", 0.12), ("none, Fixup", 0.30)))  # fmt: skip
+    assert judged(none, batch).endswith("In a training of this length no way without normalisation takes its place.")
+    assert judged_group(group, batch) == ("Group norm is 2.00 points behind batch norm.",)
+    assert judged_group(Trained(group.variant, []), batch) == ()
+
+
+@pytest.mark.parametrize("name", [name for name in list_studies() if name not in ("gradients", "lineage")])
+def test_errors_are_called_by_the_pictures_that_they_are_of(tmp_path, name, capsys, monkeypatch):
+    """Of zeros and ones, some to train on and some to validate by, none to test by."""
+    digits = open_dataset("digits").splits["train"]
+    chosen = (digits.targets < 2).nonzero().flatten()[::3].tolist()
+    for number, index in enumerate(chosen):
+        folder = tmp_path / "set" / ("val" if number % 3 == 0 else "train") / str(digits.targets[index].item())
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(digits.picture(index, 1)[0].numpy()).save(folder / f"{index}.png")
+    monkeypatch.setattr("resnets.studies.landscape.POINTS", 5)
+    depths = "8" if len(find_study(name).DEPTHS) == 1 else "8,14"
+    options = ["--depths", depths, "--epochs", "1", "--size", "16", "--run", str(tmp_path)]
+    assert main(["study", name, "--data", str(tmp_path / "set"), *options]) == 0
+    said = (tmp_path / f"{name}.html").read_text() + (tmp_path / f"{name}.json").read_text() + capsys.readouterr().out
+    for untrue in ("test error", "Test error", '"test_error"', "test pictures"):
+        assert untrue not in said
+
+
 def test_curves_are_called_by_the_pictures_that_they_are_of(tmp_path, shared_data):
     options = ["--depths", "8", "--epochs", "1", "--size", "16", "--run", str(tmp_path)]
     assert main(["study", "shortcuts", "--data", str(shared_data / "ants_bees"), *options]) == 0
     page = (tmp_path / "shortcuts.html").read_text()
     assert "8 layers, validation pictures" in page
     assert "8 layers, test pictures" not in page
+
+
+def test_networks_of_another_study_tell_of_their_end(tmp_path, capsys):
+    options = ["--data", "digits", "--depths", "8,14", "--epochs", "2", "--size", "8"]
+    assert main(["study", "gradients", *options, "--run", str(tmp_path / "watched")]) == 0
+    assert main(["study", "degradation", *options, "--run", str(tmp_path / "shared")]) == 0
+    capsys.readouterr()
+    assert main(["study", "gradients", *options, "--run", str(tmp_path / "shared")]) == 0
+    assert "training plain8" not in capsys.readouterr().out
+    watched, shared = (
+        json.loads((tmp_path / folder / "gradients.json").read_text())["numbers"]["training"]
+        for folder in ("watched", "shared")
+    )
+    assert list(watched) == ["plain8", "plain14", "resnet8", "resnet14"]
+    for model, by_epoch in watched.items():
+        assert list(by_epoch) == ["1", "2"]
+        assert shared[model] == {"2": pytest.approx(by_epoch["2"], rel=1e-5)}
 
 
 def test_every_study_says_where_its_claim_is_from(capsys):

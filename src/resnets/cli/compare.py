@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from resnets.report.page import check_page
 from resnets.report.runs import Comparison, write_comparison
 from resnets.runs.listing import summarise
 from resnets.runs.run import find_run
@@ -26,6 +27,8 @@ def compare(*runs: str, report: Path | None = None) -> None:
     """
     if len(runs) < 2:
         raise ValueError("name two runs or more to compare")
+    if report is not None:
+        check_page(report)
     comparison = Comparison([summarise(find_run(run)) for run in runs])
     console = Console(highlight=False)
     _print(console, "Metrics", comparison, comparison.metrics())
@@ -33,8 +36,9 @@ def compare(*runs: str, report: Path | None = None) -> None:
         console.print(remark, style="yellow")
     _print(console, "Differences", comparison, comparison.differences())
     if report is not None:
+        report.parent.mkdir(parents=True, exist_ok=True)
         write_comparison(report, comparison)
-        console.print(f"curves and tables: {report}")
+        console.print(f"curves and tables: {report}", markup=False)
 
 
 def _print(console: Console, title: str, comparison: Comparison, rows: dict[str, list[tuple[str, bool]]]) -> None:

@@ -17,11 +17,12 @@ from rich.text import Text
 from resnets.cli.predict import find_pictures
 from resnets.data.decoding import picture_suffixes
 from resnets.inference.predictor import Predictor
-from resnets.insight.attributions import PIXELS, available_methods
+from resnets.insight.attributions import METHODS, PIXELS, available_methods
 from resnets.insight.data_page import write_data_page
 from resnets.insight.explanation import Explanation, explain_pictures
 from resnets.insight.picture_page import write_picture_page
 from resnets.insight.survey import LIMIT, Survey, survey
+from resnets.report.page import check_page
 
 MOST = 64
 """Pictures on one page."""
@@ -69,9 +70,14 @@ def explain(
             raise ValueError(
                 f"{flag} is for {'pictures, not for a data set' if about_data else 'a data set'}; leave it out"
             )
+    asked = None if methods is None else [name for name in map(str.strip, methods.split(",")) if name]
+    if asked == []:
+        raise ValueError(f"--methods names none; there are {', '.join(METHODS)}")
+    name = Path(run).resolve().name
+    path = page or Path("runs") / f"explain-{name}" / ("data.html" if about_data else "pictures.html")
+    check_page(path)
     console = Console(stderr=json)
     predictor = Predictor(run, device)
-    path = page or Path("runs") / f"explain-{Path(run).name}" / ("data.html" if about_data else "pictures.html")
     facts = {"Run": run, "Network": predictor.card.model, "Command": shlex.join(["resnets", *sys.argv[1:]])}
     if about_data:
         found = survey(
@@ -83,17 +89,16 @@ def explain(
             limit=LIMIT if limit is None else limit,
         )
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_data_page(path, found, predictor, title=f"{found.data.name} through {Path(run).name}", facts=facts)
+        write_data_page(path, found, predictor, title=f"{found.data.name} through {name}", facts=facts)
         if json:
             print(dumps({"run": run, "page": str(path), **found.to_dict()}, indent=2))
         else:
             print_survey(console, found)
-        console.print(f"page {path}", highlight=False, soft_wrap=True)
+        console.print(f"page {path}", highlight=False, markup=False, soft_wrap=True)
         return
     paths = list(dict.fromkeys(found for source in sources for found in find_pictures(source)))
     if len(paths) > MOST:
         raise ValueError(f"a page explains at most {MOST} pictures, not {len(paths)}; name fewer")
-    asked = methods.split(",") if methods else None
     if asked is None and not set(PIXELS) <= set(available_methods()):
         console.print(f"without {' and '.join(PIXELS)}, which need: pip install 'resnets\\[insight]'", highlight=False)
     told = []
@@ -107,8 +112,8 @@ def explain(
     if failed < len(told):
         path.parent.mkdir(parents=True, exist_ok=True)
         plain = predictor.card.architecture.get("shortcut") == "none"
-        write_picture_page(path, told, title=f"{Path(run).name} explained", plain=plain, facts=facts)
-        console.print(f"page {path}", highlight=False, soft_wrap=True)
+        write_picture_page(path, told, title=f"{name} explained", plain=plain, facts=facts)
+        console.print(f"page {path}", highlight=False, markup=False, soft_wrap=True)
     if failed:
         raise ValueError(f"{failed} of {len(told)} pictures could not be read")
 

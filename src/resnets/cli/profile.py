@@ -43,6 +43,8 @@ def profile(
         json: print all figures as a JSON object instead of a table.
         changes: fields of the declaration that take other values.
     """
+    if size is not None and min(size if isinstance(size, tuple) else (size,)) < 1:
+        raise ValueError(f"--size must be at least 1 pixel, not {size}")
     declaration = architecture(name)
     if isinstance(declaration, DetectorArchitecture):
         backbone = name.partition("_")[2].removesuffix("_fpn")

@@ -41,7 +41,7 @@ def prune(
         overwrite: replace the folder if it is there, begun or finished.
     """
     whole, console = find_run(source), Console()
-    folder = run or Path("runs") / f"{whole.folder.name}-pruned"
+    folder = run or Path("runs") / f"{whole.folder.resolve().name}-pruned"
     pruned = pruning.prune(
         whole,
         data,
@@ -76,6 +76,7 @@ def prune(
         f"{1 - costs[1] / costs[0]:.1%} fewer multiply-adds; accuracy on held-out pictures "
         f"{100 * (pruned.after - pruned.before):+.2f} points; run {pruned.run.folder}",
         highlight=False,
+        markup=False,
     )
     if pruned.seen:
         console.print("the whole network was trained on the held-out pictures, which flatters it", highlight=False)

@@ -40,13 +40,13 @@ def publish(
     console, source = Console(), find_run(run)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "repository" if to is None else to
-        name = repository or folder.name
+        name = repository or folder.resolve().name
         if space:
             write_space(source, folder, name, license)
         else:
             write_repository(source, folder, name, license, half)
         if to is not None:
-            console.print(f"written to {to}", highlight=False)
+            console.print(f"written to {to}", highlight=False, markup=False)
         if repository is not None:
             console.print(f"sent to {hub.upload(folder, repository, space)}", highlight=False)
     if space:
@@ -56,4 +56,4 @@ def publish(
     if known is None:
         console.print("timm has no network that reads these tensors; `--weights` of resnets reads them", style="dim")
     else:
-        console.print(f'timm: timm.create_model("{where}", pretrained=True)', highlight=False)
+        console.print(f'timm: timm.create_model("{where}", pretrained=True)', highlight=False, markup=False)

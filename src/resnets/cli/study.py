@@ -49,11 +49,13 @@ def study(
         raise ValueError(f"--depths are whole numbers such as 20,56,110, not {depths!r}") from None
     if epochs < 1 or seeds < 1:
         raise ValueError("--epochs and --seeds must be at least 1")
+    if size is not None and size < 1:
+        raise ValueError(f"--size must be at least 1 pixel, not {size}")
     check_asked(name, layers, seeds)
-    folder = run or Path("runs") / f"study-{Path(data).stem}"
+    folder = run or Path("runs") / f"study-{Path(data).resolve().stem}"
     asked = Study(data, layers, epochs, seeds, folder, console, size)
     findings = module.conduct(asked)
     page = write_findings(asked, name, (module.__doc__ or "").splitlines()[0], module.SOURCE, findings)
     for sentence in findings.sentences:
-        console.print(sentence, highlight=False)
-    console.print(f"page {page}", highlight=False)
+        console.print(sentence, highlight=False, markup=False)
+    console.print(f"page {page}", highlight=False, markup=False)

@@ -21,10 +21,10 @@ class BlockPart:
 
     Attributes:
         block: its name in the network.
-        ratio: (N,) the Euclidean norm of F(x), as it enters the sum, by that of what it is added to: x itself, or the
-            projection of x in a block that changes the shape. In a plain network, which adds nothing, by that of x.
-        outputs: the network's when the block is left out, as in `lesions`; None where it changes the shape, for then
-            it cannot be.
+        ratio: (N,) the Euclidean norm of F(x), as it enters the sum, by that of what it is added to: x itself, or its
+            projection. In a plain network, which adds nothing, by that of x.
+        outputs: the network's when the block is left out, as in `lesions`; None where it has no
+            identity to pass its input on by, for then it cannot be.
     """
 
     block: str

@@ -27,6 +27,11 @@ _ON_MAP = 44  # pixels of a picture on the map
 _ANSWERS = 12  # whose neighbours are shown
 _CLASSES = 20  # whose prototypes and outliers are shown
 _SUSPECTS = 48
+_SUBTITLES = {
+    "yes": "",
+    "changed": "; the data has changed since it was trained",
+    "no": "; the data is not what it was trained on, as far as its fingerprint tells",
+}
 _GROUPS = 5  # into which numbers are put for the map's colours
 
 
@@ -61,7 +66,7 @@ def write_data_page(path: Path, found: Survey, predictor: Predictor, *, title: s
         title=title,
         subtitle=f"{thousands(len(asked.pictures))} {found.split} pictures beside "
         f"{thousands(len(found.embedded['train'].pictures))} training pictures, as the network sees them"
-        + ("" if found.own else "; it was trained on none of them"),
+        + _SUBTITLES[found.trained_on],
         numbers=_numbers(found),
         facts={"Data": data.name, "Features": f"{asked.features.shape[1]} a picture", **facts},
         sections=sections,

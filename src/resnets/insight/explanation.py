@@ -120,7 +120,8 @@ def explain_pictures(
         judged: measure how faithful the maps are, too, which takes most of the time.
 
     Raises:
-        ValueError: if there is no such class, method or stage, or the run's answers cannot be explained.
+        ValueError: if there is no such class, method or stage, none of the methods weighs a stage, or the run's answers
+            cannot be explained.
         ImportError: if captum is needed and not there.
     """
     if reason := unexplained(predictor):
@@ -131,6 +132,8 @@ def explain_pictures(
     if unknown := [name for name in methods or () if name not in METHODS]:
         raise ValueError(f"there is no method {unknown[0]!r}; there are {', '.join(METHODS)}")
     methods = available_methods() if methods is None else tuple(dict.fromkeys(methods))
+    if stage is not None and set(methods) <= set(PIXELS):
+        raise ValueError(f"a stage is for maps that weigh one, not for {' and '.join(methods)}; leave out --stage")
     layer = stage_layer(network, stage)
     for number, picture in enumerate(pictures):
         name = name_of(number, picture)

@@ -11,19 +11,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from resnets.data.audit import readable
 from resnets.data.opening import Data, reopen
 from resnets.inference.predictor import Predictor
 from resnets.insight.neighbours import Embedded, Sample, embed_pictures
 from resnets.runs.run import Run
 from resnets.tasks.multilabel import THRESHOLD
 from resnets.training.folds import SUMMARY
+
+TrainedOn = Literal["yes", "changed", "no"]
+"""Whether a network was trained on a data set's training split: on the very same, on one that has changed since, or, as
+far as the data's fingerprint tells, on none of it."""
 
 
 @dataclass(frozen=True)
@@ -126,26 +131,32 @@ class JudgedLabels:
         return {"how": self.how, "count": self.count, "suspects": suspects}
 
 
-def judge_labels(data: Data, embedded: Mapping[str, Embedded], own: bool, folds: Path | None) -> JudgedLabels:
+def judge_labels(
+    data: Data, embedded: Mapping[str, Embedded], trained_on: TrainedOn, folds: Path | None
+) -> JudgedLabels:
     """Look for wrong labels of classes, each split by itself.
 
     Args:
         data: with the splits that are looked at.
         embedded: the splits, with a network's answers.
-        own: whether that network was trained on the data's training split, whose labels it then cannot judge.
+        trained_on: whether that network was trained on the data's training split, whose labels it then cannot judge.
         folds: the folder of a cross-validation on the same data, whose networks judge the pictures they left out.
 
     Raises:
         ValueError: if the cross-validation is of other data, or not finished.
     """
-    judged = {split: [part] for split, part in embedded.items() if not (own and split == "train")}
+    judged = {split: [part] for split, part in embedded.items() if trained_on == "no" or split != "train"}
     how = f"Judged are pictures that the network was not trained on ({', '.join(judged)}), by its own probabilities."
+    if trained_on == "no":
+        how += " As far as its fingerprint tells, the data is not what it was trained on."
+    elif trained_on == "changed":
+        how += " The data has changed since, and a few of them may have been among those that it was trained on."
     if folds is not None:
         judged.pop("val", None)
         judged["train"] = answers_of_folds(data, folds)
         how = "Judged are training and validation pictures, each by the network that was trained without its fold"
         how += ", and test pictures by this one." if len(judged) > 1 else "."
-    elif own:
+    elif trained_on != "no":
         how += " Those that it was trained on need a cross-validation: resnets train --folds, then --folds here."
     suspects = [suspect for parts in judged.values() for suspect in suspects_of(parts, data.task)]
     count = sum(len(part.pictures) for parts in judged.values() for part in parts)
@@ -193,7 +204,11 @@ def answers_of_folds(data: Data, folder: Path) -> list[Embedded]:
         run = Run(folder / f"fold{number}")
         card = run.card()
         if card.data["fingerprint"] != data.fingerprint:
-            raise ValueError(f"{folder} is a cross-validation of other data than {data.source}; leave out --folds")
-        left_out = reopen({**card.data, "source": data.source}).splits["val"]
-        parts.append(embed_pictures(Predictor(run.folder), left_out))
+            raise ValueError(
+                f"{folder} is no cross-validation of {data.source} as it is now; make one with "
+                f"`resnets train {data.source} --folds 5`, and name its folder with --folds"
+            )
+        left_out = reopen({**card.data, "source": data.source})
+        left_out = readable(replace(left_out, splits={"val": left_out.splits["val"]}), 1.0)  # as few as training found
+        parts.append(embed_pictures(Predictor(run.folder), left_out.splits["val"]))
     return parts

@@ -1,7 +1,8 @@
 """What a trained network loses when blocks are taken out or change places (arXiv:1605.06431, section 4).
 
 A block that keeps the shape is taken out by passing its input on: F(x) is left out of the sum. A plain network's layers
-are replaced by the identity alike. Blocks that change the shape stay.
+are replaced by the identity alike. Blocks that have no identity to pass their input on by,
+because they change the shape or project it, stay.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from resnets.networks.resnet import ResidualNetwork
 
 
 def removable(network: ResidualNetwork) -> tuple[str, ...]:
-    """The names of the blocks that keep the shape, in order."""
+    """The names of the blocks that pass their input on by an identity, in order."""
     return tuple(name for name, block in network.blocks().items() if isinstance(block.downsample, nn.Identity))
 
 
@@ -25,7 +26,7 @@ def without(network: ResidualNetwork, names: Sequence[str]) -> Iterator[None]:
     """The network passes by some blocks.
 
     Raises:
-        ValueError: if one of them is no block that keeps the shape.
+        ValueError: if one of them has no identity to pass its input on by.
     """
     allowed = removable(network)
     if unknown := [name for name in names if name not in allowed]:

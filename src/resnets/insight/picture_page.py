@@ -159,7 +159,7 @@ def _charts(number: int, one: Explanation, plain: bool) -> list[tuple[str, str, 
 
 def _staying(blocks: Sequence[BlockShare]) -> str:
     stay = any(block.change is None for block in blocks)
-    return "; a cross stands for a block that changes the shape and cannot be" if stay else ""
+    return "; a cross stands for a block that cannot be, as it has no identity to pass its input on by" if stay else ""
 
 
 def _bars(name: str, title: str, blocks: Sequence[BlockShare], values: Sequence[float | None], axis: str) -> Markup:

@@ -15,6 +15,7 @@ import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from math import inf
 from pathlib import Path
 from typing import Any, cast
 
@@ -149,15 +150,17 @@ def prune(
         console: where progress is told.
 
     Raises:
-        ValueError: for a run that is no classifier with residual blocks, data of other classes, and where no block can
-            go, or training on the last network loses more than is allowed.
+        ValueError: for options out of range, a folder that is the run's, in it or around it, a run that is no
+            classifier with residual blocks, data of other classes, and where no block can go, or training on the last
+            network loses more than is allowed.
         FileExistsError: if the folder is taken.
     """
+    check_asked(run, folder, keep_accuracy, enough, epochs, lr)
     card, console = run.card(), console or Console()
     if card.task != "classification":
         raise ValueError(f"pruning keeps accuracy, and {run.folder} is for {card.task}; it needs a classifier")
     whole = run.network()
-    if not isinstance(whole, ResidualNetwork) or not removable(whole):
+    if not isinstance(whole, ResidualNetwork) or not droppable(whole):
         raise ValueError(f"{card.model} has no residual block that could go")
     data = held_out(source, card)
     if data.classes != card.classes:
@@ -206,6 +209,21 @@ def prune(
     finish(state.run, folder, run, gone)
     seen = "val" in data.splits_made and "val" not in card.data["splits_made"]
     return Pruned(Run(folder), tuple(gone), before, state.accuracy, seen)
+
+
+def check_asked(run: Run, folder: Path, keep_accuracy: float, enough: float, epochs: int, lr: float) -> None:
+    """Raise ValueError for options out of range, and for a folder whose replacement would touch the run's own."""
+    if not 0 <= keep_accuracy <= 100:
+        raise ValueError(f"--keep-accuracy must be 0 to 100 points, not {keep_accuracy:g}")
+    if not 0 < enough <= 1:
+        raise ValueError(f"--enough must be a share above 0 and at most 1, such as 0.2, not {enough:g}")
+    if epochs < 1:
+        raise ValueError(f"--epochs must be at least 1, not {epochs}")
+    if not 0 < lr < inf:
+        raise ValueError(f"--lr must be a share above 0, such as 0.1, not {lr:g}")
+    new, old = folder.resolve(), run.folder.resolve()
+    if new == old or new in old.parents or old in new.parents:
+        raise ValueError(f"{folder} is the folder of the whole network, lies in it or holds it; choose another --run")
 
 
 def held_out(source: str | Path, card: Card) -> Data:
@@ -267,7 +285,7 @@ def trained_on(
             data.source,
             run=run.folder,
             weights=begun.folder,
-            size=card.preprocessing.size[0],
+            size=card.preprocessing.size,
             val_share=data.val_share,
             fold=data.fold,
             console=quiet,
@@ -276,7 +294,7 @@ def trained_on(
     elif not run.card().metrics:
         resume(run.folder, console=quiet)
     network = cast(ResidualNetwork, run.network())
-    return _State(network, state.names, accuracy(network, card, data.splits["val"]), run)
+    return _State(network, state.names, accuracy(network, run.card(), data.splits["val"]), run)
 
 
 def finish(trained: Run, folder: Path, whole: Run, gone: Sequence[str]) -> None:

@@ -12,14 +12,18 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from resnets.data.audit import readable
-from resnets.data.opening import Data
+from resnets.data.opening import Data, reopen
 from resnets.data.order import permutation
 from resnets.inference.evaluation import check_classes, open_for
 from resnets.inference.predictor import Predictor
-from resnets.insight.label_errors import JudgedLabels, judge_labels
+from resnets.insight.label_errors import JudgedLabels, TrainedOn, judge_labels
 from resnets.insight.neighbours import Embedded, Sample, embed_pictures, loneliness, nearest, prototypes
 from resnets.insight.projection import project, trust
+from resnets.runs.card import Card
 from resnets.tasks.multilabel import THRESHOLD
+
+SURVEYED = ("classification", "multilabel", "regression")
+"""Tasks whose answers a survey has something to say of."""
 
 NEIGHBOURS = 6
 """Training pictures that are told for each answer."""
@@ -76,7 +80,7 @@ class Survey:
 
     Attributes:
         data: the pictures looked at.
-        own: whether it is what the run was trained on.
+        trained_on: whether the run was trained on its training split.
         split: of the answers whose neighbours are told.
         embedded: features and answers by split.
         likenesses, neighbours: (N, k) of the split's pictures and training pictures, the most alike first.
@@ -87,7 +91,7 @@ class Survey:
     """
 
     data: Data
-    own: bool
+    trained_on: TrainedOn
     split: str
     embedded: Mapping[str, Embedded]
     likenesses: Tensor
@@ -156,8 +160,8 @@ def survey(
     """Look at a data set through a run's network.
 
     Labels are judged by probabilities of pictures that the network was not trained on: of data that is not the run's,
-    all; of its own, those of validation and test. With `folds` its training pictures are judged, too, each by the
-    network that was trained without its fold.
+    all; of its own, even where it has changed since, those of validation and test. With `folds` its training pictures
+    are judged, too, each by the network that was trained without its fold.
 
     Args:
         predictor: the run's.
@@ -170,13 +174,17 @@ def survey(
         workers: processes that decode.
 
     Raises:
-        ValueError: if the classes are not the run's, there is no such split or too little in it, or the
-            cross-validation is of other data.
+        ValueError: if the run's task is none of `SURVEYED`, the classes are not the run's, there is no such split or
+            too little in it, or the cross-validation is of other data or of numbers.
     """
+    card = predictor.card
+    if card.task not in SURVEYED:
+        raise ValueError(f"a survey is of classes, labels or numbers, not of {card.task}")
+    if folds is not None and card.task == "regression":
+        raise ValueError("--folds is for labels, and numbers are none; leave it out")
     if limit < 3:
         raise ValueError(f"at least 3 pictures of a split must be looked at, not {limit}")
-    card = predictor.card
-    data, own = open_for(card, source)
+    data, trained_on = open_data(card, source)
     check_classes(data, card, f"this {card.model}")
     split = split or ("test" if "test" in data.splits else "val")
     if split not in data.splits or split == "train":
@@ -197,16 +205,30 @@ def survey(
     one_class = data.task == "classification"
     return Survey(
         data=data,
-        own=own,
+        trained_on=trained_on,
         split=split,
         embedded=embedded,
         likenesses=likenesses,
         neighbours=near,
         vote=vote(train.pictures.targets[near], asked.pictures.targets) if one_class else None,
         classes=tuple(typical(train, data.task)),
-        labels=None if data.task == "regression" else judge_labels(data, embedded, own, folds),
+        labels=None if data.task == "regression" else judge_labels(data, embedded, trained_on, folds),
         map=draw_map(embedded, layout),
     )
+
+
+def open_data(card: Card, source: str | Path | None) -> tuple[Data, TrainedOn]:
+    """Data for a run, by default that which it was trained on, and whether it is that.
+
+    Where the data at the run's own source has changed, it is split as the run's was: what is held out is a function of
+    the names, so that one picture more or less moves few others.
+    """
+    data, own = open_for(card, source)
+    if own:
+        return data, "yes"
+    if Path(data.source).resolve() != Path(card.data["source"]).resolve():
+        return data, "no"
+    return reopen({**card.data, "source": data.source}), "changed"
 
 
 def in_words(target: Tensor, classes: Sequence[str], task: str) -> str:

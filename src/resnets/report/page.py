@@ -71,6 +71,15 @@ def _source(name: str) -> Markup:
     return Markup(_LOADER.get_source(_TEMPLATES, name)[0])
 
 
+def check_page(path: Path) -> None:
+    """Raise IsADirectoryError or NotADirectoryError where no page can be written; missing folders can be made."""
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; name the page to write, such as {path / 'page.html'}")
+    there = next(folder for folder in path.absolute().parents if folder.exists())
+    if not there.is_dir():
+        raise NotADirectoryError(f"{there} is a file, so that no page can be written to {path}; name another")
+
+
 def write_page(
     path: Path,
     *,

@@ -38,7 +38,7 @@ class Comparison:
     def headings(self) -> list[str]:
         """What the runs are called: their folders' names, or more of their paths where these are alike."""
         paths = [summary.run.folder for summary in self.summaries]
-        short = [path.name for path in paths]
+        short = [path.resolve().name for path in paths]
         return short if len(set(short)) == len(short) else [str(path) for path in paths]
 
     @property
@@ -57,10 +57,12 @@ class Comparison:
             "epochs": [(str(summary.epochs), False) for summary in self.summaries],
             "trained in": [(_duration(summary.card.provenance.get("seconds")), False) for summary in self.summaries],
         }
-        tasks = [task_class(summary.card.task) for summary in self.summaries]
-        formats = {name: text for task in tasks for name, text in task.formats.items()}
-        for name, (label, form) in formats.items():
-            values = [summary.card.metrics.get(name) for summary in self.summaries]
+        formats = [task_class(summary.card.task).formats for summary in self.summaries]
+        for name, (label, form) in dict.fromkeys(figure for of_task in formats for figure in of_task.items()):
+            values = [
+                summary.card.metrics.get(name) if of_task.get(name) == (label, form) else None
+                for summary, of_task in zip(self.summaries, formats, strict=True)
+            ]
             known = [value for value in values if value is not None]
             if not known:
                 continue
@@ -77,7 +79,7 @@ class Comparison:
 
 def write_comparison(path: Path, comparison: Comparison) -> None:
     """Write the page: metrics, differences and curves."""
-    letters = [ascii_uppercase[number % 26] for number in range(len(comparison.summaries))]
+    letters = [letter_of(number) for number in range(len(comparison.summaries))]
     headings = ("", *(f"{letter}: {name}" for letter, name in zip(letters, comparison.headings, strict=True)))
 
     def section(key: str, title: str, rows: dict[str, list[Cell]], remark: str = "") -> Section:
@@ -101,6 +103,12 @@ def write_comparison(path: Path, comparison: Comparison) -> None:
         facts={letter: str(summary.run.folder) for letter, summary in zip(letters, comparison.summaries, strict=True)},
         sections=sections,
     )
+
+
+def letter_of(number: int) -> str:
+    """What stands for a run, numbers from 0: A to Z, then AA, AB..."""
+    before, last = divmod(number, 26)
+    return (letter_of(before - 1) if before else "") + ascii_uppercase[last]
 
 
 def panels(comparison: Comparison, letters: Sequence[str]) -> list[Panel]:

@@ -27,7 +27,7 @@ class Conducted(Protocol):
         """Train and measure what the question needs."""
 
 
-SHARED = ("study", "variants")
+SHARED = ("chance", "study", "variants")
 """Modules that are no studies."""
 
 

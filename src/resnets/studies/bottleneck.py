@@ -31,24 +31,33 @@ def conduct(study: Study) -> Findings:
     )
     layers = (depth - 2) // 2 * 3 + 2
     (parameters, work), (more_parameters, more_work) = basic.cost, bottleneck.cost
-    gain = 100 * (basic.test - bottleneck.test)
+    gain = 100 * (basic.judged - bottleneck.judged)
     return Findings(
         title="Bottlenecks: more layers for the same work",
         sentences=(
             f"The {layers} layers in bottleneck blocks take {more_work / work:.2f} times the multiply-adds of the "
             f"{depth} in basic ones, with {more_parameters / parameters:.2f} times the parameters.",
-            f"Their test error is {percent(bottleneck.test)}, that of basic blocks {percent(basic.test)}: "
-            + (f"bottlenecks gain {gain:.2f} points." if gain > 0 else f"bottlenecks lose {-gain:.2f} points here."),
+            f"Their {study.judged} error is {percent(bottleneck.judged)}, that of basic blocks "
+            f"{percent(basic.judged)}: {verdict(gain)}",
             f"In training they see {bottleneck.rate / basic.rate:.2f} times as many pictures a second.",
         ),
-        headline=tuple(Number(each.variant.label.capitalize(), percent(each.test), "test error") for each in trained),
+        headline=tuple(
+            Number(each.variant.label.capitalize(), percent(each.judged), f"{study.judged} error") for each in trained
+        ),
         sections=(
             Section("curves", "Errors by epoch", error_curves(trained, f"Blocks of resnet{depth}")),
             Section(
                 "errors",
                 "Cost and errors",
-                error_table(trained, "Network", {"Pictures a second": lambda each: f"{each.rate:,.0f}"}),
+                error_table(study, trained, "Network", {"Pictures a second": lambda each: f"{each.rate:,.0f}"}),
             ),
         ),
-        numbers=numbers(trained),
+        numbers=numbers(study, trained),
     )
+
+
+def verdict(gain: float) -> str:
+    """What bottlenecks gain, in points."""
+    if f"{abs(gain):.2f}" == "0.00":
+        return "neither gains."
+    return f"bottlenecks gain {gain:.2f} points." if gain > 0 else f"bottlenecks lose {-gain:.2f} points here."

@@ -40,36 +40,37 @@ def conduct(study: Study) -> Findings:
         f"{deepest} layers, stochastic", f"resnet{deepest}", {"drop_path": DROP_PATH, **memory[deepest]}, OTHER
     )
     *whole, dropped = trained = train_variants(study, [*variants, stochastic])
-    best = min(whole, key=lambda each: each.test)
-    change = 100 * (dropped.test - whole[-1].test)
+    best = min(whole, key=lambda each: each.judged)
+    change = 100 * (dropped.judged - whole[-1].judged)
     first, last = whole[0], whole[-1]
     return Findings(
         title="Depth: what it brings and what it costs",
         sentences=(
-            "The test error is "
-            + ", ".join(f"{percent(each.test)} with {depth}" for depth, each in zip(depths, whole, strict=True))
+            f"The {study.judged} error is "
+            + ", ".join(f"{percent(each.judged)} with {depth}" for depth, each in zip(depths, whole, strict=True))
             + f" layers; it is lowest with {best.variant.label}.",
             f"From {depths[0]} to {deepest} layers there are {last.cost[0] / first.cost[0]:.1f} times as many "
             f"parameters and {last.cost[1] / first.cost[1]:.1f} times as many multiply-adds, and training sees "
             f"{first.rate / last.rate:.1f} times fewer pictures a second.",
-            f"Stochastic depth takes the test error of {deepest} layers from {percent(last.test)} to "
-            f"{percent(dropped.test)} ({change:+.2f} points), the training error from {percent(last.training)} to "
+            f"Stochastic depth takes the {study.judged} error of {deepest} layers from {percent(last.judged)} to "
+            f"{percent(dropped.judged)} ({change:+.2f} points), the training error from {percent(last.training)} to "
             f"{percent(dropped.training)}.",
         ),
-        headline=tuple(Number(each.variant.label, percent(each.test), "test error") for each in trained),
+        headline=tuple(Number(each.variant.label, percent(each.judged), f"{study.judged} error") for each in trained),
         sections=(
             Section("curves", "Errors by epoch", error_curves(trained, "Depth")),
             Section(
                 "costs",
                 "Cost and errors",
                 error_table(
+                    study,
                     trained,
                     "Network",
                     {"Pictures a second": lambda each: f"{each.rate:,.0f}", "Kept for a picture": kept},
                 ),
             ),
         ),
-        numbers=numbers(trained),
+        numbers=numbers(study, trained),
     )
 
 

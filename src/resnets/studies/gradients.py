@@ -1,9 +1,10 @@
 """Do gradients vanish in deep plain networks, and is that why they train worse?
 
 The gradient that comes back to each layer is measured before the first step, for plain and residual twins, with and
-without batch norm, from Glorot's and from He's initial weights; and after each epoch of a training with batch norm.
-Introductions to ResNet say that gradients vanish in plain networks. Its authors found those of theirs, which have batch
-norm, healthy, and looked for another cause (arXiv:1512.03385, section 4.1).
+without batch norm, from Glorot's and from He's initial weights; and after each epoch of a training with batch norm, or,
+of networks that another study has trained, at its end. Introductions to ResNet say that gradients vanish in plain
+networks. Its authors found those of theirs, which have batch norm, healthy, and looked for another cause
+(arXiv:1512.03385, section 4.1).
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from resnets.insight.gradients import LayerGradient, layer_gradients
 from resnets.report.comparison import PLAIN, RESIDUAL, Line, Panel, charts, strengths, table
 from resnets.report.page import Number, Section
 from resnets.runs.run import Run, write_whole
-from resnets.studies.study import Findings, Sample, Study, exceeds, training_error
+from resnets.studies.chance import ONE_SEED, exceeds
+from resnets.studies.study import Findings, Sample, Study, training_error
 from resnets.training.job import Job
 from resnets.weights.models import create_model
 
@@ -48,7 +50,7 @@ def conduct(study: Study) -> Findings:
         for kind, depth, setting in product(KINDS, study.depths, SETTINGS)
     }
     runs = {(kind, depth): watched(study, f"{kind}{depth}", batch) for kind, depth in product(KINDS, study.depths)}
-    course = {key: read(run) for key, run in runs.items()}
+    course = {key: read(run, batch) for key, run in runs.items()}
     deep = max(study.depths)
     errors = {key: training_error(run) for key, run in runs.items()}
     vanishing = {kind: ratio(initial[kind, deep, "none", "glorot"]) for kind in KINDS}
@@ -70,7 +72,7 @@ def conduct(study: Study) -> Findings:
         ),
         numbers={
             "initial": {" ".join(map(str, key)): [vars(layer) for layer in found] for key, found in initial.items()},
-            "training": {f"{kind}{depth}": ratios for (kind, depth), ratios in course.items()},
+            "training": {f"{kind}{depth}": by_epoch for (kind, depth), by_epoch in course.items()},
             "training_error": {f"{kind}{depth}": error for (kind, depth), error in errors.items()},
         },
     )
@@ -86,7 +88,10 @@ def measured(kind: str, depth: int, setting: tuple[str, str], batch: Sample) -> 
 
 
 def watched(study: Study, model: str, batch: Sample) -> Run:
-    """A training with batch norm, whose run gets a file of the first layer's gradient over the last's by epoch."""
+    """A training with batch norm, whose run gets a file of the first layer's gradient over the last's by epoch.
+
+    One that another study has finished is taken as it is.
+    """
 
     def watch(job: Job) -> None:
         path = job.run.folder / "gradients.json"
@@ -95,13 +100,15 @@ def watched(study: Study, model: str, batch: Sample) -> Run:
         known.append(ratio(layer_gradients(job.bare_network, batch.images, batch.targets)))
         write_whole(path, json.dumps(known))
 
-    return study.trained(model, watch=watch)
+    return study.finished(model) or study.trained(model, watch=watch)
 
 
-def read(run: Run) -> list[float]:
-    """What `watched` wrote."""
-    ratios: list[float] = json.loads((run.folder / "gradients.json").read_text(encoding="utf-8"))
-    return ratios
+def read(run: Run, batch: Sample) -> dict[int, float]:
+    """By epoch what `watched` wrote; of a run that nobody watched, the ratio after the last one."""
+    path = run.folder / "gradients.json"
+    if path.is_file():
+        return dict(enumerate(json.loads(path.read_text(encoding="utf-8")), start=1))
+    return {len(run.history()): ratio(layer_gradients(run.network(), batch.images, batch.targets))}
 
 
 def ratio(gradients: Sequence[LayerGradient]) -> float:
@@ -111,7 +118,7 @@ def ratio(gradients: Sequence[LayerGradient]) -> float:
 
 def sentences(
     initial: dict[Any, list[LayerGradient]],
-    course: dict[tuple[str, int], list[float]],
+    course: dict[tuple[str, int], dict[int, float]],
     errors: dict[tuple[str, int], float],
     depths: Sequence[int],
     pictures: int,
@@ -136,25 +143,28 @@ def sentences(
         f"With batch norm and He's weights, before the first step, it gets {begun['plain']:.1e} times as much in the "
         f"plain network, where the gradient {how}, and {begun['resnet']:.1e} times in the residual one.",
         *(verdict(course, errors, shallow, depth, pictures) for depth in depths if depth > shallow),
+        *((ONE_SEED,) if deep > shallow else ()),
     )
 
 
 def verdict(
-    course: dict[tuple[str, int], list[float]],
+    course: dict[tuple[str, int], dict[int, float]],
     errors: dict[tuple[str, int], float],
     shallow: int,
     depth: int,
     pictures: int,
 ) -> str:
     """Who is right of a deep plain network after training with batch norm."""
-    kept = {kind: course[kind, depth][-1] for kind in KINDS}
+    kept = {kind: course[kind, depth][max(course[kind, depth])] for kind in KINDS}
     healthy = 1 / HEALTHY <= kept["plain"] <= HEALTHY
     if not exceeds(errors["plain", depth], errors["plain", shallow], pictures):
         end = "no degradation shows at this depth"
     elif healthy:
         end = "the gradient is healthy, and degradation has another cause: the paper's authors are right"
-    elif kept["plain"] < 1 / HEALTHY:
+    elif kept["plain"] < VANISHED:
         end = "the gradient has vanished in spite of batch norm: the introductions are right"
+    elif kept["plain"] < 1:
+        end = "the gradient is weak, but has not vanished: neither the authors nor the introductions are wholly right"
     else:
         end = "the gradient has exploded in spite of batch norm"
     return (
@@ -187,19 +197,18 @@ def by_depth(initial: dict[Any, list[LayerGradient]], depths: Sequence[int]) -> 
     return table(("Network", *SETTINGS.values()), rows)
 
 
-def in_training(course: dict[tuple[str, int], list[float]], errors: dict[tuple[str, int], float]) -> Markup:
+def in_training(course: dict[tuple[str, int], dict[int, float]], errors: dict[tuple[str, int], float]) -> Markup:
     """The first layer's share by epoch, and the training error at the end."""
     lines = []
     for kind, colour in KINDS.items():
         own = sorted(depth for of_kind, depth in course if of_kind == kind)
         for depth, strength in zip(own, strengths(len(own)), strict=True):
-            ratios = course[kind, depth]
-            lines.append(
-                Line(f"{NAMES[kind]}, {depth} layers", range(1, len(ratios) + 1), ratios, colour, strength=strength)
-            )
+            by_epoch = course[kind, depth]
+            epochs, ratios, name = tuple(by_epoch), tuple(by_epoch.values()), f"{NAMES[kind]}, {depth} layers"
+            lines.append(Line(name, epochs, ratios, colour, strength=strength, marker="o" if len(epochs) == 1 else ""))
     panel = Panel("First layer over last", lines, "epoch", "ratio of gradients", logarithmic=True)
     rows = [
-        (f"{NAMES[kind]}, {depth} layers", f"{ratios[-1]:.2g}", f"{errors[kind, depth]:.2%}")
-        for (kind, depth), ratios in course.items()
+        (f"{NAMES[kind]}, {depth} layers", f"{by_epoch[max(by_epoch)]:.2g}", f"{errors[kind, depth]:.2%}")
+        for (kind, depth), by_epoch in course.items()
     ]
     return charts([panel]) + table(("Network", "First layer over last, at the end", "Training error"), rows)

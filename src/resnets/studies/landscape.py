@@ -19,7 +19,7 @@ from resnets.insight.landscape import loss_surface, random_direction
 from resnets.report.comparison import PLAIN, RESIDUAL, Line, Panel, Surface, charts, surfaces, table
 from resnets.report.page import Number, Section
 from resnets.runs.run import Run, write_whole
-from resnets.studies.study import Findings, Sample, Study, test_error, training_error
+from resnets.studies.study import Findings, Sample, Study, judged_error, training_error
 
 SOURCE = "arXiv:1712.09913, sections 4 and 5"
 DEPTHS = (56,)
@@ -84,9 +84,9 @@ def conduct(study: Study) -> Findings:
                 "networks",
                 "The networks",
                 table(
-                    ("Network", "Training error", "Test error"),
+                    ("Network", "Training error", f"{study.judged.capitalize()} error"),
                     [
-                        (f"{NAMES[kind]}, {depth} layers", f"{training_error(run):.2%}", f"{test_error(run):.2%}")
+                        (f"{NAMES[kind]}, {depth} layers", f"{training_error(run):.2%}", f"{judged_error(run):.2%}")
                         for kind, run in runs.items()
                     ],
                 ),

@@ -7,7 +7,7 @@ Residual networks behave like ensembles of shallower ones and lose little; plain
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import combinations
 from random import Random
 from statistics import mean, median
@@ -51,8 +51,7 @@ def conduct(study: Study) -> Findings:
             f"In the plain network, of {found['plain'].whole:.2%} error, one block costs "
             f"{100 * median(costs['plain']):.2f} points in the median: the error is then "
             f"{median(found['plain'].alone.values()):.2%}, and guessing has {chance:.2%}.",
-            f"Of the residual network's {len(costs['resnet'])} blocks, {sum(cost < 0.01 for cost in costs['resnet'])} "
-            "cost less than a point each.",
+            counted(costs["resnet"]),
         ),
         headline=tuple(
             Number(
@@ -67,6 +66,14 @@ def conduct(study: Study) -> Findings:
         ),
         numbers={kind: vars(injuries) for kind, injuries in found.items()},
     )
+
+
+def counted(costs: Sequence[float]) -> str:
+    """How many blocks of the residual network cost little."""
+    few = sum(cost < 0.01 for cost in costs)
+    if len(costs) == 1:
+        return f"The only block of the residual network that can go costs {'less' if few else 'no less'} than a point."
+    return f"Of the residual network's {len(costs)} blocks that can go, {few} cost{'s' * (few == 1)} less than a point."
 
 
 class Injuries:

@@ -126,36 +126,36 @@ def conduct(study: Study) -> Findings:
         ],
     )
     by_name = {each.variant.label: each for each in trained}
-    residual, ordered = by_name["ResNet"], sorted(trained, key=lambda each: each.test)
+    residual, ordered = by_name["ResNet"], sorted(trained, key=lambda each: each.judged)
     costs = [each.cost[1] for each in trained]
     earlier, later = (
-        [f"{each.variant.label} {percent(each.test)}" for each in ordered if (each.variant.colour == PLAIN) is before]
+        [f"{each.variant.label} {percent(each.judged)}" for each in ordered if (each.variant.colour == PLAIN) is before]
         for before in (True, False)
     )
     fastest = max(trained, key=lambda each: each.rate)
     return Findings(
         title="Lineage: before ResNet, and after it",
         sentences=(
-            f"At {min(costs) / 1e6:.1f} to {max(costs) / 1e6:.1f} million multiply-adds the test error of networks "
-            f"without shortcuts is: {', '.join(earlier)}; of residual networks and their descendants: "
+            f"At {min(costs) / 1e6:.1f} to {max(costs) / 1e6:.1f} million multiply-adds the {study.judged} error of "
+            f"networks without shortcuts is: {', '.join(earlier)}; of residual networks and their descendants: "
             f"{', '.join(later)}.",
             f"The lowest error is {ordered[0].variant.label}'s: "
-            f"{100 * (residual.test - ordered[0].test):.2f} points below that of ResNet."
-            if ordered[0].test < residual.test
+            f"{100 * (residual.judged - ordered[0].judged):.2f} points below that of ResNet."
+            if ordered[0].judged < residual.judged
             else "ResNet's error is the lowest.",
             f"Equal work is not equal time: {fastest.variant.label} sees {fastest.rate:,.0f} pictures a second in "
             "training, "
             + ", ".join(f"{each.variant.label} {each.rate:,.0f}" for each in trained if each is not fastest)
             + ".",
         ),
-        headline=tuple(Number(each.variant.label, percent(each.test), "test error") for each in trained),
+        headline=tuple(Number(each.variant.label, percent(each.judged), f"{study.judged} error") for each in trained),
         sections=(
             Section("curves", "Errors by epoch", error_curves(trained, "Families")),
             Section(
                 "errors",
                 "Cost and errors",
-                error_table(trained, "Family", {"Pictures a second": lambda each: f"{each.rate:,.0f}"}),
+                error_table(study, trained, "Family", {"Pictures a second": lambda each: f"{each.rate:,.0f}"}),
             ),
         ),
-        numbers=numbers(trained),
+        numbers=numbers(study, trained),
     )

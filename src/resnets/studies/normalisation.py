@@ -48,17 +48,22 @@ def conduct(study: Study) -> Findings:
     return Findings(
         title="Normalisation: with it and without",
         sentences=(
-            f"With {depth} layers and the better of the rates {' and '.join(f'{rate:g}' for rate in RATES)}, the test "
-            "error is " + ", ".join(f"{percent(each.test)} ({kind})" for kind, each in best.items()) + ".",
+            f"With {depth} layers and the better of the rates {' and '.join(f'{rate:g}' for rate in RATES)}, the "
+            f"{study.judged} error is "
+            + ", ".join(f"{percent(each.judged)} ({kind})" for kind, each in best.items())
+            + ".",
             judged(without, best["batch norm"]),
+            *judged_group(best["group norm"], best["batch norm"]),
             *(f"{kind} diverged at every rate." for kind, each in best.items() if not each.runs),
         ),
-        headline=tuple(Number(kind.capitalize(), percent(each.test), "test error") for kind, each in best.items()),
+        headline=tuple(
+            Number(kind.capitalize(), percent(each.judged), f"{study.judged} error") for kind, each in best.items()
+        ),
         sections=(
             Section("curves", "Errors by epoch", error_curves(list(best.values()), f"{depth} layers")),
-            Section("errors", "Cost and errors at every rate", error_table(every, "Normalisation")),
+            Section("errors", "Cost and errors at every rate", error_table(study, every, "Normalisation")),
         ),
-        numbers=numbers(every),
+        numbers=numbers(study, every),
     )
 
 
@@ -73,14 +78,23 @@ def judged(without: Trained, batch_norm: Trained) -> str:
         return "Without any normalisation all trainings diverged: here batch norm is required."
     if not batch_norm.runs:
         return f"Batch norm diverged at every rate, and {without.variant.label} did not: it is not required."
-    behind = 100 * (without.test - batch_norm.test)
+    behind = 100 * (without.judged - batch_norm.judged)
     if behind <= 0:
         end = "Batch norm is not required."
     elif behind < 5:
         end = "Batch norm is not required, but it helps."
     else:
-        end = "In a training of this length nothing here takes its place."
-    return (
-        f"Without any normalisation the best is {without.variant.label}: {abs(behind):.2f} points "
-        f"{'behind' if behind > 0 else 'ahead of'} batch norm. {end}"
-    )
+        end = "In a training of this length no way without normalisation takes its place."
+    return f"Without any normalisation the best is {without.variant.label}: {beside(behind)} batch norm. {end}"
+
+
+def judged_group(group_norm: Trained, batch_norm: Trained) -> tuple[str, ...]:
+    """How group norm compares, where both could be trained."""
+    if not (group_norm.runs and batch_norm.runs):
+        return ()
+    return (f"Group norm is {beside(100 * (group_norm.judged - batch_norm.judged))} batch norm.",)
+
+
+def beside(behind: float) -> str:
+    """So many points behind something, or ahead of it."""
+    return f"{abs(behind):.2f} points {'behind' if behind > 0 else 'ahead of'}"

@@ -31,14 +31,14 @@ def conduct(study: Study) -> Findings:
         ],
     )
     after, before = trained[: len(depths)], trained[len(depths) :]
-    gains = [100 * (old.test - new.test) for old, new in zip(after, before, strict=True)]
+    gains = [100 * (old.judged - new.judged) for old, new in zip(after, before, strict=True)]
     best = max(range(len(depths)), key=gains.__getitem__)
     return Findings(
         title="Pre-activation: before or after the convolution",
         sentences=(
             *(
-                f"With {depth} layers the test error is {percent(old.test)} with the activation after, "
-                f"{percent(new.test)} with the activation before (training: {percent(old.training)} and "
+                f"With {depth} layers the {study.judged} error is {percent(old.judged)} with the activation after, "
+                f"{percent(new.judged)} with the activation before (training: {percent(old.training)} and "
                 f"{percent(new.training)})."
                 for depth, old, new in zip(depths, after, before, strict=True)
             ),
@@ -47,12 +47,12 @@ def conduct(study: Study) -> Findings:
             else "Activation before the convolution gains at none of these depths.",
         ),
         headline=tuple(
-            Number(f"{depth} layers", f"{gain:+.2f} points", "gain in test error, before against after")
+            Number(f"{depth} layers", f"{gain:+.2f} points", f"gain in {study.judged} error, before against after")
             for depth, gain in zip(depths, gains, strict=True)
         ),
         sections=(
             Section("curves", "Errors by epoch", error_curves(trained, "Activation")),
-            Section("errors", "Cost and errors", error_table(trained, "Network, activation")),
+            Section("errors", "Cost and errors", error_table(study, trained, "Network, activation")),
         ),
-        numbers=numbers(trained),
+        numbers=numbers(study, trained),
     )

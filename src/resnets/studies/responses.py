@@ -25,7 +25,7 @@ PICTURES = 512
 
 
 def conduct(study: Study) -> Findings:
-    """Train both kinds at each depth and measure their responses on test pictures."""
+    """Train both kinds at each depth and measure their responses on pictures that they were not trained on."""
     pictures = study.sample("test", PICTURES)
     found = {
         (kind, depth): responses(study.trained(f"{kind}{depth}"), pictures) for kind in KINDS for depth in study.depths
@@ -69,7 +69,8 @@ def conduct(study: Study) -> Findings:
                         Panel("In the network's order", lines, "layer", "standard deviation"),
                         Panel("Sorted", ordered, "layer, strongest first", "standard deviation"),
                     ],
-                    f"{len(pictures.targets)} test pictures; after batch norm, before the activation or the sum.",
+                    f"{len(pictures.targets)} {study.judged} pictures; after batch norm, before the activation or the "
+                    "sum.",
                 ),
             ),
             Section(

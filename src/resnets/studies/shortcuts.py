@@ -7,6 +7,8 @@ section 4.1).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from resnets.report.comparison import OTHER, PLAIN, RESIDUAL
 from resnets.report.page import Number, Section
 from resnets.studies.study import Findings, Study
@@ -32,21 +34,32 @@ def conduct(study: Study) -> Findings:
         for kind, (label, colour, strength) in OPTIONS.items()
     ]
     plain, *options = trained = train_variants(study, [none, *kinds])
-    tests = [each.test for each in options]
-    apart, gain = max(tests) - min(tests), plain.test - max(tests)
-    verdict = "that there is a shortcut matters more than its kind" if gain > apart else "its kind matters as much here"
-    found = ", ".join(f"{percent(each.test)} with {kind}" for kind, each in zip(OPTIONS, options, strict=True))
+    found = ", ".join(f"{percent(each.judged)} with {kind}" for kind, each in zip(OPTIONS, options, strict=True))
     return Findings(
         title="Shortcuts: zeros or projections",
         sentences=(
-            f"With {depth} layers the test error is {percent(plain.test)} without shortcuts, {found}.",
-            f"A, B and C lie {100 * apart:.2f} points apart, and the worst of them is {abs(100 * gain):.2f} points "
-            f"{'better' if gain > 0 else 'worse'} than none: {verdict}.",
+            f"With {depth} layers the {study.judged} error is {percent(plain.judged)} without shortcuts, {found}.",
+            verdict(plain.judged, [each.judged for each in options]),
         ),
-        headline=tuple(Number(each.variant.label, percent(each.test), "test error") for each in trained),
+        headline=tuple(Number(each.variant.label, percent(each.judged), f"{study.judged} error") for each in trained),
         sections=(
             Section("curves", "Errors by epoch", error_curves(trained, f"{depth} layers")),
-            Section("errors", "Cost and errors", error_table(trained, "Shortcut")),
+            Section("errors", "Cost and errors", error_table(study, trained, "Shortcut")),
         ),
-        numbers=numbers(trained),
+        numbers=numbers(study, trained),
+    )
+
+
+def verdict(plain: float, options: Sequence[float]) -> str:
+    """Whether a shortcut matters, or its kind."""
+    apart, gain = max(options) - min(options), plain - max(options)
+    if gain <= 0:
+        end = "not every shortcut helps here" if min(options) < plain else "no shortcut helps here"
+    elif gain > apart:
+        end = "that there is a shortcut matters more than its kind"
+    else:
+        end = "its kind matters as much here"
+    return (
+        f"A, B and C lie {100 * apart:.2f} points apart, and the worst of them is {abs(100 * gain):.2f} points "
+        f"{'better' if gain > 0 else 'worse'} than none: {end}."
     )

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import version
-from math import sqrt
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -108,6 +107,11 @@ class Study:
         return data
 
     @cached_property
+    def judged(self) -> str:
+        """The pictures by which finished networks are judged: "test", or "validation" where the data has no such."""
+        return "test" if "test" in self.opened.splits else "validation"
+
+    @cached_property
     def preprocessing(self) -> Preprocessing:
         """What its pictures go through."""
         return preprocessing_for(self.opened, self.size)
@@ -129,20 +133,8 @@ class Study:
             FloatingPointError: if the training diverges, or did before.
         """
         label, quiet = label or model, Console(quiet=True)
-        few = len(self.opened.splits["train"]) < FEW
-        options = {
-            **PAPER,
-            "batch_size": BATCH_OF_FEW if few else BATCH,
-            "epochs": self.epochs,
-            "seed": seed,
-            **({} if self.size is None else {"size": self.size}),
-            **changes,
-        }
-        shape, recipe = split_changes(options)
-        network = reshaped(architecture(model), model, shape).to_dict()
-        watched = watch and watch.__qualname__
-        known = json.dumps([self.opened.fingerprint, network, recipe, watched], sort_keys=True)
-        run = Run(self.folder / TRAININGS / f"{model}-{hashlib.sha256(known.encode()).hexdigest()[:8]}")
+        options = self._options(seed, changes)
+        run = self._run(model, options, watch)
         diverged = run.folder / "diverged.txt"
         if diverged.is_file():
             raise FloatingPointError(diverged.read_text(encoding="utf-8"))
@@ -157,9 +149,36 @@ class Study:
             write_whole(diverged, str(error))
             raise
         self.console.print(
-            f"  {label}: training error {training_error(run):.2%}, test error {test_error(run):.2%}", highlight=False
+            f"  {label}: training error {training_error(run):.2%}, {self.judged} error {judged_error(run):.2%}",
+            highlight=False,
+            markup=False,
         )
         return run
+
+    def finished(self, model: str) -> Run | None:
+        """The network of `trained` without anything else, where another study has trained it to its end."""
+        run = self._run(model, self._options(0, {}), None)
+        return run if run.card_path.is_file() and run.card().metrics else None
+
+    def _options(self, seed: int, changes: Mapping[str, Any]) -> dict[str, Any]:
+        """What a training is asked for."""
+        few = len(self.opened.splits["train"]) < FEW
+        return {
+            **PAPER,
+            "batch_size": BATCH_OF_FEW if few else BATCH,
+            "epochs": self.epochs,
+            "seed": seed,
+            **({} if self.size is None else {"size": self.size}),
+            **changes,
+        }
+
+    def _run(self, model: str, options: Mapping[str, Any], watch: Callable[[Job], None] | None) -> Run:
+        """Where a training is or will be, by all that decides it."""
+        shape, recipe = split_changes(options)
+        network = reshaped(architecture(model), model, shape).to_dict()
+        watched = watch and watch.__qualname__
+        known = json.dumps([self.opened.fingerprint, network, recipe, watched], sort_keys=True)
+        return Run(self.folder / TRAININGS / f"{model}-{hashlib.sha256(known.encode()).hexdigest()[:8]}")
 
     def trained_often(self, model: str, label: str = "", **changes: Any) -> list[Run]:
         """One run for each seed."""
@@ -233,15 +252,9 @@ def training_error(run: Run) -> float:
     return 1 - run.history()[-1]["train_accuracy"]
 
 
-def test_error(run: Run) -> float:
-    """The share of test pictures that the finished network gets wrong."""
+def judged_error(run: Run) -> float:
+    """The share of the pictures that `Study.judged` tells of that the finished network gets wrong."""
     return 1 - run.card().metrics["accuracy"]
-
-
-def exceeds(error: float, other: float, pictures: int) -> bool:
-    """Whether one share of as many pictures is larger than another by more than chance makes it 95 times of 100."""
-    middle = (error + other) / 2
-    return error - other > 1.96 * sqrt(2 * middle * (1 - middle) / pictures)
 
 
 def watched_split(run: Run) -> str:

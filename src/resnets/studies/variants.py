@@ -14,7 +14,7 @@ from resnets.insight.profile import totals
 from resnets.networks.catalogue import declaration_from_dict
 from resnets.report.comparison import RESIDUAL, Line, Panel, charts, table
 from resnets.runs.run import Run
-from resnets.studies.study import Study, error_curve, test_error, training_error, watched_split
+from resnets.studies.study import Study, error_curve, judged_error, training_error, watched_split
 
 DIVERGED = "diverged"
 
@@ -51,9 +51,9 @@ class Trained:
         return mean(map(training_error, self.runs)) if self.runs else nan
 
     @property
-    def test(self) -> float:
-        """The mean over seeds of the finished networks' error on the test pictures, or nan."""
-        return mean(map(test_error, self.runs)) if self.runs else nan
+    def judged(self) -> float:
+        """The mean over seeds of the finished networks' error on the pictures that judge them, or nan."""
+        return mean(map(judged_error, self.runs)) if self.runs else nan
 
     @property
     def cost(self) -> tuple[int, int]:
@@ -91,12 +91,12 @@ def train_variants(study: Study, variants: Sequence[Variant], *, may_diverge: bo
     return trained
 
 
-def numbers(trained: Sequence[Trained]) -> dict[str, Any]:
+def numbers(study: Study, trained: Sequence[Trained]) -> dict[str, Any]:
     """The errors of each seed by the variant's label."""
     return {
         each.variant.label: {
             "training_error": [training_error(run) for run in each.runs],
-            "test_error": [test_error(run) for run in each.runs],
+            f"{study.judged}_error": [judged_error(run) for run in each.runs],
         }
         for each in trained
     }
@@ -121,7 +121,9 @@ def error_curves(trained: Sequence[Trained], title: str) -> Markup:
 Column = Callable[[Trained], str]
 
 
-def error_table(trained: Sequence[Trained], what: str, more: Mapping[str, Column] | None = None) -> Markup:
+def error_table(
+    study: Study, trained: Sequence[Trained], what: str, more: Mapping[str, Column] | None = None
+) -> Markup:
     """A row for each variant: cost, errors, and what else is asked for by heading."""
     more = more or {}
     rows = []
@@ -137,10 +139,11 @@ def error_table(trained: Sequence[Trained], what: str, more: Mapping[str, Column
                 f"{multiply_adds / 1e6:.1f} M",
                 *(column(each) for column in more.values()),
                 spread([training_error(run) for run in each.runs]),
-                spread([test_error(run) for run in each.runs]),
+                spread([judged_error(run) for run in each.runs]),
             )
         )
-    return table((what, "Parameters", "Multiply-adds", *more, "Training error", "Test error"), rows)
+    errors = ("Training error", f"{study.judged.capitalize()} error")
+    return table((what, "Parameters", "Multiply-adds", *more, *errors), rows)
 
 
 def spread(values: Sequence[float]) -> str:

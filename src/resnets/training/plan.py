@@ -52,7 +52,7 @@ def plan(
     *,
     model: str = AUTO,
     recipe: str = AUTO,
-    size: int | None = None,
+    size: int | tuple[int, int] | None = None,
     weights: Weights | None = None,
     changes: Mapping[str, Any] | None = None,
 ) -> Card:
@@ -62,7 +62,8 @@ def plan(
         data: opened, unreadable pictures left out.
         model: a name of the catalogue, or "auto": that of the weights, where there are some.
         recipe: a name of the package, a YAML file, or "auto".
-        size: side of the network's input in pixels; by default what suits the pictures, and the weights.
+        size: side of the network's input in pixels, or height and width; by default what suits the pictures, and the
+            weights.
         weights: to begin from.
         changes: fields of the recipe or of the network's declaration that take other values.
 

@@ -44,7 +44,7 @@ def train(
     model: str = "auto",
     recipe: str = "auto",
     task: str = "auto",
-    size: int | None = None,
+    size: int | tuple[int, int] | None = None,
     val_share: float | None = None,
     fold: Fold | None = None,
     ignore: str | None = None,
@@ -77,7 +77,7 @@ def train(
         recipe: a name of `list_recipes()`, a YAML file, or auto, which picks by the data.
         task: classification, detection, multilabel, regression or segmentation; auto does what the data's targets ask
             for. Of any classes also recognition and generation.
-        size: side of the network's input in pixels; by default what suits the pictures.
+        size: side of the network's input in pixels, or height and width; by default what suits the pictures.
         val_share: share of the training pictures to hold out for validation where the data has no such split.
         fold: of cross-validation, its number and how many there are; see `cross_validate`.
         ignore: of masks, a class whose pixels count neither way.
