@@ -248,7 +248,7 @@ def test_networks_of_another_study_tell_of_their_end(tmp_path, capsys):
     assert list(watched) == ["plain8", "plain14", "resnet8", "resnet14"]
     for model, by_epoch in watched.items():
         assert list(by_epoch) == ["1", "2"]
-        assert shared[model] == {"2": pytest.approx(by_epoch["2"], rel=1e-5)}
+        assert shared[model] == {"2": pytest.approx(by_epoch["2"], rel=1e-3)}
 
 
 def test_every_study_says_where_its_claim_is_from(capsys):

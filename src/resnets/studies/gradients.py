@@ -205,10 +205,11 @@ def in_training(course: dict[tuple[str, int], dict[int, float]], errors: dict[tu
         for depth, strength in zip(own, strengths(len(own)), strict=True):
             by_epoch = course[kind, depth]
             epochs, ratios, name = tuple(by_epoch), tuple(by_epoch.values()), f"{NAMES[kind]}, {depth} layers"
-            lines.append(Line(name, epochs, ratios, colour, strength=strength, marker="o" if len(epochs) == 1 else ""))
+            lines.append(Line(name, epochs, ratios, colour, strength=strength))
     panel = Panel("First layer over last", lines, "epoch", "ratio of gradients", logarithmic=True)
     rows = [
         (f"{NAMES[kind]}, {depth} layers", f"{by_epoch[max(by_epoch)]:.2g}", f"{errors[kind, depth]:.2%}")
         for (kind, depth), by_epoch in course.items()
     ]
-    return charts([panel]) + table(("Network", "First layer over last, at the end", "Training error"), rows)
+    drawn = charts([panel]) if any(len(by_epoch) > 1 for by_epoch in course.values()) else Markup()
+    return drawn + table(("Network", "First layer over last, at the end", "Training error"), rows)
