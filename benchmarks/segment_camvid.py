@@ -108,7 +108,7 @@ def main() -> None:
             rates = speeds(run, Path(temporary), 3 if asked.quick else 20)
             minutes = card.provenance["seconds"] / 60
             figures[model] = {**card.metrics, "minutes": minutes, **rates}
-    console = Console()
+    console = Console(width=110)
     table = Table(title="CamVid, 101 validation pictures", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("")
     for heading in ("mean IoU", "pixels right", "boundary F1", "minutes", "float32", "bfloat16", "exported"):

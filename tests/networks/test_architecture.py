@@ -44,7 +44,7 @@ def test_what_is_no_declaration(values: object) -> None:
     [
         ({"family": "resnet"}, "Architecture cannot be made of what is given: .*depths"),
         ({"family": "detector", "method": "yolo"}, "DetectorArchitecture cannot be made of what is given: .*backbone"),
-        (architecture("yolo_resnet18").to_dict() | {"pyramid": "wide"}, "DetectorArchitecture cannot be made"),
+        (architecture("yolo_resnet18").to_dict() | {"score_threshold": "high"}, "DetectorArchitecture cannot be made"),
         (architecture("yolo_resnet18").to_dict() | {"backbone": None}, "a declaration is an object .*not None"),
     ],
 )
