@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property, partial
 from pathlib import Path
@@ -315,13 +316,23 @@ class Predictor:
         elif self.views == "single":
             rows = self.task.answers(self.outputs(torch.cat([seen for (seen,) in pictures]))) if pictures else ()
         else:
-            rows = [self._average(picture) for picture in pictures]
+            rows = self._averages(pictures)
         results = iter(list(zip(rows, sizes, strict=True)))
         return [picture if isinstance(picture, str) else next(results) for picture in read]
 
-    def _average(self, groups: list[Tensor]) -> Tensor:
-        """The mean of the answers to all views of a picture."""
-        return torch.cat([self.task.answers(self.outputs(group)) for group in groups]).mean(0)
+    def _averages(self, pictures: list[list[Tensor]]) -> list[Tensor]:
+        """For each picture the mean of the answers to all its views; those of one size are computed together."""
+        alike: dict[torch.Size, list[tuple[int, Tensor]]] = defaultdict(list)
+        for number, groups in enumerate(pictures):
+            for group in groups:
+                alike[group.shape[1:]].append((number, group))
+        answers: list[list[Tensor]] = [[] for _ in pictures]
+        for members in alike.values():
+            parts = torch.cat([group for _, group in members]).split(len(pictures))
+            rows = torch.cat([self.task.answers(self.outputs(part)) for part in parts])
+            for (number, _), own in zip(members, rows.split([len(group) for _, group in members]), strict=True):
+                answers[number].append(own)
+        return [torch.cat(own).mean(0) for own in answers]
 
 
 def load(
