@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torchvision.transforms import v2
@@ -55,6 +56,19 @@ def test_answers_to_views_are_averaged(run, views: str) -> None:
         assert row.sum().item() == pytest.approx(1, abs=1e-5)
 
 
+@pytest.mark.parametrize("views", ["ten-crop", "multi-scale"])
+def test_views_of_several_pictures_are_computed_together(run, views: str) -> None:
+    predictor, calls = load(run.folder, views=views), list[int]()
+    pictures = [noise(height, width)[0].numpy() for height, width in ((8, 8), (9, 14), (8, 8), (14, 9))]
+    alone = [predictor(picture).probabilities for picture in pictures]
+    compute = predictor.outputs
+    predictor.outputs = lambda pixels: calls.append(len(pixels)) or compute(pixels)
+    together = [answer.probabilities for answer in predictor.predict(pictures, batch_size=4)]
+    np.testing.assert_allclose(together, alone, atol=1e-6)
+    assert max(calls) == 4  # as many at a time as were asked for
+    assert sum(calls) == 40
+
+
 def test_an_ensemble_answers_by_the_mean(run) -> None:
     one, other = load(run.folder), load(run.folder, views="multi-scale")
     pictures = [noise(8, 8)[0].numpy(), b"no picture", noise(9, 9)[1].numpy()]
@@ -63,7 +77,7 @@ def test_an_ensemble_answers_by_the_mean(run) -> None:
     rows = [[row for _, row in each.rows(pictures)] for each in (one, other)]
     for index in (0, 2):
         expected = (rows[0][index] + rows[1][index]) / 2
-        assert found[index].probabilities == pytest.approx(expected.sort(descending=True).values.tolist())
+        assert found[index].probabilities == pytest.approx(expected.sort(descending=True).values.tolist(), abs=1e-6)
     with pytest.raises(ValueError, match="answers cannot be averaged"):
         Ensemble([one, load("resnet20-cifar10")])
 
