@@ -12,15 +12,13 @@ from __future__ import annotations
 import json
 import resource
 import time
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
-from multiprocessing import get_context
 from pathlib import Path
 from statistics import mean, median
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from common import cifar10, parser
+from common import alone, cifar10, parser
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
@@ -79,8 +77,7 @@ def main() -> None:
     for model in asked.networks:
         for memory, steps in (("low", asked.steps), ("high", asked.kept_steps)):
             steps = min(steps, 3) if asked.quick else steps
-            with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-                measured = pool.submit(train, asked.data, model, memory, steps).result()
+            measured = alone(train, asked.data, model, memory, steps)
             found[f"{model} {memory}"] = measured
             tenth = max(1, steps // 10)
             figures = (median(measured["seconds"][1:]), measured["before"], measured["peak"])
