@@ -51,6 +51,15 @@ def test_the_split_is_one_word_of_a_files_name(name, write):
     assert (sizes(data), data.splits_made) == ({"train": 6, "val": 6}, ())
 
 
+@pytest.mark.parametrize("folder", ["{}", "{}2017", "images/{}"])
+def test_a_files_pictures_may_lie_in_the_folder_of_its_split(folder, write):
+    for split in ("train", "val"):
+        root = write(f"annotations/annotations_{split}.json", folder.format(split))
+    data = open_dataset(root)
+    assert (sizes(data), data.splits_made) == ({"train": 6, "val": 6}, ())
+    assert data.splits["val"].names[0] == f"{folder.format('val')}/0.png"
+
+
 @pytest.mark.parametrize("names", [("one", "two"), ("train", "test_of_train")])
 def test_several_files_have_to_tell_their_splits(names, write):
     for name in names:

@@ -7,10 +7,11 @@ import pytest
 import torch
 from torchvision.transforms import v2
 
+from resnets.data.opening import open_dataset
 from resnets.inference.ensemble import Ensemble
 from resnets.inference.evaluation import evaluate
 from resnets.inference.predictor import load
-from resnets.inference.views import multi_scale, shifted, ten_crop
+from resnets.inference.views import OF_SEEN, multi_scale, shifted, ten_crop
 from resnets.types import Preprocessing
 
 PREPROCESSING = Preprocessing((28, 28), 3, (0.5,) * 3, (0.2,) * 3, crop=0.875)
@@ -28,12 +29,12 @@ def test_ten_crops_are_torchvisions() -> None:
 
 
 def test_shifts_are_torchvisions_crops_of_a_mirrored_border() -> None:
-    picture = noise(32, 32)
-    preprocessing = Preprocessing((32, 32), 3, (0.5,) * 3, (0.2,) * 3)
-    padded = v2.Pad(1, padding_mode="reflect")(picture)
-    expected = torch.stack([picture, padded[:, :32, :32], padded[:, 2:, 2:]])
-    (found,) = shifted(picture, preprocessing)
-    assert torch.equal(found, torch.cat([expected, v2.RandomHorizontalFlip(p=1)(expected)]))
+    pictures = torch.stack([noise(32, 32), noise(32, 32).flip(1)])
+    found = torch.stack(shifted(pictures), 1)
+    for picture, views in zip(pictures, found, strict=True):
+        padded = v2.Pad(1, padding_mode="reflect")(picture)
+        expected = torch.stack([picture, padded[:, :32, :32], padded[:, 2:, 2:]])
+        assert torch.equal(views, torch.cat([expected, v2.RandomHorizontalFlip(p=1)(expected)]))
 
 
 def test_scales_keep_the_whole_picture() -> None:
@@ -44,16 +45,35 @@ def test_scales_keep_the_whole_picture() -> None:
     assert all(torch.equal(view[1], view[0].flip(2)) for view in views)
 
 
-@pytest.mark.parametrize("views", ["shifted", "ten-crop", "multi-scale"])
+@pytest.mark.parametrize("views", ["ten-crop", "multi-scale"])
 def test_answers_to_views_are_averaged(run, views: str) -> None:
     predictor = load(run.folder, views=views)
     pictures = [noise(8, 8)[0].numpy(), noise(11, 9)[0].numpy()]
     rows = [row for _, row in predictor.rows(pictures)]
     for picture, row in zip(pictures, rows, strict=True):
         groups = predictor.read(picture)
-        each = [load(run.folder).task.answers(predictor.outputs(group)) for group in groups]
+        each = [load(run.folder).answers(group) for group in groups]
         torch.testing.assert_close(row, torch.cat(each).mean(0))
         assert row.sum().item() == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize(("views", "count"), [("mirrored", 2), ("shifted", 6)])
+def test_answers_to_views_of_what_is_seen_are_averaged(run, views: str, count: int) -> None:
+    single, several = load(run.folder), load(run.folder, views=views)
+    pictures = [noise(8, 8)[0].numpy(), noise(11, 9)[0].numpy()]
+    seen = torch.cat([picture for (picture,) in map(single.read, pictures)])
+    each = torch.stack([single.answers(view) for view in OF_SEEN[views](seen)])
+    assert len(each) == count
+    torch.testing.assert_close(torch.stack([row for _, row in several.rows(pictures)]), each.mean(0))
+
+
+@pytest.mark.parametrize("views", ["mirrored", "shifted"])
+def test_a_split_is_judged_in_batches_as_its_pictures_are_one_by_one(run, views: str) -> None:
+    predictor = load(run.folder, views=views, exact=True)
+    pictures = open_dataset("digits").splits["test"]
+    rows = [row for _, row in predictor.rows(pictures.open(index) for index in range(len(pictures)))]
+    right = torch.stack(rows).argmax(1) == pictures.targets
+    assert evaluate(run.folder, views=views).metrics["accuracy"] == pytest.approx(right.float().mean().item())
 
 
 @pytest.mark.parametrize("views", ["ten-crop", "multi-scale"])
@@ -92,8 +112,7 @@ def test_views_that_cannot_be_are_said(run) -> None:
         load(run.folder, views="twelve")
     with pytest.raises(ValueError, match="the engine eager alone takes"):
         load(run.folder, views="multi-scale", engine="openvino")
-    for runs, views in (([run.folder] * 2, "single"), (run.folder, "mirrored")):
-        with pytest.raises(ValueError, match="are decoded by threads, not by workers"):
-            evaluate(runs, workers=1, views=views)
+    with pytest.raises(ValueError, match="takes whole pictures here, which threads decode; leave workers out"):
+        evaluate(run.folder, workers=1, views="ten-crop")
     with pytest.raises(ValueError, match="sets of classes are calibrated on single views"):
         next(load(run.folder, views="mirrored").predict([noise(8, 8)[0].numpy()], coverage=0.9))

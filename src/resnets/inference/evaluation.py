@@ -22,6 +22,7 @@ from resnets.data.windows import on_pictures
 from resnets.inference.ensemble import Ensemble
 from resnets.inference.predictor import Predictor
 from resnets.inference.segmenting import judged
+from resnets.inference.views import OF_WHOLE
 from resnets.runs.card import Card
 from resnets.tasks import Evaluation, Task, create_task
 from resnets.types import Batch, Objects, Preprocessing
@@ -112,11 +113,26 @@ def located(outputs: Tensor, pictures: Dataset, preprocessing: Preprocessing) ->
     return on_pictures(outputs, [objects.size for objects in pictures.objects], preprocessing)
 
 
-def averaged(predictors: Sequence[Predictor], task: Task, pictures: Dataset, batch_size: int | None) -> Evaluation:
+def averaged(
+    predictors: Sequence[Predictor], task: Task, pictures: Dataset, batch_size: int | None, workers: int | None
+) -> Evaluation:
     """Judge the mean of the answers of several networks, or to several views, on a split."""
-    answers = [torch.stack(list(_rows(predictor, pictures, batch_size))) for predictor in predictors]
-    outputs = task.outputs_for(torch.stack(answers).mean(0))
-    return task.evaluation(pictures.split, outputs, pictures.targets, pictures.names)
+    answers = torch.stack([answers_of(predictor, pictures, batch_size, workers) for predictor in predictors])
+    return task.evaluation(pictures.split, task.outputs_for(answers.mean(0)), pictures.targets, pictures.names)
+
+
+def answers_of(predictor: Predictor, pictures: Dataset, batch_size: int | None, workers: int | None) -> Tensor:
+    """A predictor's answers to a whole split, a row a picture, in the split's order."""
+    if predictor.whole or predictor.views in OF_WHOLE:
+        if workers is not None:
+            raise ValueError(
+                f"{predictor.run.folder} takes whole pictures here, which threads decode; leave workers out"
+            )
+        return torch.stack(list(_rows(predictor, pictures, batch_size)))
+    batch_size = batch_size or usual_batch(pictures)
+    loader = Loader(pictures, predictor.card.preprocessing, batch_size, shuffle=False, workers=workers)
+    answers, indices = zip(*((predictor.answers(each.images), each.indices) for each in loader.epoch(0)), strict=True)
+    return in_order(torch.cat(answers), torch.cat(indices))
 
 
 def _rows(predictor: Predictor, pictures: Dataset, batch_size: int | None) -> Iterator[Tensor]:
@@ -157,9 +173,9 @@ def evaluate(
         split: "train", "val" or "test"; by default test, or val where there is no test. Data without splits is
             judged whole, unless it is what the run was trained on: then it is split as it was.
         max_unreadable: the share of unreadable pictures that may be left out, each with a warning.
-        batch_size: pictures that the network sees at a time; by default 256, of objects and masks 8, and of several
-            runs or views as many as `Predictor` takes.
-        workers: processes that decode; by default one a processor. Several runs or views have none.
+        batch_size: pictures that the network sees at a time; by default 256, of objects and masks 8, and of views that
+            are made of whole pictures as many as `Predictor` takes.
+        workers: processes that decode; by default one a processor. Those views have none.
         device: where to compute; by default a GPU if there is one.
         engine, precision: of `Predictor`; by default PyTorch as in training, or what an export is for.
         views: of `Predictor`, whose answers are averaged.
@@ -188,9 +204,7 @@ def evaluate(
         warnings.warn(f"left out: {picture.name}: {picture.reason}", stacklevel=2)
     pictures = data.splits[dataset.split]
     if len(predictors) > 1 or views != "single":
-        if workers is not None:
-            raise ValueError("for several runs or views pictures are decoded by threads, not by workers; leave it out")
-        return averaged(predictors, task, pictures, batch_size)
+        return averaged(predictors, task, pictures, batch_size, workers)
     batch_size = batch_size or usual_batch(pictures)
     loader = Loader(pictures, card.preprocessing, batch_size, shuffle=False, workers=workers)
     if engine is None and precision is None and not (card.export and task.tells):

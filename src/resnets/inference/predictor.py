@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property, partial
 from pathlib import Path
@@ -25,7 +24,7 @@ from resnets.inference.pictures import Picture, name_of, opened
 from resnets.inference.pipeline import in_batches
 from resnets.inference.prediction import Prediction
 from resnets.inference.segmenting import Often, segment
-from resnets.inference.views import VIEWS
+from resnets.inference.views import OF_SEEN, OF_WHOLE, VIEWS, averages
 from resnets.runs.card import Card
 from resnets.runs.run import find_run
 from resnets.tasks import create_task
@@ -263,8 +262,13 @@ class Predictor:
         return self.engine(pixels)
 
     def answers(self, images: Tensor) -> Tensor:
-        """The task's answers for (N, C, H, W) uint8 pictures of the input's size, a row a picture."""
-        return self.task.answers(self._outputs(images))
+        """The task's answers for (N, C, H, W) uint8 pictures of the input's size, a row a picture.
+
+        Of views that are made of these, the mean.
+        """
+        if self.views not in OF_SEEN:
+            return self.task.answers(self._outputs(images))
+        return torch.stack([self.task.answers(self._outputs(each)) for each in OF_SEEN[self.views](images)]).mean(0)
 
     def _outputs(self, images: Tensor) -> Tensor:
         """The network's own for (N, C, H, W) uint8 pictures of the input's size."""
@@ -282,10 +286,10 @@ class Predictor:
         return Prediction(name, size=size, **self.task.prediction(answer, top))
 
     def read(self, picture: Picture) -> list[Tensor] | str:
-        """The picture as `compute` takes it, groups of (V, H, W, C) uint8, or what is wrong with it."""
+        """The picture as `compute` takes it, groups of (V, C, H, W) uint8, or what is wrong with it."""
         preprocessing = self.card.preprocessing
         whole = self.whole or self.sees_all
-        enough = None if self.exact or whole or self.views != "single" else ENOUGH * covered(preprocessing)
+        enough = None if self.exact or whole or self.views in OF_WHOLE else ENOUGH * covered(preprocessing)
         try:
             image = opened(picture)
             if isinstance(picture, Image.Image) and enough is not None:  # nothing is changed that is another's
@@ -295,11 +299,9 @@ class Predictor:
             pixels = decode(image, preprocessing.channels, enough)
             if (pixels.shape[1] > pixels.shape[2]) != (height > width):  # turned upright
                 width, height = height, width
-            if self.views != "single":
-                groups = VIEWS[self.views](pixels, preprocessing)
-            else:
-                groups = [(pixels if whole else view(pixels, preprocessing, (height, width)))[None]]
-            return [group.permute(0, 2, 3, 1) for group in groups]
+            if self.views in OF_WHOLE:
+                return OF_WHOLE[self.views](pixels, preprocessing)
+            return [(pixels if whole else view(pixels, preprocessing, (height, width)))[None]]
         except Exception as error:  # Pillow and file systems raise many kinds for a broken file
             return str(error) or type(error).__name__
 
@@ -309,30 +311,16 @@ class Predictor:
         sizes: list[tuple[int, int] | None] = [None] * len(pictures)
         rows: Iterable[Tensor]
         if self.sees_all:
-            whole = [seen[0].permute(2, 0, 1) for (seen,) in pictures]
+            whole = [seen[0] for (seen,) in pictures]
             sizes = [(picture.shape[1], picture.shape[2]) for picture in whole]
             find, looked = (segment, self._outputs) if self.gives_masks else (find_objects, self.answers)
             rows = find(whole, self.card.preprocessing, looked, max(len(whole), 1), tiled)
-        elif self.views == "single":
-            rows = self.task.answers(self.outputs(torch.cat([seen for (seen,) in pictures]))) if pictures else ()
+        elif self.views in OF_WHOLE:
+            rows = averages(pictures, self.answers)
         else:
-            rows = self._averages(pictures)
+            rows = self.answers(torch.cat([seen for (seen,) in pictures])) if pictures else ()
         results = iter(list(zip(rows, sizes, strict=True)))
         return [picture if isinstance(picture, str) else next(results) for picture in read]
-
-    def _averages(self, pictures: list[list[Tensor]]) -> list[Tensor]:
-        """For each picture the mean of the answers to all its views; those of one size are computed together."""
-        alike: dict[torch.Size, list[tuple[int, Tensor]]] = defaultdict(list)
-        for number, groups in enumerate(pictures):
-            for group in groups:
-                alike[group.shape[1:]].append((number, group))
-        answers: list[list[Tensor]] = [[] for _ in pictures]
-        for members in alike.values():
-            parts = torch.cat([group for _, group in members]).split(len(pictures))
-            rows = torch.cat([self.task.answers(self.outputs(part)) for part in parts])
-            for (number, _), own in zip(members, rows.split([len(group) for _, group in members]), strict=True):
-                answers[number].append(own)
-        return [torch.cat(own).mean(0) for own in answers]
 
 
 def load(

@@ -1,11 +1,13 @@
 """Several views of one picture, whose answers are averaged (arXiv:1512.03385, section 4.1).
 
-Shapes: a picture (C, H, W) uint8 to groups of views (V, C, h, w) uint8, each group of one size.
+Some are made of what the network sees otherwise, of many pictures at once: (N, C, H, W) uint8 to as many for each view.
+Others are made of one picture (C, h, w) uint8 as it was decoded: groups of views (V, C, H, W), each of one size.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
@@ -23,23 +25,21 @@ SHIFT = 1 / 32
 """By how much of its sides a picture is shifted: one pixel of CIFAR's."""
 
 
-def mirrored(picture: Tensor, preprocessing: Preprocessing) -> list[Tensor]:
+def mirrored(seen: Tensor) -> list[Tensor]:
     """What the network sees otherwise, and its mirror image."""
-    seen = view(picture, preprocessing)
-    return [torch.stack([seen, seen.flip(2)])]
+    return [seen, seen.flip(3)]
 
 
-def shifted(picture: Tensor, preprocessing: Preprocessing) -> list[Tensor]:
+def shifted(seen: Tensor) -> list[Tensor]:
     """What the network sees otherwise, the same a little to the lower right and upper left, and their mirror images.
 
     What comes in at the edges mirrors the picture (arXiv:2404.00498, section 3.5).
     """
-    seen = view(picture, preprocessing)
     H, W = seen.shape[-2:]
     y, x = max(round(SHIFT * H), 1), max(round(SHIFT * W), 1)
     padded = tv.pad(seen, [x, y], padding_mode="reflect")
-    views = torch.stack([seen, padded[:, :H, :W], padded[:, 2 * y :, 2 * x :]])
-    return [torch.cat([views, views.flip(3)])]
+    views = [seen, padded[..., :H, :W], padded[..., 2 * y :, 2 * x :]]
+    return [*views, *(each.flip(3) for each in views)]
 
 
 def ten_crop(picture: Tensor, preprocessing: Preprocessing) -> list[Tensor]:
@@ -61,9 +61,29 @@ def multi_scale(picture: Tensor, preprocessing: Preprocessing) -> list[Tensor]:
     return views
 
 
-VIEWS: dict[str, Callable[[Tensor, Preprocessing], list[Tensor]]] = {
-    "mirrored": mirrored,
-    "shifted": shifted,
+OF_SEEN: dict[str, Callable[[Tensor], list[Tensor]]] = {"mirrored": mirrored, "shifted": shifted}
+OF_WHOLE: dict[str, Callable[[Tensor, Preprocessing], list[Tensor]]] = {
     "ten-crop": ten_crop,
     "multi-scale": multi_scale,
 }
+VIEWS = (*OF_SEEN, *OF_WHOLE)
+
+
+def averages(pictures: Sequence[Sequence[Tensor]], answers: Callable[[Tensor], Tensor]) -> list[Tensor]:
+    """For each picture the mean of the answers to all its views; those of one size are computed together.
+
+    Args:
+        pictures: for each its groups of views.
+        answers: to a batch of views, a row each; it is given as many at a time as there are pictures.
+    """
+    alike: dict[torch.Size, list[tuple[int, Tensor]]] = defaultdict(list)
+    for number, groups in enumerate(pictures):
+        for group in groups:
+            alike[group.shape[1:]].append((number, group))
+    found: list[list[Tensor]] = [[] for _ in pictures]
+    for members in alike.values():
+        parts = torch.cat([group for _, group in members]).split(len(pictures))
+        rows = torch.cat([answers(part) for part in parts])
+        for (number, _), own in zip(members, rows.split([len(group) for _, group in members]), strict=True):
+            found[number].append(own)
+    return [torch.cat(own).mean(0) for own in found]

@@ -155,8 +155,11 @@ def _pictures_of(file: Path, images: Sequence[Mapping[str, Any]], root: Path) ->
     Raises:
         ValueError: none of the usual ones has the first picture, or a name leads out of the data's folder.
     """
-    word = file.stem.removeprefix("instances_")
+    word, split = file.stem.removeprefix("instances_"), _split(file)
     usual = [file.parent, root, root / "images", root / word, root / "images" / word]
+    usual += [
+        folder for folder in (*_folders(root), *_folders(root / "images")) if split and split_in(folder.name) == split
+    ]
     first = images[0]["file_name"] if images else ""
     folder = next((folder for folder in usual if (folder / first).is_file()), None)
     if folder is None:
@@ -166,6 +169,10 @@ def _pictures_of(file: Path, images: Sequence[Mapping[str, Any]], root: Path) ->
         if not (folder / image["file_name"]).resolve().is_relative_to(root):
             raise ValueError(f"{file} names the picture {image['file_name']}, which is outside of {root}")
     return folder
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(child for child in folder.iterdir() if child.is_dir()) if folder.is_dir() else []
 
 
 def _objects(
