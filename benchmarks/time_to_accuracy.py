@@ -103,8 +103,10 @@ def main() -> None:
     flags.add_argument("--data", default=cifar10(), help="CIFAR-10 in any form")
     flags.add_argument("--peer", type=Path, help="airbench94_muon.py; without it ours alone")
     flags.add_argument("--compile-peer", action="store_true", help="compile it, with a training that is not counted")
-    flags.add_argument("--seeds", type=int, default=3)
-    flags.add_argument("--peer-seeds", type=int, help="of the peer, whose accuracy is published; by default as many")
+    flags.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    flags.add_argument(
+        "--peer-seeds", type=int, nargs="*", help="of the peer, whose accuracy is published; or the same"
+    )
     flags.add_argument("--change", nargs="*", default=[], metavar="FIELD=VALUE", help="fields of our recipe, in JSON")
     asked = flags.parse_args()
     changes: dict[str, object] = {
@@ -112,16 +114,16 @@ def main() -> None:
     }
     if asked.quick:
         changes["epochs"] = 1
-    peer_seeds = asked.seeds if asked.peer_seeds is None else asked.peer_seeds
-    results: dict[str, list[Result]] = {"resnets, --recipe fast": []}
+    seeds = {"resnets, --recipe fast": asked.seeds}
     if asked.peer:
-        results["airbench94"] = []
+        seeds["airbench94"] = asked.seeds if asked.peer_seeds is None else asked.peer_seeds
+    results: dict[str, list[Result]] = {name: [] for name in seeds}
     with TemporaryDirectory() as temporary:
         if asked.peer:
             write_for_peer(asked.data, Path(temporary) / "cifar10")
-        for seed in range(asked.seeds):
+        for seed in sorted({*asked.seeds, *seeds.get("airbench94", ())}):
             for name, each in results.items():
-                if name == "airbench94" and seed >= peer_seeds:
+                if seed not in seeds[name]:
                     continue
                 if name == "airbench94":
                     result = alone(theirs, str(asked.peer.resolve()), temporary, seed, asked.compile_peer)

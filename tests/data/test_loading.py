@@ -3,6 +3,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import torch
 from resnets.data.dataset import Dataset, UnreadablePictureError
 from resnets.data.loading import Loader
 from resnets.data.opening import open_dataset
+from resnets.data.reading import available_processors
 from resnets.data.transforms import Augmentation
 from resnets.data.views import random_view, view
 from resnets.types import Batch, Preprocessing
@@ -37,17 +39,33 @@ def same(first: list[Batch], second: list[Batch]) -> bool:
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 @pytest.mark.parametrize("augmentation", [None, CROPS])
-def test_memory_and_worker_processes_give_the_same_batches(train: Dataset, augmentation: Augmentation | None) -> None:
-    kept, decoded, inline = (
+def test_memory_threads_and_worker_processes_give_the_same_batches(
+    train: Dataset, augmentation: Augmentation | None
+) -> None:
+    kept, kept_beside, decoded, decoded_beside = (
         Loader(train, SMALL, 5, shuffle=True, augmentation=augmentation, workers=workers, memory_limit=limit)
-        for workers, limit in ((2, 1 << 20), (2, 0), (0, 0))
+        for limit in (1 << 20, 0)
+        for workers in (0, 2)
     )
     assert kept.in_memory
     assert not decoded.in_memory
     for epoch in (0, 3):
         expected = list(kept.epoch(epoch))
-        assert same(expected, list(decoded.epoch(epoch)))
-        assert same(expected, list(inline.epoch(epoch)))
+        for other in (kept_beside, decoded, decoded_beside):
+            assert same(expected, list(other.epoch(epoch)))
+
+
+@pytest.mark.parametrize("there_is_a_gpu", [False, True])
+def test_batches_are_read_ahead_beside_a_gpu_alone(train: Dataset, monkeypatch, there_is_a_gpu: bool) -> None:
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: there_is_a_gpu)
+    loader, cut = Loader(train, SMALL, 5, shuffle=True, augmentation=CROPS), []
+    view = loader._views.view
+    monkeypatch.setattr(type(loader._views), "view", lambda self, *which: cut.append(which) or view(*which))
+    batches = loader.epoch(0)
+    next(batches)
+    assert loader.workers == (available_processors() if there_is_a_gpu else 0)
+    time.sleep(0.05)
+    assert len(cut) == (10 if there_is_a_gpu else 5)
 
 
 @pytest.mark.parametrize("augmentation", [None, CROPS])

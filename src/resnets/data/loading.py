@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -41,11 +41,14 @@ class Loader:
     """Batches of one split, as often as asked for.
 
     If all decoded pictures fit into `memory_limit` they are read once, when the first batch is asked for, and
-    kept; with a folder as `cache` they are written there, once for all trainings, and read from there; otherwise worker
-    processes decode them in every epoch. All give the same batches. Pictures are
-    brought to the network's input size here: by the evaluation's `view`, or by `random_view` where
-    `augmentation` cuts random parts before resizing. All else of `augmentation` is `transforms.prepare`'s
-    part.
+    kept; with a folder as `cache` they are written there, once for all trainings, and read from there; otherwise they
+    are decoded in every epoch. All give the same batches. Pictures are brought to the network's input size here: by the
+    evaluation's `view`, or by `random_view` where `augmentation` cuts random parts before resizing. All else of
+    `augmentation` is `transforms.prepare`'s part.
+
+    Beside a GPU the next batches are read while one is used. Where a CPU computes the network, a batch is read when it
+    is asked for, by threads on all processors: who reads beside a network takes processors from its threads, which
+    wait for each other at every layer, so that both together take longer than one after the other.
 
     Args:
         dataset: the pictures.
@@ -61,7 +64,8 @@ class Loader:
         per_class: of training, pictures of each class in a batch, which holds as many classes as have room; see
             `order.grouped`. 0 for batches at random.
         rank, world_size: this process and how many there are; see `order.shards` for who gets what.
-        workers: processes (or threads, from memory) that decode; by default one a processor.
+        workers: processes (or threads, from memory) that read ahead; by default one a processor where there is a GPU,
+            and otherwise 0: nothing is read ahead.
         memory_limit: bytes.
         cache: a folder, or "memory" to keep everything there whatever the limit is.
         fingerprint: of the data set, by which its pictures are found in a folder; see `Data.fingerprint`.
@@ -93,7 +97,8 @@ class Loader:
         self.seed = seed
         self.rank = rank
         self.world_size = world_size
-        self.workers = available_processors() if workers is None else workers
+        ahead = available_processors() if torch.accelerator.is_available() else 0
+        self.workers = ahead if workers is None else workers
         self.memory_limit = ALL_MEMORY if cache == MEMORY else memory_limit
         self.cache = None if cache is None or cache == MEMORY else Path(cache)
         self.fingerprint = fingerprint
@@ -190,13 +195,16 @@ class Loader:
         return torch.arange(len(self.dataset)) if shards is None else stored
 
     def _decoded(self, views: Views, epoch: int, steps: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Decoded by worker processes, a step each at a time; shards that are elsewhere are fetched before."""
-        decoded = self._by_workers(views, epoch, steps)  # started before there is a thread, which they must not copy
+        """Decoded by worker processes, a step each at a time, or by threads; shards elsewhere are fetched before."""
+        if self.workers:
+            decoded = self._sound(self._by_workers(views, epoch, steps))
+        else:
+            decoded = self._by_threads(views.picture, views, epoch, steps)
         if not self.dataset.remote:
-            yield from self._sound(decoded)
+            yield from decoded
             return
         with fetched_ahead(self.dataset.fetch, self._needed(steps), LANES) as progress:
-            for number, step in enumerate(self._sound(decoded)):
+            for number, step in enumerate(decoded):
                 progress.at(number)
                 yield step
 
@@ -211,7 +219,7 @@ class Loader:
         return [(number, shard) for shard, number in first.items()]
 
     def _by_workers(self, views: Views, epoch: int, steps: list[Tensor]) -> Iterator[Step]:
-        """What worker processes give, which begin at once."""
+        """What worker processes give, which begin at once, before there is a thread, which they must not copy."""
         loader = DataLoader(
             views,
             sampler=[(epoch, indices) for indices in steps],
@@ -248,16 +256,21 @@ class Loader:
         if isinstance(kept, Tensor):
             yield from ((_pin(kept[indices % len(kept)]), indices) for indices in steps)
             return
+        yield from self._by_threads(kept.__getitem__, views, epoch, steps)
+
+    def _by_threads(
+        self, picture: Callable[[int], Tensor], views: Views, epoch: int, steps: list[Tensor]
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Cut by threads from what `picture` gives; they suffice, as decoding and resizing let go of Python's lock."""
 
         def seen(index: int) -> Tensor:
-            return views.view(kept.__getitem__, epoch, index)
+            return views.view(picture, epoch, index)
 
-        # Threads suffice, as resizing lets go of Python's lock; they cut the next batch while this one is
-        # used.
-        with ThreadPoolExecutor(max(self.workers, 1)) as pool:
+        at_once = 2 if self.workers else 1  # steps
+        with ThreadPoolExecutor(self.workers or available_processors()) as pool:
             ahead: list[list[Future[Tensor]]] = []
             for number, indices in enumerate(steps):
-                later = steps[number + len(ahead) : number + 2]
+                later = steps[number + len(ahead) : number + at_once]
                 ahead.extend([pool.submit(seen, i) for i in step.tolist()] for step in later)
                 yield _pin(torch.stack([future.result() for future in ahead.pop(0)])), indices
 

@@ -171,7 +171,7 @@ def survey(
         folds: the folder of a cross-validation on the same data, as `train --folds` writes it.
         layout: of the map, one of `projection.LAYOUTS`.
         limit: pictures of a split, chosen at random, that are looked at.
-        workers: processes that decode.
+        workers: processes that decode; see `Loader`.
 
     Raises:
         ValueError: if the run's task is none of `SURVEYED`, the classes are not the run's, there is no such split or

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from resnets.blocks.residual import BlockPlan, Residual
 from resnets.blocks.sequence import Blocks
-from resnets.layers.convolution import convolution
 from resnets.layers.normalisation import ACTIVATIONS, Activation
+from resnets.layers.small_maps import SmallMapConvolution
 from resnets.layers.whitening import Whitening
 from resnets.networks.declaration import CIFAR_SIZE, Declaration
 from resnets.networks.initialisation import draw_weights
@@ -82,7 +82,7 @@ class Narrow(nn.Sequential):
 
     def __init__(self, in_channels: int, out_channels: int, activation: Activation) -> None:
         super().__init__()
-        self.conv = convolution(in_channels, out_channels, 3)
+        self.conv = SmallMapConvolution(in_channels, out_channels)
         self.pool = nn.MaxPool2d(2)
         self.bn = nn.BatchNorm2d(out_channels)
         self.act = ACTIVATIONS[activation]()
@@ -100,7 +100,7 @@ class Straight(Residual):
 
     def __init__(self, channels: int, activation: Activation) -> None:
         super().__init__()
-        self.conv1 = convolution(channels, channels, 3)
+        self.conv1 = SmallMapConvolution(channels, channels)
         self.bn1 = nn.BatchNorm2d(channels)
         self.act1 = ACTIVATIONS[activation]()
         self.finish(BlockPlan(channels, channels, channels, nn.BatchNorm2d, nn.Identity))

@@ -66,12 +66,14 @@ class Muon(SGD):
         for weight in weights:
             same_shape[weight.shape].append(weight)
         for alike in same_shape.values():
-            momenta = torch.stack([self._momentum(weight, group).flatten(1) for weight in alike])
-            directions = orthogonalise(momenta, self.dtype)
+            O, C, *kernel = alike[0].shape
+            # With the channels last, as they lie in memory in training; the order of a matrix's columns is no matter.
+            momenta = torch.stack([self._momentum(weight, group).permute(0, 2, 3, 1).flatten(1) for weight in alike])
+            directions = orthogonalise(momenta, self.dtype).view(-1, O, *kernel, C).permute(0, 1, 4, 2, 3)
             for weight, direction in zip(alike, directions, strict=True):
                 length = weight.norm()
                 angle = group["lr"] * length / direction.norm().clamp(min=LEAST_NORM)
-                weight.sub_(direction.view(weight.shape) * angle)
+                weight.addcmul_(direction, angle, value=-1)
                 weight.mul_(length / weight.norm())
                 weight.grad = None  # nothing is left to do for SGD
 
@@ -96,5 +98,6 @@ def orthogonalise(matrices: Tensor, dtype: torch.dtype = torch.float32) -> Tenso
     x = (wide / wide.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)).to(dtype)
     for _ in range(ITERATIONS):
         gram = x @ x.mT
-        x = a * x + (b * gram + c * gram @ gram) @ x
+        factor = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+        x = torch.baddbmm(x, factor, x, beta=a)  # a x + (b gram + c gram gram) x
     return (x.mT if matrices.shape[1] > matrices.shape[2] else x).to(matrices.dtype)
