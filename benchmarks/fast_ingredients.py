@@ -35,6 +35,7 @@ WITHOUT: Mapping[str, Mapping[str, object]] = {
     "mirrored margins: black ones": {"pad_mode": "constant"},
     "16 times the rate for norms' biases: the same as all": {"norm_bias_lr": 1.0},
     "label smoothing: none": {"label_smoothing": 0.0},
+    "pictures that grow: of full size in every epoch": {"progressive": 0},
     "a rate that falls in a line: in a cosine": {"schedule": "cosine"},
 }
 

@@ -60,7 +60,7 @@ def test_batches_are_read_ahead_beside_a_gpu_alone(train: Dataset, monkeypatch, 
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: there_is_a_gpu)
     loader, cut = Loader(train, SMALL, 5, shuffle=True, augmentation=CROPS), []
     view = loader._views.view
-    monkeypatch.setattr(type(loader._views), "view", lambda self, *which: cut.append(which) or view(*which))
+    monkeypatch.setattr(type(loader._views), "view", lambda _, *which: cut.append(which) or view(*which))
     batches = loader.epoch(0)
     next(batches)
     assert loader.workers == (available_processors() if there_is_a_gpu else 0)

@@ -142,6 +142,15 @@ def test_without_batch_norm_its_statistics_are_not_recomputed():
         plan(digits, model="resnet8", changes={"norm": "group", "recompute_bn": True})
 
 
+@pytest.mark.parametrize(("size", "begins"), [(8, 0), (24, 0), (28, 24), (32, 24), (64, 0)])
+def test_pictures_grow_by_the_recipe_where_its_beginning_suits_the_input(size, begins):
+    card = plan(open_dataset("digits"), model="fastresnet8", recipe="fast", size=size)
+    assert card.recipe["progressive"] == begins
+    assert ("progressive" in card.recipe["reasons"]) == (begins == 0)
+    with pytest.raises(ValueError, match="progressive must be below the 8 pixels"):
+        plan(open_dataset("digits"), model="fastresnet8", recipe="fast", size=8, changes={"progressive": 24})
+
+
 def test_numbers_and_many_labels_have_no_classifier_to_fit():
     small = Preprocessing((32, 32), 3, (0.5,) * 3, (0.5,) * 3)
     for task in ("regression", "multilabel"):
@@ -197,6 +206,7 @@ def test_a_larger_batch_has_a_rate_in_proportion_and_a_warm_up():
     ("recipe", "changes", "gone"),
     [
         ("fast", {"flip": False}, {"flip_alternately": False}),
+        ("fast", {"epochs": 1}, {"progressive": 0}),
         ("fast", {"pad": 0}, {"pad_mode": "constant"}),
         ("recognition", {"margin": "softmax"}, {"margin_size": 0.0}),
         ("paper-imagenet", {"schedule": "cosine"}, {"milestones": (0.5, 0.75)}),

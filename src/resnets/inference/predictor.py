@@ -255,7 +255,9 @@ class Predictor:
             raise ValueError(f"batch_size must be at least 1, not {batch_size}")
         size = 1 if self.whole else batch_size or self.batch_size
         compute = partial(self.compute, tiled=tiled)
-        return in_batches(pictures, self.read, compute, size, self.readers, self.engine.parallel)
+        # Who reads beside PyTorch's threads takes a processor from them, which wait for each other at every layer.
+        beside = self.device.type != "cpu" or self.engine.parallel > 1
+        return in_batches(pictures, self.read, compute, size, self.readers, self.engine.parallel, beside)
 
     def outputs(self, pixels: Tensor) -> Answer:
         """What the network gives for pixels (N, H, W, C) uint8 of the input's size, or whole; float32 on the CPU."""

@@ -1,9 +1,9 @@
 """A 3x3 convolution of small maps, whose weight learns from pictures that stand side by side.
 
-The gradient of a weight is a sum over all places of all maps. A processor's matrix unit (Intel's AMX) adds up 32 places
-of a row at once, and does little where a row has 8 places or 4; of pictures side by side, with a column of zeros between
-them, rows are as long as one likes. Measured on two cores, 256 maps of 256 channels: 13 ms instead of 22 at 8 x 8, and
-3.5 instead of 14 at 4 x 4.
+The gradient of a weight is a sum over all places of all maps. A processor's matrix unit (Intel's AMX) adds up 32
+places of a row at once, and does little where a row has 8 places or 4; of pictures side by side, with a column of zeros
+between them, rows are as long as one likes. Measured on two cores, 256 maps of 256 channels: 13 ms instead of 22 at
+8 x 8, and 3.5 instead of 14 at 4 x 4.
 
 Legend: N maps, k of them side by side, C channels, O of the output, H x W places.
 """

@@ -66,10 +66,10 @@ class Muon(SGD):
         for weight in weights:
             same_shape[weight.shape].append(weight)
         for alike in same_shape.values():
-            O, C, *kernel = alike[0].shape
+            _, channels, *kernel = alike[0].shape
             # With the channels last, as they lie in memory in training; the order of a matrix's columns is no matter.
             momenta = torch.stack([self._momentum(weight, group).permute(0, 2, 3, 1).flatten(1) for weight in alike])
-            directions = orthogonalise(momenta, self.dtype).view(-1, O, *kernel, C).permute(0, 1, 4, 2, 3)
+            directions = orthogonalise(momenta, self.dtype).unflatten(2, (*kernel, channels)).permute(0, 1, 4, 2, 3)
             for weight, direction in zip(alike, directions, strict=True):
                 length = weight.norm()
                 angle = group["lr"] * length / direction.norm().clamp(min=LEAST_NORM)

@@ -125,6 +125,10 @@ def plan(
             )
         chosen = replace(chosen, recompute_bn=False)
         reasons["recompute_bn"] = "left out, as the network has no batch norm"
+    side = min(preprocessing.size)
+    if chosen.progressive and "progressive" not in changes and not side / 2 <= chosen.progressive < side:
+        reasons["progressive"] = f"left out, as {chosen.progressive} pixels are no beginning for {side}"
+        chosen = replace(chosen, progressive=0)
     if chosen.head_first and data.task != "classification" and "head_first" not in changes:
         chosen = replace(chosen, head_first=False)
         reasons["head_first"] = f"left out, as {data.task} has no single class to fit"
@@ -300,6 +304,7 @@ def changed(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
         (bool(values.get("embedding")), ("projection",)),
         (values.get("optimizer", "sgd") != "sgd", ("nesterov",)),
         (values.get("margin") == "softmax", ("margin_size",)),
+        (values.get("epochs") == 1, ("progressive",)),
         (values.get("flip") is False, ("flip_alternately",)),
         (values.get("pad") == 0, ("pad_mode",)),
         (values.get("schedule", "step") != "step", ("milestones", "gamma")),
