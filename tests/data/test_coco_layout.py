@@ -58,6 +58,10 @@ def test_a_files_pictures_may_lie_in_the_folder_of_its_split(folder, write):
     data = open_dataset(root)
     assert (sizes(data), data.splits_made) == ({"train": 6, "val": 6}, ())
     assert data.splits["val"].names[0] == f"{folder.format('val')}/0.png"
+    write("annotations/annotations_val.json", "val_masks")
+    if folder == "{}2017":
+        with pytest.raises(ValueError, match=r"names the picture 0.png, which is in each of .*val2017, .*val_masks"):
+            open_dataset(root)
 
 
 @pytest.mark.parametrize("names", [("one", "two"), ("train", "test_of_train")])

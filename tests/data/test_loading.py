@@ -64,8 +64,10 @@ def test_batches_are_read_ahead_beside_a_gpu_alone(train: Dataset, monkeypatch, 
     batches = loader.epoch(0)
     next(batches)
     assert loader.workers == (available_processors() if there_is_a_gpu else 0)
-    time.sleep(0.05)
-    assert len(cut) == (10 if there_is_a_gpu else 5)
+    expected, patient_until = 10 if there_is_a_gpu else 5, time.monotonic() + 20
+    while len(cut) < expected and time.monotonic() < patient_until:
+        time.sleep(0.01)
+    assert len(cut) == expected
 
 
 @pytest.mark.parametrize("augmentation", [None, CROPS])

@@ -151,6 +151,12 @@ def test_pictures_grow_by_the_recipe_where_its_beginning_suits_the_input(size, b
         plan(open_dataset("digits"), model="fastresnet8", recipe="fast", size=8, changes={"progressive": 24})
 
 
+def test_pictures_grow_by_a_recipe_of_ones_own_as_it_says(tmp_path):
+    (tmp_path / "own.yaml").write_text("epochs: 5\nprogressive: 8\n")
+    card = plan(open_dataset("digits"), model="resnet8", recipe=str(tmp_path / "own.yaml"), size=32)
+    assert card.recipe["progressive"] == 8
+
+
 def test_numbers_and_many_labels_have_no_classifier_to_fit():
     small = Preprocessing((32, 32), 3, (0.5,) * 3, (0.5,) * 3)
     for task in ("regression", "multilabel"):

@@ -46,9 +46,9 @@ class Loader:
     evaluation's `view`, or by `random_view` where `augmentation` cuts random parts before resizing. All else of
     `augmentation` is `transforms.prepare`'s part.
 
-    Beside a GPU the next batches are read while one is used. Where a CPU computes the network, a batch is read when it
-    is asked for, by threads on all processors: who reads beside a network takes processors from its threads, which
-    wait for each other at every layer, so that both together take longer than one after the other.
+    Where there is a GPU, the next batches are read while one is used. Elsewhere a batch is read when it is asked for,
+    by threads on all processors: who reads beside a network on a CPU takes processors from its threads, which wait for
+    each other at every layer, so that both together take longer than one after the other.
 
     Args:
         dataset: the pictures.

@@ -117,6 +117,8 @@ def averaged(
     predictors: Sequence[Predictor], task: Task, pictures: Dataset, batch_size: int | None, workers: int | None
 ) -> Evaluation:
     """Judge the mean of the answers of several networks, or to several views, on a split."""
+    if workers is not None and (whole := [each for each in predictors if each.whole or each.views in OF_WHOLE]):
+        raise ValueError(f"{whole[0].run.folder} takes whole pictures here, which threads decode; leave workers out")
     answers = torch.stack([answers_of(predictor, pictures, batch_size, workers) for predictor in predictors])
     return task.evaluation(pictures.split, task.outputs_for(answers.mean(0)), pictures.targets, pictures.names)
 
@@ -124,10 +126,6 @@ def averaged(
 def answers_of(predictor: Predictor, pictures: Dataset, batch_size: int | None, workers: int | None) -> Tensor:
     """A predictor's answers to a whole split, a row a picture, in the split's order."""
     if predictor.whole or predictor.views in OF_WHOLE:
-        if workers is not None:
-            raise ValueError(
-                f"{predictor.run.folder} takes whole pictures here, which threads decode; leave workers out"
-            )
         return torch.stack(list(_rows(predictor, pictures, batch_size)))
     batch_size = batch_size or usual_batch(pictures)
     loader = Loader(pictures, predictor.card.preprocessing, batch_size, shuffle=False, workers=workers)

@@ -40,11 +40,11 @@ def in_batches(
 ) -> Iterator[tuple[Item, Result]]:
     """Each item with its result, in order.
 
-    Threads suffice, as decoding, resizing and networks let go of Python's lock. Items are asked for as far ahead as
-    keeps the threads at work: two batches for each that is computed, and one more. A thread that would compute a batch
-    and finds parts of it that nobody has begun to read reads them itself, so that few readers suffice where computing
-    takes long, and all threads read where it does not. Where items end by an exception, it is raised after the results
-    for all items before it.
+    Threads suffice, as decoding, resizing and networks let go of Python's lock. Beside those that are computed, items
+    are asked for as far ahead as keeps the threads at work: two batches for each that is computed, and one more. A
+    thread that would compute a batch and finds parts of it that nobody has begun to read reads them itself, so that few
+    readers suffice where computing takes long, and all threads read where it does not. Where items end by an exception,
+    it is raised after the results for all items before it.
 
     Args:
         items: any number of them, also without an end.

@@ -27,7 +27,7 @@ from resnets.networks.unet import UNetArchitecture
 from resnets.runs.card import Card
 from resnets.tasks import task_class
 from resnets.training.choice import DECODER, DETECTOR, GENERATOR, Choice, choose_model, choose_recipe
-from resnets.training.recipe import IDLE_WITH_HEAD_ONLY, Recipe, load_recipe
+from resnets.training.recipe import IDLE_WITH_HEAD_ONLY, Recipe, list_recipes, load_recipe
 from resnets.training.suitability import check_suited, has_norm
 from resnets.weights.models import declared_by
 from resnets.weights.sources import Weights, find_weights
@@ -125,8 +125,8 @@ def plan(
             )
         chosen = replace(chosen, recompute_bn=False)
         reasons["recompute_bn"] = "left out, as the network has no batch norm"
-    side = min(preprocessing.size)
-    if chosen.progressive and "progressive" not in changes and not side / 2 <= chosen.progressive < side:
+    side, ours = min(preprocessing.size), recipe in list_recipes() and "progressive" not in changes
+    if ours and chosen.progressive and not side / 2 <= chosen.progressive < side:
         reasons["progressive"] = f"left out, as {chosen.progressive} pixels are no beginning for {side}"
         chosen = replace(chosen, progressive=0)
     if chosen.head_first and data.task != "classification" and "head_first" not in changes:

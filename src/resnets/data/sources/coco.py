@@ -153,26 +153,32 @@ def _pictures_of(file: Path, images: Sequence[Mapping[str, Any]], root: Path) ->
     """The folder that a file's pictures are relative to.
 
     Raises:
-        ValueError: none of the usual ones has the first picture, or a name leads out of the data's folder.
+        ValueError: none of the usual ones has the first picture, nor one folder alone that the split is in the name of;
+            or a name leads out of the data's folder.
     """
-    word, split = file.stem.removeprefix("instances_"), _split(file)
+    word = file.stem.removeprefix("instances_")
     usual = [file.parent, root, root / "images", root / word, root / "images" / word]
-    usual += [
-        folder for folder in (*_folders(root), *_folders(root / "images")) if split and split_in(folder.name) == split
-    ]
     first = images[0]["file_name"] if images else ""
-    folder = next((folder for folder in usual if (folder / first).is_file()), None)
-    if folder is None:
-        looked = ", ".join(str(folder) for folder in dict.fromkeys(usual))
-        raise ValueError(f"{file} names the picture {first}, which is in none of {looked}")
+    found = [folder for folder in usual if (folder / first).is_file()][:1]
+    if not found:
+        named = [*_folders_of(_split(file), root), *_folders_of(_split(file), root / "images")]
+        found = [folder for folder in named if (folder / first).is_file()]
+        usual += named
+    if len(found) != 1:
+        places = ", ".join(str(folder) for folder in found or dict.fromkeys(usual))
+        raise ValueError(f"{file} names the picture {first}, which is in {'each' if found else 'none'} of {places}")
+    (folder,) = found
     for image in images:
         if not (folder / image["file_name"]).resolve().is_relative_to(root):
             raise ValueError(f"{file} names the picture {image['file_name']}, which is outside of {root}")
     return folder
 
 
-def _folders(folder: Path) -> list[Path]:
-    return sorted(child for child in folder.iterdir() if child.is_dir()) if folder.is_dir() else []
+def _folders_of(split: str | None, folder: Path) -> list[Path]:
+    """The folders in a folder that a split is in the name of."""
+    if split is None or not folder.is_dir():
+        return []
+    return sorted(child for child in folder.iterdir() if split_in(child.name) == split and child.is_dir())
 
 
 def _objects(
