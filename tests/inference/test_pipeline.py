@@ -15,14 +15,14 @@ def double(batch: list[int]) -> list[int]:
     return [2 * item for item in batch]
 
 
-@pytest.mark.parametrize(("parallel", "beside"), [(1, True), (3, True), (1, False)])
+@pytest.mark.parametrize("parallel", [1, 3])
 @pytest.mark.parametrize("count", [0, 1, 7, 100])
-def test_results_stand_in_order_whatever_is_done_first(count: int, parallel: int, beside: bool) -> None:
+def test_results_stand_in_order_whatever_is_done_first(count: int, parallel: int) -> None:
     def read(item: int) -> int:
         time.sleep(0.001 * (item % 3))
         return item
 
-    found = list(in_batches(range(count), read, double, 4, 3, parallel, beside))
+    found = list(in_batches(range(count), read, double, 4, readers=3, parallel=parallel))
     assert found == [(item, 2 * item) for item in range(count)]
 
 
@@ -56,22 +56,6 @@ def test_reading_goes_on_while_a_batch_is_computed() -> None:
         return batch
 
     assert len(list(in_batches(range(4), read, compute, 2, readers=1))) == 4
-
-
-def test_reading_waits_for_a_batch_where_it_is_not_to_go_on_beside_it() -> None:
-    events: list[str] = []
-
-    def read(item: int) -> int:
-        events.append("read")
-        return item
-
-    def compute(batch: list[int]) -> list[int]:
-        time.sleep(0.02)
-        events.append("computed")
-        return batch
-
-    assert len(list(in_batches(range(6), read, compute, 3, readers=2, beside=False))) == 6
-    assert events == ["read"] * 3 + ["computed"] + ["read"] * 3 + ["computed"]
 
 
 @pytest.mark.parametrize("count", [0, 3, 4, 30])

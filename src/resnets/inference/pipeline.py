@@ -36,15 +36,14 @@ def in_batches(
     batch_size: int,
     readers: int,
     parallel: int = 1,
-    beside: bool = True,
 ) -> Iterator[tuple[Item, Result]]:
     """Each item with its result, in order.
 
-    Threads suffice, as decoding, resizing and networks let go of Python's lock. Beside those that are computed, items
-    are asked for as far ahead as keeps the threads at work: two batches for each that is computed, and one more. A
-    thread that would compute a batch and finds parts of it that nobody has begun to read reads them itself, so that few
-    readers suffice where computing takes long, and all threads read where it does not. Where items end by an exception,
-    it is raised after the results for all items before it.
+    Threads suffice, as decoding, resizing and networks let go of Python's lock. Items are asked for as far ahead as
+    keeps the threads at work: two batches for each that is computed, and one more. A thread that would compute a batch
+    and finds parts of it that nobody has begun to read reads them itself, so that few readers suffice where computing
+    takes long, and all threads read where it does not. Where items end by an exception, it is raised after the results
+    for all items before it.
 
     Args:
         items: any number of them, also without an end.
@@ -53,9 +52,7 @@ def in_batches(
         batch_size: items of a batch; the last has what is left.
         readers: threads that do nothing but read.
         parallel: batches that are computed at the same time.
-        beside: read the next batches while one is computed; otherwise a batch is read once the one before is computed.
     """
-    most = 2 * parallel if beside else 0
     left = chunks(items, batch_size)
     ahead: deque[tuple[list[Item], Future[list[Result]]]] = deque()
     reading = ThreadPoolExecutor(readers, "reading")
@@ -77,7 +74,7 @@ def in_batches(
                 break
             parts = [reading.submit(read, item) for item in chunk]
             ahead.append((chunk, computing.submit(batch, chunk, parts)))
-            while ahead and (len(ahead) > most or ahead[0][1].done()):
+            while ahead and (len(ahead) > 2 * parallel or ahead[0][1].done()):
                 done, results = ahead.popleft()
                 yield from zip(done, results.result(), strict=True)
         for done, results in ahead:

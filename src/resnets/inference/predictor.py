@@ -200,8 +200,8 @@ class Predictor:
     ) -> Iterator[Prediction]:
         """An answer for each picture, in order; one that cannot be read gets an error, and the others go on.
 
-        Pictures are decoded while the network computes, or between its batches where PyTorch computes them on a CPU,
-        and asked for some batches ahead of their answers at most, so that any number takes the same memory.
+        Pictures are decoded while the network computes, and asked for some batches ahead of their answers, so that
+        any number takes the same memory.
 
         Args:
             pictures: any number.
@@ -255,10 +255,7 @@ class Predictor:
             raise ValueError(f"batch_size must be at least 1, not {batch_size}")
         size = 1 if self.whole else batch_size or self.batch_size
         compute = partial(self.compute, tiled=tiled)
-        # Who reads beside PyTorch's threads takes a processor from them, which wait for each other at every layer; of
-        # batches that are smaller than that, one by one, too many processors would wait for who reads.
-        beside = self.device.type != "cpu" or self.engine.parallel > 1 or size < available_processors()
-        return in_batches(pictures, self.read, compute, size, self.readers, self.engine.parallel, beside)
+        return in_batches(pictures, self.read, compute, size, self.readers, self.engine.parallel)
 
     def outputs(self, pixels: Tensor) -> Answer:
         """What the network gives for pixels (N, H, W, C) uint8 of the input's size, or whole; float32 on the CPU."""
