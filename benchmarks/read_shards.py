@@ -27,7 +27,6 @@ from PIL import Image
 from resnets.data.loading import Loader
 from resnets.data.opening import open_dataset
 from resnets.data.packing import write_shards
-from resnets.data.reading import available_processors
 from resnets.data.sources.folder import open as open_folder
 from resnets.data.transforms import Augmentation
 from resnets.types import Preprocessing
@@ -58,7 +57,7 @@ def epochs(source: str, cache: Path | None = None) -> Callable[[], float]:
     """Reads one epoch after another, with nothing in a cache, and says how fast."""
     train = open_dataset(source).splits["train"]
     cut = Augmentation(scale=(0.08, 1.0), flip=True)
-    loader = Loader(train, SEEN, BATCH, shuffle=True, augmentation=cut, memory_limit=0, workers=available_processors())
+    loader = Loader(train, SEEN, BATCH, shuffle=True, augmentation=cut, memory_limit=0)
     number = 0
 
     def measure() -> float:

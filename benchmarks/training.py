@@ -5,7 +5,8 @@ ResNet-50 learns from JPEG files, decoded anew in every epoch, at 224 pixels in 
 - plain loop: torchvision's transforms and network, float32, the usual memory format, SGD;
 - timm: its loader, network and optimiser as its train.py sets them up for `--amp --amp-dtype bfloat16 --channels-last`;
 - convolutions alone: forward and backward of every convolution of the network, bfloat16, channels last;
-- resnets: this project's loop, as `resnets train` runs it.
+- resnets: this project's loop, as `resnets train --workers 0` runs it: epochs are short, and new processes in each cost
+  more than they save.
 
 resnet20 learns CIFAR-10 as in train_cifar.py. ResNet-152 takes steps of 16 pictures, by the plain loop and with
 `--memory low`, each in a process of its own, whose largest resident memory is that of the whole program.
@@ -163,7 +164,7 @@ def our_job(source: str, model: str, size: int, batch: int, folder: str, memory:
     fabric.launch()
     card = plan(data, model=model, recipe="paper-imagenet", size=size, changes={"batch_size": batch})
     card = replace(card, provenance={**card.provenance, **engine_facts(fabric), "memory": memory, "logger": None})
-    job = create_job(fabric, lambda _: Run(Path(folder)), card, data, None)
+    job = create_job(fabric, lambda _: Run(Path(folder)), card, data, 0)
     job.train.memory_limit = 0
     job.network.train()
     return job

@@ -41,8 +41,7 @@ def evaluate(
             whole, unless it is what the run was trained on.
         max_unreadable: the share of unreadable pictures that may be left out.
         batch_size: pictures that the network sees at a time; by default 256, of objects and masks 8.
-        workers: processes that decode pictures beside the network; by default one a processor where there is a GPU, and
-            otherwise none, but threads between the batches. Views ten-crop and multi-scale have none.
+        workers: processes that decode pictures; by default one a processor. Views ten-crop and multi-scale have none.
         device: cpu, cuda...; by default a GPU if there is one.
         engine: eager, compiled, onnxruntime, openvino or auto; by default PyTorch as in training, or what an export is
             for.

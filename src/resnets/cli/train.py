@@ -89,8 +89,8 @@ def train(
         nodes: machines, under torchrun or srun, which say how many unless given.
         strategy: ddp has the network in every process, fsdp a part of it; auto is ddp where there are several.
         longest_wait: seconds that a process waits for the others before the training stops.
-        workers: processes that decode pictures beside the training; by default one a processor where there is a GPU,
-            and otherwise none: threads decode each batch before it is used, which on a CPU is faster.
+        workers: processes that decode pictures beside the training; by default one a processor. With 0 threads decode
+            each batch before it is used, which on a CPU is steadier where epochs are short.
         cache: a folder in which decoded pictures are kept for this and later trainings, where they do not fit into
             memory; or "memory" to keep them there, however many.
         checkpoint_every: seconds after which a checkpoint is written within an epoch; after an epoch there is one, too.

@@ -46,9 +46,8 @@ class Loader:
     evaluation's `view`, or by `random_view` where `augmentation` cuts random parts before resizing. All else of
     `augmentation` is `transforms.prepare`'s part.
 
-    Where there is a GPU, the next batches are read while one is used. Elsewhere a batch is read when it is asked for,
-    by threads on all processors: who reads beside a network on a CPU takes processors from its threads, which wait for
-    each other at every layer, so that both together take longer than one after the other.
+    The next batches are read while one is used; without workers each is read when it is asked for, which on a CPU is
+    steadier where epochs are short, as every epoch has new processes.
 
     Args:
         dataset: the pictures.
@@ -64,8 +63,8 @@ class Loader:
         per_class: of training, pictures of each class in a batch, which holds as many classes as have room; see
             `order.grouped`. 0 for batches at random.
         rank, world_size: this process and how many there are; see `order.shards` for who gets what.
-        workers: processes (or threads, from memory) that read ahead; by default one a processor where there is a GPU,
-            and otherwise 0: nothing is read ahead.
+        workers: processes (or threads, from memory) that read ahead; by default one a processor. With 0 nothing is read
+            ahead, and as many threads read a batch.
         memory_limit: bytes.
         cache: a folder, or "memory" to keep everything there whatever the limit is.
         fingerprint: of the data set, by which its pictures are found in a folder; see `Data.fingerprint`.
@@ -97,8 +96,7 @@ class Loader:
         self.seed = seed
         self.rank = rank
         self.world_size = world_size
-        ahead = available_processors() if torch.accelerator.is_available() else 0
-        self.workers = ahead if workers is None else workers
+        self.workers = available_processors() if workers is None else workers
         self.memory_limit = ALL_MEMORY if cache == MEMORY else memory_limit
         self.cache = None if cache is None or cache == MEMORY else Path(cache)
         self.fingerprint = fingerprint

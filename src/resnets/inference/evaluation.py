@@ -173,8 +173,7 @@ def evaluate(
         max_unreadable: the share of unreadable pictures that may be left out, each with a warning.
         batch_size: pictures that the network sees at a time; by default 256, of objects and masks 8, and of views that
             are made of whole pictures as many as `Predictor` takes.
-        workers: processes that decode beside the network; by default one a processor where there is a GPU, and
-            otherwise none, but threads between the batches. Those views have none.
+        workers: processes that decode; by default one a processor. Those views have none.
         device: where to compute; by default a GPU if there is one.
         engine, precision: of `Predictor`; by default PyTorch as in training, or what an export is for.
         views: of `Predictor`, whose answers are averaged.

@@ -89,8 +89,8 @@ def train(
         memory: "low" computes the maps of residual blocks again in the backward pass rather than keep them: the same
             training in a fraction of the memory, for a third more work and on a CPU up to twice the time.
         accelerator, devices, nodes, strategy, longest_wait: see `engine.create_engine`.
-        workers: processes that decode pictures beside the training; by default one a processor where there is a GPU,
-            and otherwise none: threads decode each batch before it is used, which on a CPU is faster.
+        workers: processes that decode pictures beside the training; by default one a processor. With 0 threads decode
+            each batch before it is used, which on a CPU is steadier where epochs are short.
         cache: a folder in which decoded pictures are kept for this and later trainings, where they do not fit into
             memory; or "memory" to keep them there, however many.
         checkpoint_every: seconds after which a checkpoint is written within an epoch; after an epoch there is one, too.
