@@ -103,7 +103,7 @@ def main() -> None:
     flags.add_argument("--data", default=cifar10(), help="CIFAR-10 in any form")
     flags.add_argument("--peer", type=Path, help="airbench94_muon.py; without it ours alone")
     flags.add_argument("--compile-peer", action="store_true", help="compile it, with a training that is not counted")
-    flags.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="which")
+    flags.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of our trainings")
     flags.add_argument(
         "--peer-seeds", type=int, nargs="+", help="of the peer, whose accuracy is published; or the same"
     )

@@ -44,11 +44,16 @@ def test_maps_side_by_side_have_zeros_between_them():
         assert torch.equal(rows[number // 2, :, :, start : start + 3], one)
 
 
-def test_only_bfloat16_is_computed_otherwise(monkeypatch):
-    """In float32 there is nothing to gain, and nothing may change."""
+def test_only_training_in_bfloat16_is_computed_otherwise(monkeypatch):
+    """In float32 there is nothing to gain, and without gradients nothing to compute."""
     monkeypatch.setattr(small_maps, "has_matrix_unit", lambda: True)
-    monkeypatch.setattr(small_maps._Convolution, "apply", lambda *_: pytest.fail("computed otherwise"))
-    convolution = SmallMapConvolution(3, 5)
-    convolution(torch.randn(8, 3, 4, 4, requires_grad=True))
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        convolution(torch.randn(8, 3, 4, 4))
+    convolution, x, calls = SmallMapConvolution(3, 5), torch.randn(8, 3, 4, 4), []
+    whole = small_maps._Convolution.apply
+    monkeypatch.setattr(small_maps._Convolution, "apply", lambda *given: calls.append(given) or whole(*given))
+    convolution(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        with torch.no_grad():
+            convolution(x)
+        assert not calls
+        convolution(x)
+    assert len(calls) == 1

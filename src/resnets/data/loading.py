@@ -64,7 +64,7 @@ class Loader:
             `order.grouped`. 0 for batches at random.
         rank, world_size: this process and how many there are; see `order.shards` for who gets what.
         workers: processes (or threads, from memory) that read ahead; by default one a processor. With 0 nothing is read
-            ahead, and as many threads read a batch.
+            ahead, and threads read a batch, one a processor.
         memory_limit: bytes.
         cache: a folder, or "memory" to keep everything there whatever the limit is.
         fingerprint: of the data set, by which its pictures are found in a folder; see `Data.fingerprint`.

@@ -93,12 +93,17 @@ def predictor_outputs(predictor: Predictor, loader: Loader) -> Tensor:
         channels = preprocessing.channels
         read = for_each(pictures, lambda index: pictures.picture(index, channels).permute(1, 2, 0)[None])
         return torch.cat([predictor.outputs(pixels) for pixels in read])
-    outputs, indices = [], []
-    for batch in loader.epoch(0):
-        given = predictor.outputs(batch.images.permute(0, 2, 3, 1))
-        outputs.append(kept(given, batch.indices, pictures, preprocessing))
-        indices.append(batch.indices)
-    return located(in_order(torch.cat(outputs), torch.cat(indices)), pictures, preprocessing)
+
+    def outputs(batch: Batch) -> Tensor:
+        return kept(predictor.outputs(batch.images.permute(0, 2, 3, 1)), batch.indices, pictures, preprocessing)
+
+    return located(of_batches(loader, outputs), pictures, preprocessing)
+
+
+def of_batches(loader: Loader, compute: Callable[[Batch], Tensor]) -> Tensor:
+    """What is computed of a split batch by batch, a row a picture, in the split's order."""
+    rows, indices = zip(*((compute(batch), batch.indices) for batch in loader.epoch(0)), strict=True)
+    return in_order(torch.cat(rows), torch.cat(indices))
 
 
 def kept(given: Tensor, indices: Tensor, pictures: Dataset, preprocessing: Preprocessing) -> Tensor:
@@ -129,8 +134,7 @@ def answers_of(predictor: Predictor, pictures: Dataset, batch_size: int | None, 
         return torch.stack(list(_rows(predictor, pictures, batch_size)))
     batch_size = batch_size or usual_batch(pictures)
     loader = Loader(pictures, predictor.card.preprocessing, batch_size, shuffle=False, workers=workers)
-    answers, indices = zip(*((predictor.answers(each.images), each.indices) for each in loader.epoch(0)), strict=True)
-    return in_order(torch.cat(answers), torch.cat(indices))
+    return of_batches(loader, lambda batch: predictor.answers(batch.images))
 
 
 def _rows(predictor: Predictor, pictures: Dataset, batch_size: int | None) -> Iterator[Tensor]:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
+from torch.nn.grad import conv2d_input, conv2d_weight
 
 WIDEST = 8
 """Places of the longest rows that are put side by side."""
@@ -59,17 +60,9 @@ class _Convolution(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         of_x, of_weight = ctx.needs_input_grad
         return (
-            _gradients(gradient, x, weight, (True, False))[0] if of_x else None,
-            _gradients(side_by_side(gradient), side_by_side(x), weight, (False, True))[1] if of_weight else None,
+            conv2d_input(x.shape, weight, gradient, padding=1) if of_x else None,
+            conv2d_weight(side_by_side(x), weight.shape, side_by_side(gradient), padding=1) if of_weight else None,
         )
-
-
-def _gradients(gradient: Tensor, x: Tensor, weight: Tensor, wanted: tuple[bool, bool]) -> tuple[Tensor, Tensor]:
-    """Of the input and of the weight."""
-    of_x, of_weight, _ = torch.ops.aten.convolution_backward(
-        gradient, x, weight, None, [1, 1], [1, 1], [1, 1], False, [0, 0], 1, [*wanted, False]
-    )
-    return of_x, of_weight
 
 
 def side_by_side(maps: Tensor) -> Tensor:

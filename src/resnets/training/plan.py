@@ -125,8 +125,8 @@ def plan(
             )
         chosen = replace(chosen, recompute_bn=False)
         reasons["recompute_bn"] = "left out, as the network has no batch norm"
-    side, ours = min(preprocessing.size), recipe in list_recipes() and "progressive" not in changes
-    if ours and chosen.progressive and not side / 2 <= chosen.progressive < side:
+    side, asked_for = min(preprocessing.size), "progressive" in changes or recipe not in list_recipes()
+    if chosen.progressive and not asked_for and not side / 2 <= chosen.progressive < side:
         reasons["progressive"] = f"left out, as {chosen.progressive} pixels are no beginning for {side}"
         chosen = replace(chosen, progressive=0)
     if chosen.head_first and data.task != "classification" and "head_first" not in changes:
