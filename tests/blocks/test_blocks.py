@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from resnets.blocks.preactivation import PreactivationBasic, PreactivationBottleneck
 from resnets.blocks.residual import Basic, BlockPlan, Bottleneck, Residual
 from resnets.blocks.stems import Stem, stem_convolutions, stem_pool
+from resnets.layers.shortcuts import fork
 
 PLAN = BlockPlan(8, 8, 8, norm=nn.BatchNorm2d, activation=lambda: nn.ReLU(inplace=True))
 WIDER = replace(PLAN, out_channels=16, stride=2)
@@ -128,3 +129,17 @@ def test_stems(kind: Stem, kernels: list[int], stride: int) -> None:
     assert [m.kernel_size[0] for m in layers.values() if isinstance(m, nn.Conv2d)] == kernels
     y = stem_pool(kind)(nn.Sequential(layers)(torch.randn(2, 3, 32, 32)))
     assert y.shape == (2, 16, 32 // stride, 32 // stride)
+
+
+@pytest.mark.parametrize("kept", [(0,), (1,), (0, 1)])
+def test_a_forked_map_gets_the_gradients_of_both_paths(kept):
+    x = torch.randn(2, 3, 4, 4).bfloat16().requires_grad_()
+    paths = fork(x)
+    sum((2 + i) * paths[i] for i in kept).sum().backward()
+    assert paths[0] is not x
+    assert torch.equal(x.grad, torch.full_like(x, sum(2 + i for i in kept)))
+
+
+def test_where_nothing_is_gained_a_map_is_not_forked():
+    for x in (torch.randn(2, 3, 4, 4).requires_grad_(), torch.randn(2, 3, 4, 4).bfloat16()):
+        assert all(path is x for path in fork(x))

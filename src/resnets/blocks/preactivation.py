@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from resnets.blocks.residual import BlockPlan, Residual
 from resnets.layers.convolution import convolution
-from resnets.layers.shortcuts import shortcut
+from resnets.layers.fused import normalised
+from resnets.layers.shortcuts import fork, shortcut
 
 
 class Preactivation(Residual):
@@ -24,7 +25,7 @@ class Preactivation(Residual):
 
     def preactivate(self, x: Tensor) -> Tensor:
         """The first normalisation and activation."""
-        return self.activation(self.norm1(x))
+        return normalised(self.norm1, x, self.activation)
 
     def convolve(self, x: Tensor) -> Tensor:
         """F after its first normalisation and activation."""
@@ -41,8 +42,9 @@ class Preactivation(Residual):
     def forward(self, x: Tensor) -> Tensor:
         """shortcut(x) + F(x), what both begin with computed once."""
         self.check_paths()
+        beside, x = fork(x)
         activated = self.preactivate(x)
-        shortcut = self.downsample(activated if self.projects else x) if self.use_shortcut else x.new_zeros(())
+        shortcut = self.downsample(activated if self.projects else beside) if self.use_shortcut else x.new_zeros(())
         residual = self.scaled(self.convolve(activated)) if self.use_residual else x.new_zeros(())
         return shortcut + residual
 
@@ -61,7 +63,7 @@ class PreactivationBasic(Preactivation):
 
     def convolve(self, x: Tensor) -> Tensor:
         """3x3, 3x3."""
-        x = self.activation(self.norm2(self.conv1(x)))
+        x = normalised(self.norm2, self.conv1(x), self.activation)
         return self.se(self.conv2(self.dropout(x)))
 
 
@@ -82,6 +84,6 @@ class PreactivationBottleneck(Preactivation):
 
     def convolve(self, x: Tensor) -> Tensor:
         """1x1, 3x3, 1x1."""
-        x = self.activation(self.norm2(self.conv1(x)))
-        x = self.activation(self.norm3(self.conv2(x)))
+        x = normalised(self.norm2, self.conv1(x), self.activation)
+        x = normalised(self.norm3, self.conv2(x), self.activation)
         return self.se(self.conv3(self.dropout(x)))

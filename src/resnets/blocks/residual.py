@@ -20,8 +20,10 @@ from torchvision.ops import StochasticDepth
 
 from resnets.layers.attention import squeeze_excitation
 from resnets.layers.convolution import convolution
+from resnets.layers.fused import normalised
+from resnets.layers.native import watched
 from resnets.layers.normalisation import MakeActivation, MakeNorm
-from resnets.layers.shortcuts import Shortcut, shortcut
+from resnets.layers.shortcuts import Shortcut, fork, shortcut
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,8 @@ class Residual(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """activation(shortcut(x) + F(x))."""
         self.check_paths()
-        shortcut = self.shortcut(x) if self.use_shortcut else x.new_zeros(())
+        beside, x = fork(x)
+        shortcut = self.shortcut(beside) if self.use_shortcut else x.new_zeros(())
         residual = self.scaled(self.residual(x)) if self.use_residual else x.new_zeros(())
         return self.activation(shortcut + residual)
 
@@ -100,7 +103,33 @@ class Residual(nn.Module):
             raise ValueError("a block needs its shortcut or its residual; both are switched off")
 
 
-class Basic(Residual):
+class Postactivation(Residual):
+    """What the blocks whose F(x) ends in a normalisation share; the activation, if there is one, follows the sum."""
+
+    def convolve(self, x: Tensor) -> Tensor:
+        """F(x) before its last normalisation."""
+        raise NotImplementedError
+
+    def residual(self, x: Tensor) -> Tensor:
+        """F(x)."""
+        return self.se(self.get_submodule(self.last)(self.convolve(x)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """activation(shortcut(x) + F(x)), where nothing else is between the last two at once with the normalisation."""
+        if not self.use_residual or self.changes_residual():
+            return super().forward(x)
+        beside, x = fork(x) if self.use_shortcut else (None, x)
+        shortcut = None if beside is None else self.shortcut(beside)
+        return normalised(self.get_submodule(self.last), self.convolve(x), self.activation, shortcut)
+
+    def changes_residual(self) -> bool:
+        """Whether anything is done to F(x) between its last normalisation and the sum, or looks at it there."""
+        drops = self.training and self.drop_path.p > 0
+        attends = not isinstance(self.se, nn.Identity)
+        return drops or attends or self.scale is not None or watched(self.se, self.drop_path)
+
+
+class Basic(Postactivation):
     """Two 3x3 convolutions (figure 5, left)."""
 
     last = "bn2"
@@ -114,13 +143,13 @@ class Basic(Residual):
         self.finish(plan)
         self.downsample = shortcut(plan.shortcut, plan.in_channels, plan.out_channels, plan.stride, plan.norm)
 
-    def residual(self, x: Tensor) -> Tensor:
-        """F(x): 3x3, 3x3."""
-        x = self.activation(self.bn1(self.conv1(x)))
-        return self.se(self.bn2(self.conv2(self.dropout(x))))
+    def convolve(self, x: Tensor) -> Tensor:
+        """3x3, 3x3."""
+        x = normalised(self.bn1, self.conv1(x), self.activation)
+        return self.conv2(self.dropout(x))
 
 
-class Bottleneck(Residual):
+class Bottleneck(Postactivation):
     """A 1x1 convolution that narrows, a 3x3, and a 1x1 that widens (figure 5, right)."""
 
     last = "bn3"
@@ -138,8 +167,8 @@ class Bottleneck(Residual):
         self.finish(plan)
         self.downsample = shortcut(plan.shortcut, plan.in_channels, plan.out_channels, plan.stride, plan.norm)
 
-    def residual(self, x: Tensor) -> Tensor:
-        """F(x): 1x1, 3x3, 1x1."""
-        x = self.activation(self.bn1(self.conv1(x)))
-        x = self.activation(self.bn2(self.conv2(x)))
-        return self.se(self.bn3(self.conv3(self.dropout(x))))
+    def convolve(self, x: Tensor) -> Tensor:
+        """1x1, 3x3, 1x1."""
+        x = normalised(self.bn1, self.conv1(x), self.activation)
+        x = normalised(self.bn2, self.conv2(x), self.activation)
+        return self.conv3(self.dropout(x))

@@ -16,6 +16,7 @@ from torch import nn
 
 from resnets.layers.convolution import convolution
 from resnets.layers.normalisation import MakeActivation, MakeNorm
+from resnets.layers.pooling import MaxPool
 
 Stem = Literal["imagenet", "deep", "cifar"]
 
@@ -42,4 +43,4 @@ def stem_convolutions(
 
 def stem_pool(kind: Stem) -> nn.Module:
     """3x3 max-pool of stride 2, or nothing for small pictures."""
-    return nn.Identity() if kind == "cifar" else nn.MaxPool2d(3, 2, 1)
+    return nn.Identity() if kind == "cifar" else MaxPool(3, 2, 1)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from resnets.layers.convolution import convolution
 from resnets.layers.normalisation import ACTIVATIONS, NORMS, Norm
-from resnets.layers.pooling import global_average
+from resnets.layers.pooling import MaxPool, global_average
 from resnets.networks.declaration import CIFAR_SIZE, IMAGENET_SIZE, Declaration, Pictures
 from resnets.networks.network import Features, SequentialNetwork
 from resnets.types import Stage
@@ -164,7 +164,7 @@ def _stages(a: DenseNetArchitecture) -> Iterator[tuple[Stage, dict[str, nn.Modul
         stride, between = 1, {}
         yield Stage("stem", a.stem_width, 1), {"conv0": convolution(a.in_channels, a.stem_width, 3)}
     else:
-        stride, between = 4, {"pool0": nn.MaxPool2d(3, 2, 1)}
+        stride, between = 4, {"pool0": MaxPool(3, 2, 1)}
         stem = {"conv0": convolution(a.in_channels, a.stem_width, 7, 2), "norm0": norm(a.stem_width), "relu0": relu()}
         yield Stage("stem", a.stem_width, 2), stem
     last = len(a.depths)

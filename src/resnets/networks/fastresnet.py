@@ -19,7 +19,9 @@ from torch import Tensor, nn
 
 from resnets.blocks.residual import BlockPlan, Residual
 from resnets.blocks.sequence import Blocks
+from resnets.layers.fused import InTurn, normalised
 from resnets.layers.normalisation import ACTIVATIONS, Activation
+from resnets.layers.pooling import MaxPool
 from resnets.layers.small_maps import SmallMapConvolution
 from resnets.layers.whitening import Whitening
 from resnets.networks.declaration import CIFAR_SIZE, Declaration
@@ -77,13 +79,13 @@ class FastResNetArchitecture(Declaration):
         return False
 
 
-class Narrow(nn.Sequential):
+class Narrow(InTurn):
     """The beginning of a stage: a convolution to other channels, a max-pool that halves the map, norm, activation."""
 
     def __init__(self, in_channels: int, out_channels: int, activation: Activation) -> None:
         super().__init__()
         self.conv = SmallMapConvolution(in_channels, out_channels)
-        self.pool = nn.MaxPool2d(2)
+        self.pool = MaxPool(2)
         self.bn = nn.BatchNorm2d(out_channels)
         self.act = ACTIVATIONS[activation]()
 
@@ -108,7 +110,7 @@ class Straight(Residual):
 
     def residual(self, x: Tensor) -> Tensor:
         """F(x): 3x3, norm, activation."""
-        return self.act1(self.bn1(self.conv1(x)))
+        return self.act1(normalised(self.bn1, self.conv1(x)))
 
 
 class FastResNet(Network):

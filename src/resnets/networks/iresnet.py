@@ -14,9 +14,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from resnets.blocks.residual import BlockPlan, Residual
+from resnets.blocks.residual import BlockPlan, Postactivation, Residual
 from resnets.blocks.sequence import Blocks
 from resnets.layers.convolution import convolution
+from resnets.layers.fused import normalised
 from resnets.layers.margins import EMBEDDING
 from resnets.layers.shortcuts import shortcut
 from resnets.networks.declaration import Declaration
@@ -80,7 +81,7 @@ class IResNetArchitecture(Declaration):
         return 1 + 2 * sum(self.depths) + (self.num_classes > 0)
 
 
-class Improved(Residual):
+class Improved(Postactivation):
     """Two 3x3 convolutions between three normalisations, with one PReLU; the second has the stride."""
 
     last = "bn3"
@@ -96,10 +97,10 @@ class Improved(Residual):
         self.finish(plan)
         self.downsample = shortcut("B", plan.in_channels, plan.out_channels, plan.stride, plan.norm)
 
-    def residual(self, x: Tensor) -> Tensor:
-        """F(x): norm, 3x3, norm, PReLU, 3x3, norm."""
-        x = self.prelu(self.bn2(self.conv1(self.bn1(x))))
-        return self.bn3(self.conv2(x))
+    def convolve(self, x: Tensor) -> Tensor:
+        """Norm, 3x3, norm, PReLU, 3x3."""
+        x = normalised(self.bn2, self.conv1(normalised(self.bn1, x)))
+        return self.conv2(self.prelu(x))
 
 
 class Features(nn.BatchNorm1d):

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from resnets.layers.fused import in_turn
 from resnets.types import Stage
 
 
@@ -131,8 +132,7 @@ def feature_maps(
     for name, modules in zip(names, levels, strict=True):
         if len(maps) == len(wanted):
             break
-        for module in modules:
-            x = module(x)
+        x = in_turn(modules, x)
         if name in wanted:
             maps[name] = x
     return maps

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from resnets.blocks.residual import Residual
 from resnets.blocks.sequence import Blocks
 from resnets.blocks.stems import stem_convolutions, stem_pool
+from resnets.layers.fused import InTurn
 from resnets.layers.normalisation import ACTIVATIONS, NORMS
 from resnets.layers.pooling import global_average
 from resnets.networks.architecture import Architecture
@@ -54,7 +55,7 @@ class PreactivationResNet(ResidualNetwork):
         super().__init__(architecture)
         a = architecture
         norm, activation = NORMS[a.norm], ACTIVATIONS[a.activation]
-        self.stem = nn.Sequential(stem_convolutions(a.stem, a.in_channels, a.stem_width, norm, activation))
+        self.stem = InTurn(stem_convolutions(a.stem, a.in_channels, a.stem_width, norm, activation))
         self.pool = stem_pool(a.stem)
         self.stages = Stages(plan_stages(a), build_blocks(a))
         self.norm = norm(a.channels[-1])

@@ -15,6 +15,7 @@ from resnets.blocks.preactivation import PreactivationBasic, PreactivationBottle
 from resnets.blocks.residual import Basic, BlockPlan, Bottleneck, Residual
 from resnets.blocks.sequence import Blocks
 from resnets.blocks.stems import stem_convolutions, stem_pool
+from resnets.layers.fused import InTurn
 from resnets.layers.normalisation import ACTIVATIONS, NORMS
 from resnets.layers.pooling import global_average
 from resnets.networks.architecture import Architecture
@@ -73,7 +74,7 @@ class ResNet(ResidualNetwork):
         a = architecture
         norm, activation = NORMS[a.norm], ACTIVATIONS[a.activation]
         convolutions = stem_convolutions(a.stem, a.in_channels, a.stem_width, norm, activation).values()
-        self.conv1 = nn.Sequential(*convolutions) if len(convolutions) > 1 else next(iter(convolutions))
+        self.conv1 = InTurn(*convolutions) if len(convolutions) > 1 else next(iter(convolutions))
         self.bn1 = norm(a.stem_width)
         self.activation = activation()
         self.maxpool = stem_pool(a.stem)

@@ -14,6 +14,7 @@ from typing import ClassVar, get_args
 from torch import Tensor, nn
 
 from resnets.layers.normalisation import NORMS, Norm
+from resnets.layers.pooling import MaxPool
 from resnets.networks.declaration import Declaration
 from resnets.networks.network import Features, SequentialNetwork
 from resnets.types import Stage
@@ -104,7 +105,7 @@ def _stages(a: VGGArchitecture) -> Iterator[tuple[Stage, list[nn.Module]]]:
                 modules.append(NORMS[a.norm](width))
             modules.append(nn.ReLU(inplace=True))
             channels = width
-        yield Stage(f"stage{index}", width, 2**index), [*modules, nn.MaxPool2d(2)]
+        yield Stage(f"stage{index}", width, 2**index), [*modules, MaxPool(2)]
 
 
 def _convolution(in_channels: int, out_channels: int) -> nn.Conv2d:
