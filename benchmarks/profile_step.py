@@ -30,11 +30,11 @@ from resnets.training.fit import train_step
 KINDS = {
     "convolutions, backward": ("convolution_backward",),
     "convolutions, forward": ("mkldnn_convolution", "cudnn_convolution", "thnn_conv", "slow_conv"),
-    "batch norm, backward": ("batch_norm_backward",),
-    "batch norm, forward": ("batch_norm",),
+    "batch norm and what goes with it, backward": ("batch_norm_backward", "_NormalisedBackward"),
+    "batch norm and what goes with it, forward": ("batch_norm", "_Normalised"),
     "activations": ("relu", "threshold", "gelu", "silu", "clamp_min"),
     "sums of branches": ("aten::add",),
-    "pooling": ("pool", "aten::mean"),
+    "pooling": ("pool", "_MaxPool", "aten::mean"),
     "optimiser": ("_fused_", "_foreach", "Optimizer", "aten::mm", "aten::bmm"),
     "copies and casts": ("copy_", "_to_copy", "aten::to", "contiguous", "clone", "zero_", "fill_", "cat", "index"),
 }
@@ -81,8 +81,7 @@ def main() -> None:
     shares = {kind: own * scale / seconds for kind, own in counted.items()} | {
         "waiting for pictures": waiting / seconds
     }
-    title = f"A step of {asked.model}, {asked.batch} pictures of {asked.size} pixels: {seconds:.3f} s"
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("")
     table.add_column("share", justify="right")
     for kind, share in sorted(shares.items(), key=lambda item: -item[1]):

@@ -10,6 +10,8 @@ from torch.nn import functional as F
 from resnets.blocks.preactivation import PreactivationBasic, PreactivationBottleneck
 from resnets.blocks.residual import Basic, BlockPlan, Bottleneck, Residual
 from resnets.blocks.stems import Stem, stem_convolutions, stem_pool
+from resnets.layers import shortcuts
+from resnets.layers.native import library
 from resnets.layers.shortcuts import fork
 
 PLAN = BlockPlan(8, 8, 8, norm=nn.BatchNorm2d, activation=lambda: nn.ReLU(inplace=True))
@@ -131,13 +133,15 @@ def test_stems(kind: Stem, kernels: list[int], stride: int) -> None:
     assert y.shape == (2, 16, 32 // stride, 32 // stride)
 
 
+@pytest.mark.skipif(library(shortcuts.SOURCE, torch.bfloat16) is None, reason="there is no C compiler")
 @pytest.mark.parametrize("kept", [(0,), (1,), (0, 1)])
 def test_a_forked_map_gets_the_gradients_of_both_paths(kept):
-    x = torch.randn(2, 3, 4, 4).bfloat16().requires_grad_()
+    x = torch.randn(2, 3, 4, 4).bfloat16().to(memory_format=torch.channels_last).requires_grad_()
+    weights = torch.randn(2, *x.shape).bfloat16()
     paths = fork(x)
-    sum((2 + i) * paths[i] for i in kept).sum().backward()
     assert paths[0] is not x
-    assert torch.equal(x.grad, torch.full_like(x, sum(2 + i for i in kept)))
+    sum((weights[i] * paths[i]).sum() for i in kept).backward()
+    assert torch.equal(x.grad, weights[list(kept)].sum(0))
 
 
 def test_where_nothing_is_gained_a_map_is_not_forked():

@@ -26,8 +26,8 @@ def pooled(pool: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize("window", [(2,), (3, 2, 1), (3, 1, 1), (5, 3, 2), (16, 16)])
 @pytest.mark.parametrize("shape", [(1, 1, 16, 16), (3, 5, 17, 31), (2, 130, 19, 18)])
 def test_outputs_and_gradients_are_pytorchs_to_the_bit(shape, window, dtype, monkeypatch):
-    calls, whole = [], pooling._call
-    monkeypatch.setattr(pooling, "_call", lambda *given: calls.append(given[0]) or whole(*given))
+    calls, whole = [], pooling.call
+    monkeypatch.setattr(pooling, "call", lambda *given: calls.append(given[1]) or whole(*given))
     torch.manual_seed(0)
     x = torch.randint(-9, 9, shape).to(dtype).contiguous(memory_format=torch.channels_last)  # with many that are equal
     for one, other in zip(pooled(MaxPool(*window), x), pooled(nn.MaxPool2d(*window), x), strict=True):
@@ -46,7 +46,7 @@ def test_what_is_not_a_number_is_the_largest():
 
 
 def test_all_else_is_left_to_pytorch(monkeypatch):
-    monkeypatch.setattr(pooling, "_call", None)
+    monkeypatch.setattr(pooling, "call", None)
     x = torch.randn(2, 3, 40, 40).contiguous(memory_format=torch.channels_last)
     assert torch.equal(MaxPool(3, 2, 1)(x), nn.MaxPool2d(3, 2, 1)(x))  # no gradient is wanted
     x.requires_grad_()
@@ -55,3 +55,6 @@ def test_all_else_is_left_to_pytorch(monkeypatch):
     MaxPool(17)(x)
     MaxPool(2)(x.double())
     MaxPool(2)(x.contiguous())
+    for pool, message in ((MaxPool(2), "too small"), (MaxPool(2, 2, 2), "half of")):
+        with pytest.raises(RuntimeError, match=message):
+            pool(x[:, :, :1, :1])

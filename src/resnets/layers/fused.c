@@ -22,14 +22,14 @@ static inline void add_few(long channels, const float *restrict few, double *res
 }
 
 /* Add the sums of all threads to the first's. */
-static void add_threads(long channels, int threads, double *sums) {
+static void add_threads(long channels, long threads, double *sums) {
     for (long t = 1; t < threads; t++)
         for (long c = 0; c < 2 * channels; c++) sums[c] += sums[2 * channels * t + c];
 }
 
 /* Mean and variance of each channel. All is counted from the first row, as a mean far from 0 would take the digits that
    the variance needs. */
-static void take_moments(long rows, long channels, int threads, const value *x, float *mean, float *variance,
+static void take_moments(long rows, long channels, long threads, const value *x, float *mean, float *variance,
                          double *scratch) {
     double *sums = scratch;
     float *few = (float *)(scratch + 2 * channels * threads);
@@ -65,7 +65,7 @@ static void take_moments(long rows, long channels, int threads, const value *x, 
 
    `shortcut` may be NULL; the activation is ReLU, or none. Written are y and `of_channels`: mean, variance, slope and
    offset. */
-void normalise(long rows, long channels, int threads, int activates, float epsilon, const value *x,
+void normalise(long rows, long channels, long threads, long activates, float epsilon, const value *x,
                const value *shortcut, const float *weight, const float *bias, value *y, float *of_channels,
                double *scratch) {
     float *mean = of_channels, *variance = mean + channels;
@@ -96,7 +96,7 @@ void normalise(long rows, long channels, int threads, int activates, float epsil
 
    `y` is read where a shortcut was activated, and g then written to `of_sum`; without a shortcut y is computed anew.
    Where of_x is NULL it is left out. */
-void differentiate(long rows, long channels, int threads, int activates, float epsilon, const value *gradient,
+void differentiate(long rows, long channels, long threads, long activates, float epsilon, const value *gradient,
                    const value *x, const value *y, const float *of_channels, value *of_sum, value *of_x,
                    float *of_weight, float *of_bias, double *scratch) {
     const float *restrict mean = of_channels, *restrict variance = mean + channels;

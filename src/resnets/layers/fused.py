@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from ctypes import c_float, c_int, c_long, c_void_p
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,12 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from resnets.layers.native import address, library, suits, watched
+from resnets.layers.native import call, library, suits, watched
 
 SOURCE = Path(__file__).with_name("fused.c")
-SIZES = (c_long, c_long, c_int, c_int, c_float)
-ARGUMENTS = {"normalise": (*SIZES, *(c_void_p,) * 7), "differentiate": (*SIZES, *(c_void_p,) * 9)}
-"""Of the functions of C."""
 
 SMALLEST = 1 << 15
 """Values that are worth a second thread."""
@@ -131,6 +127,4 @@ def _call(function: str, x: Tensor, options: tuple[bool, float], *tensors: Tenso
     channels = x.shape[1]
     threads = torch.get_num_threads() if x.numel() > SMALLEST else 1
     scratch = torch.empty(3 * channels * threads, dtype=torch.float64)
-    compiled = getattr(library(SOURCE, x.dtype), function)
-    compiled.argtypes, compiled.restype = ARGUMENTS[function], None
-    compiled(x.numel() // channels, channels, threads, *options, *map(address, (*tensors, scratch)))
+    call(SOURCE, function, x.dtype, x.numel() // channels, channels, threads, *options, *tensors, scratch)

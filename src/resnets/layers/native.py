@@ -71,6 +71,14 @@ def watched(*modules: nn.Module) -> bool:
     )
 
 
-def address(tensor: Tensor | None) -> int | None:
-    """Where a tensor's values begin; None, as C's NULL, of no tensor."""
-    return None if tensor is None else tensor.data_ptr()
+def call(source: Path, function: str, dtype: torch.dtype, *arguments: int | float | Tensor | None) -> None:
+    """Call a function of a C source, which `library` has: with long, float, and pointers to values, NULL for None."""
+    getattr(library(source, dtype), function)(*map(_of_c, arguments))
+
+
+def _of_c(argument: int | float | Tensor | None) -> ctypes.c_long | ctypes.c_float | ctypes.c_void_p:
+    if isinstance(argument, int):
+        return ctypes.c_long(argument)
+    if isinstance(argument, float):
+        return ctypes.c_float(argument)
+    return ctypes.c_void_p(None if argument is None else argument.data_ptr())

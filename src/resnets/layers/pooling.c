@@ -9,7 +9,7 @@
 /* y, and for each of its values `which`: the place of the largest in its window, counted by rows; of equals the first.
    What is not a number counts as the largest. */
 void pool(long pictures, long height, long width, long smaller_height, long smaller_width, long channels, long kernel,
-          long stride, long padding, int threads, const value *x, value *y, uint8_t *which) {
+          long stride, long padding, long threads, const value *x, value *y, uint8_t *which) {
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (long row = 0; row < pictures * smaller_height; row++) {
         long picture = row / smaller_height, top = row % smaller_height * stride - padding;
@@ -41,7 +41,7 @@ void pool(long pictures, long height, long width, long smaller_height, long smal
 
 /* of_x, the gradient of x: the sum of those of the windows in which a place was the largest. */
 void distribute(long pictures, long height, long width, long smaller_height, long smaller_width, long channels,
-                long kernel, long stride, long padding, int threads, const value *gradient, const uint8_t *which,
+                long kernel, long stride, long padding, long threads, const value *gradient, const uint8_t *which,
                 value *of_x) {
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (long row = 0; row < pictures * height; row++) {

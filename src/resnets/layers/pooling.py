@@ -5,7 +5,6 @@ Legend: N pictures, C channels, H x W places.
 
 from __future__ import annotations
 
-from ctypes import c_int, c_long, c_void_p
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +13,12 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from resnets.layers.native import address, library, suits
+from resnets.layers.native import call, library, suits
 
 SOURCE = Path(__file__).with_name("pooling.c")
-ARGUMENTS = (*(c_long,) * 9, c_int, *(c_void_p,) * 3)
-"""Of its functions."""
+
+LARGEST = 16
+"""Places of a window's side that a byte can number."""
 
 
 def global_average(x: Tensor) -> Tensor:
@@ -34,13 +34,16 @@ class MaxPool(nn.MaxPool2d):
 
     def __init__(self, kernel: int, stride: int | None = None, padding: int = 0) -> None:
         super().__init__(kernel, stride or kernel, padding)
-        self.numbers = kernel**2 <= 256  # whether a byte can number the places of a window
+        self.window = kernel, stride or kernel, padding
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to (N, C, h, w), with h = (H + 2 padding - kernel) // stride + 1."""
-        if not (self.numbers and suits(x) and x.requires_grad and library(SOURCE, x.dtype)):
+        kernel, _, padding = self.window
+        if not (suits(x) and x.requires_grad and kernel <= LARGEST and library(SOURCE, x.dtype)):
             return super().forward(x)
-        return _MaxPool.apply(x, self.kernel_size, self.stride, self.padding)
+        if not 2 * padding <= kernel <= min(x.shape[2:]) + 2 * padding:
+            return super().forward(x)  # which says what is wrong
+        return _MaxPool.apply(x, *self.window)
 
 
 class _MaxPool(torch.autograd.Function):
@@ -51,7 +54,7 @@ class _MaxPool(torch.autograd.Function):
         y = torch.empty((N, C, h, w), dtype=x.dtype, memory_format=torch.channels_last)
         which = torch.empty_like(y, dtype=torch.uint8)
         ctx.windows = N, *sides, h, w, C, kernel, stride, padding
-        _call("pool", ctx.windows, x, y, which)
+        call(SOURCE, "pool", x.dtype, *ctx.windows, torch.get_num_threads(), x, y, which)
         ctx.save_for_backward(which)
         return y
 
@@ -61,12 +64,6 @@ class _MaxPool(torch.autograd.Function):
         N, H, W, _, _, C, *_ = ctx.windows
         gradient = gradient.contiguous(memory_format=torch.channels_last)
         of_x = torch.empty((N, C, H, W), dtype=gradient.dtype, memory_format=torch.channels_last)
-        _call("distribute", ctx.windows, gradient, *ctx.saved_tensors, of_x)
+        threads, (which,) = torch.get_num_threads(), ctx.saved_tensors
+        call(SOURCE, "distribute", gradient.dtype, *ctx.windows, threads, gradient, which, of_x)
         return of_x, None, None, None
-
-
-def _call(function: str, windows: tuple[int, ...], *tensors: Tensor) -> None:
-    """Have `pooling.c` compute something of maps of the first tensor's type."""
-    compiled = getattr(library(SOURCE, tensors[0].dtype), function)
-    compiled.argtypes, compiled.restype = ARGUMENTS, None
-    compiled(*windows, torch.get_num_threads(), *map(address, tensors))
