@@ -33,7 +33,7 @@ KINDS = {
     "batch norm and what goes with it, backward": ("batch_norm_backward", "_NormalisedBackward"),
     "batch norm and what goes with it, forward": ("batch_norm", "_Normalised"),
     "activations": ("relu", "threshold", "gelu", "silu", "clamp_min"),
-    "sums of branches": ("aten::add",),
+    "sums of branches": ("aten::add", "_Fork"),
     "pooling": ("pool", "_MaxPool", "aten::mean"),
     "optimiser": ("_fused_", "_foreach", "Optimizer", "aten::mm", "aten::bmm"),
     "copies and casts": ("copy_", "_to_copy", "aten::to", "contiguous", "clone", "zero_", "fill_", "cat", "index"),

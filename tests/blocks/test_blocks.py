@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from resnets.blocks.preactivation import PreactivationBasic, PreactivationBottleneck
 from resnets.blocks.residual import Basic, BlockPlan, Bottleneck, Residual
 from resnets.blocks.stems import Stem, stem_convolutions, stem_pool
-from resnets.layers import shortcuts
+from resnets.layers import native, shortcuts
 from resnets.layers.native import library
 from resnets.layers.shortcuts import fork
 
@@ -133,10 +133,15 @@ def test_stems(kind: Stem, kernels: list[int], stride: int) -> None:
     assert y.shape == (2, 16, 32 // stride, 32 // stride)
 
 
-@pytest.mark.skipif(library(shortcuts.SOURCE, torch.bfloat16) is None, reason="there is no C compiler")
+def of_bfloat16(*shape: int) -> Tensor:
+    return torch.randn(shape).bfloat16().to(memory_format=torch.channels_last)
+
+
+@pytest.mark.skipif(library(shortcuts.SOURCE) is None, reason="there is no C compiler")
 @pytest.mark.parametrize("kept", [(0,), (1,), (0, 1)])
-def test_a_forked_map_gets_the_gradients_of_both_paths(kept):
-    x = torch.randn(2, 3, 4, 4).bfloat16().to(memory_format=torch.channels_last).requires_grad_()
+def test_a_forked_map_gets_the_gradients_of_both_paths(kept, monkeypatch):
+    monkeypatch.setattr(native, "SMALLEST", 1)
+    x = of_bfloat16(2, 32, 4, 4).requires_grad_()
     weights = torch.randn(2, *x.shape).bfloat16()
     paths = fork(x)
     assert paths[0] is not x
@@ -144,6 +149,51 @@ def test_a_forked_map_gets_the_gradients_of_both_paths(kept):
     assert torch.equal(x.grad, weights[list(kept)].sum(0))
 
 
-def test_where_nothing_is_gained_a_map_is_not_forked():
-    for x in (torch.randn(2, 3, 4, 4).requires_grad_(), torch.randn(2, 3, 4, 4).bfloat16()):
+def test_where_nothing_is_gained_a_map_is_not_forked(monkeypatch):
+    monkeypatch.setattr(native, "SMALLEST", 1)
+    maps = of_bfloat16(2, 32, 4, 4)
+    for x in (maps, maps.float().requires_grad_(), maps.contiguous().requires_grad_()):
         assert all(path is x for path in fork(x))
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_who_watches_a_part_of_a_block_sees_the_gradient_of_both_paths(kind, monkeypatch):
+    monkeypatch.setattr(native, "SMALLEST", 1)
+    block = kind(replace(PLAN, in_channels=32, inner_channels=32, out_channels=32)).to(
+        memory_format=torch.channels_last
+    )
+    x, seen = of_bfloat16(2, 32, 4, 4).requires_grad_(), []
+    block.downsample.register_forward_hook(lambda *given: seen.append(given[-1]))
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = block(x).float().square().sum()
+    assert seen[0] is x
+    assert torch.equal(*torch.autograd.grad(loss, (x, seen[0])))
+
+
+@pytest.mark.parametrize("kind", [Basic, Bottleneck])
+@pytest.mark.parametrize("plan", [PLAN, WIDER])
+def test_a_block_in_bfloat16_is_that_of_float32_but_for_rounding(kind, plan, monkeypatch):
+    monkeypatch.setattr(native, "SMALLEST", 1)
+    wider = {name: 4 * getattr(plan, name) for name in ("in_channels", "inner_channels", "out_channels")}
+    torch.manual_seed(0)
+    block = kind(replace(plan, **wider)).to(memory_format=torch.channels_last)
+    x = torch.randn(4, 32, 8, 8).to(memory_format=torch.channels_last)
+    found = []
+    for dtype in (torch.float32, torch.bfloat16):
+        given = x.to(dtype, copy=True).requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+            y = block(given)
+        y.float().square().mean().backward()
+        found.append([y, given.grad, *(parameter.grad for parameter in block.parameters())])
+        block.zero_grad()
+    for one, other in zip(*found, strict=True):
+        assert (one - other).norm() < 0.06 * one.norm()
+
+
+def test_a_block_that_changes_its_residual_is_asked_for_it(x):
+    class Half(Basic):
+        def residual(self, x: Tensor) -> Tensor:
+            return super().residual(x) / 2
+
+    block = Half(PLAN)
+    torch.testing.assert_close(block(x), F.relu(x + block.residual(x)), rtol=1e-4, atol=1e-5)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from resnets.blocks.residual import BlockPlan, Residual
 from resnets.layers.convolution import convolution
 from resnets.layers.fused import normalised
-from resnets.layers.shortcuts import fork, shortcut
+from resnets.layers.shortcuts import shortcut
 
 
 class Preactivation(Residual):
@@ -42,7 +42,7 @@ class Preactivation(Residual):
     def forward(self, x: Tensor) -> Tensor:
         """shortcut(x) + F(x), what both begin with computed once."""
         self.check_paths()
-        beside, x = fork(x)
+        beside, x = self.paths(x)
         activated = self.preactivate(x)
         shortcut = self.downsample(activated if self.projects else beside) if self.use_shortcut else x.new_zeros(())
         residual = self.scaled(self.convolve(activated)) if self.use_residual else x.new_zeros(())

@@ -84,10 +84,14 @@ class Residual(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """activation(shortcut(x) + F(x))."""
         self.check_paths()
-        beside, x = fork(x)
+        beside, x = self.paths(x)
         shortcut = self.shortcut(beside) if self.use_shortcut else x.new_zeros(())
         residual = self.scaled(self.residual(x)) if self.use_residual else x.new_zeros(())
         return self.activation(shortcut + residual)
+
+    def paths(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x for the shortcut and for F; who watches a part of the block sees x itself, with the gradient of both."""
+        return (x, x) if watched(*self.modules()) else fork(x)
 
     def scaled(self, residual: Tensor) -> Tensor:
         """F(x) as it enters the sum: times its scale, if there is one, and dropped for some pictures in training."""
@@ -115,18 +119,19 @@ class Postactivation(Residual):
         return self.se(self.get_submodule(self.last)(self.convolve(x)))
 
     def forward(self, x: Tensor) -> Tensor:
-        """activation(shortcut(x) + F(x)), where nothing else is between the last two at once with the normalisation."""
+        """activation(shortcut(x) + F(x)); where F(x) enters the sum as it was normalised, all in one."""
         if not self.use_residual or self.changes_residual():
             return super().forward(x)
-        beside, x = fork(x) if self.use_shortcut else (None, x)
-        shortcut = None if beside is None else self.shortcut(beside)
+        beside, x = self.paths(x)
+        shortcut = self.shortcut(beside) if self.use_shortcut else None
         return normalised(self.get_submodule(self.last), self.convolve(x), self.activation, shortcut)
 
     def changes_residual(self) -> bool:
         """Whether anything is done to F(x) between its last normalisation and the sum, or looks at it there."""
         drops = self.training and self.drop_path.p > 0
         attends = not isinstance(self.se, nn.Identity)
-        return drops or attends or self.scale is not None or watched(self.se, self.drop_path)
+        otherwise = type(self).residual is not Postactivation.residual or type(self).scaled is not Residual.scaled
+        return drops or attends or otherwise or self.scale is not None or watched(self.se, self.drop_path)
 
 
 class Basic(Postactivation):

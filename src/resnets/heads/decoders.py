@@ -25,6 +25,7 @@ from torchvision.models.segmentation.deeplabv3 import ASPP, DeepLabHead
 from torchvision.models.segmentation.fcn import FCNHead
 from torchvision.ops import Conv2dNormActivation, FeaturePyramidNetwork
 
+from resnets.layers.fused import InTurn
 from resnets.types import Stage
 
 FINE_CHANNELS = 48
@@ -113,9 +114,9 @@ class DeepLabV3Plus(nn.Module):
         self.pyramid = ASPP(last.channels, rates, width)
         for convolution, rate in zip(self.pyramid.convs[1:-1], rates, strict=True):
             convolution[0] = separable(last.channels, width, rate)
-        self.coarse = nn.Sequential(separable(width, width), nn.BatchNorm2d(width), nn.ReLU())
+        self.coarse = InTurn(separable(width, width), nn.BatchNorm2d(width), nn.ReLU())
         self.fine = Conv2dNormActivation(fine.channels, FINE_CHANNELS, 1)
-        self.joined = nn.Sequential(separable(width + FINE_CHANNELS, width), nn.BatchNorm2d(width), nn.ReLU())
+        self.joined = InTurn(separable(width + FINE_CHANNELS, width), nn.BatchNorm2d(width), nn.ReLU())
         self.logits = nn.Conv2d(width, num_classes, 1)
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:

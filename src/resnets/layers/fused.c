@@ -1,8 +1,8 @@
 /* Batch norm with the sum and the ReLU that follow it, in as few passes over memory as there can be.
 
-   `rows` is the number of places of all pictures. Sums are taken in float over a few rows and in double over these, which
-   is as exact as a second pass would be. Each thread has its own part of the rows and of `scratch`, which has room for 3
-   doubles a channel and thread; so a result depends on the number of threads, but not on which is the first. */
+   `rows` is the number of places of all pictures. Sums are taken in float over a few rows, and in double over these.
+   Each thread has its own part of the rows and of `scratch`, which has room for 3 doubles a channel and thread and one a
+   channel more; so a result depends on the number of threads, but not on which of them is the first. */
 
 #include <math.h>
 
@@ -27,13 +27,17 @@ static void add_threads(long channels, long threads, double *sums) {
         for (long c = 0; c < 2 * channels; c++) sums[c] += sums[2 * channels * t + c];
 }
 
-/* Mean and variance of each channel. All is counted from the first row, as a mean far from 0 would take the digits that
-   the variance needs. */
+/* Mean and variance of each channel. All is counted from the mean of the first few rows, the pivot, as numbers far from 0
+   would take the digits that the variance needs. */
 static void take_moments(long rows, long channels, long threads, const value *x, float *mean, float *variance,
                          double *scratch) {
     double *sums = scratch;
     float *few = (float *)(scratch + 2 * channels * threads);
+    value *pivot = (value *)(scratch + 3 * channels * threads);
     memset(scratch, 0, 3 * channels * threads * sizeof *scratch);
+    for (long r = 0; r < least(FEW, rows); r++)
+        for (long c = 0; c < channels; c++) few[c] += load(x[r * channels + c]);
+    for (long c = 0; c < channels; c++) pivot[c] = rounded(few[c] / least(FEW, rows));
 #pragma omp parallel for num_threads(threads) schedule(static, 1)
     for (long t = 0; t < threads; t++) {
         float *restrict sum = few + 2 * channels * t, *restrict square = sum + channels;
@@ -42,10 +46,10 @@ static void take_moments(long rows, long channels, long threads, const value *x,
             memset(sum, 0, 2 * channels * sizeof *sum);
             for (long r = start; r < least(start + FEW, end); r += 4) { /* at once, as the sums are read for each time */
                 const value *restrict row[4];
-                for (long k = 0; k < 4; k++) row[k] = r + k < end ? x + (r + k) * channels : x; /* which adds 0 */
+                for (long k = 0; k < 4; k++) row[k] = r + k < end ? x + (r + k) * channels : pivot; /* which adds 0 */
                 for (long c = 0; c < channels; c++) {
-                    float first = load(x[c]), a = load(row[0][c]) - first, b = load(row[1][c]) - first;
-                    float d = load(row[2][c]) - first, e = load(row[3][c]) - first;
+                    float origin = load(pivot[c]), a = load(row[0][c]) - origin, b = load(row[1][c]) - origin;
+                    float d = load(row[2][c]) - origin, e = load(row[3][c]) - origin;
                     sum[c] += (a + b) + (d + e);
                     square[c] += (a * a + b * b) + (d * d + e * e);
                 }
@@ -56,12 +60,12 @@ static void take_moments(long rows, long channels, long threads, const value *x,
     add_threads(channels, threads, sums);
     for (long c = 0; c < channels; c++) {
         double shift = sums[c] / rows, spread = sums[channels + c] / rows - shift * shift;
-        mean[c] = load(x[c]) + shift;
+        mean[c] = load(pivot[c]) + shift;
         variance[c] = spread > 0 ? spread : spread * 0; /* rounding can take it below 0; what is not a number stays so */
     }
 }
 
-/* y = activation(slope x + offset + shortcut), where the line normalises: slope = weight / sqrt(variance + epsilon).
+/* y = activation(slope x + offset + shortcut), with slope = weight / sqrt(variance + epsilon), offset = bias - slope mean.
 
    `shortcut` may be NULL; the activation is ReLU, or none. Written are y and `of_channels`: mean, variance, slope and
    offset. */
@@ -116,7 +120,7 @@ void differentiate(long rows, long channels, long threads, long activates, float
                 value *restrict to = of_sum + r * channels;
                 if (y)
                     for (long c = 0; c < channels; c++) {
-                        float passed = load(output[c]) <= 0 ? 0 : load(given[c]);
+                        float all = load(given[c]), passed = load(output[c]) <= 0 ? 0 : all;
                         to[c] = rounded(passed);
                         sum[c] += passed;
                         product[c] += passed * (load(from[c]) - mean[c]);
@@ -124,7 +128,7 @@ void differentiate(long rows, long channels, long threads, long activates, float
                 else
                     for (long c = 0; c < channels; c++) {
                         float number = load(from[c]), output = slope[c] * number + offset[c];
-                        float passed = activates && output <= 0 ? 0 : load(given[c]);
+                        float all = load(given[c]), passed = activates && output <= 0 ? 0 : all;
                         sum[c] += passed;
                         product[c] += passed * (number - mean[c]);
                     }
@@ -150,8 +154,8 @@ void differentiate(long rows, long channels, long threads, long activates, float
             const value *restrict given = gradient + r * channels, *restrict from = x + r * channels;
             value *restrict to = of_x + r * channels;
             for (long c = 0; c < channels; c++) {
-                float number = load(from[c]);
-                float passed = passes || !(slope[c] * number + offset[c] <= 0) ? load(given[c]) : 0;
+                float number = load(from[c]), output = slope[c] * number + offset[c];
+                float all = load(given[c]), passed = !passes && output <= 0 ? 0 : all;
                 to[c] = rounded(slope[c] * passed + by_distance[c] * (number - mean[c]) + constant[c]);
             }
         }

@@ -21,23 +21,22 @@ from resnets.layers.native import call, library, suits, watched
 
 SOURCE = Path(__file__).with_name("fused.c")
 
-SMALLEST = 1 << 15
-"""Values that are worth a second thread."""
-
 
 def normalised(
     norm: nn.Module, x: Tensor, activation: nn.Module | None = None, shortcut: Tensor | None = None
 ) -> Tensor:
     """activation(norm(x) + shortcut) of maps (N, C, H, W), without the sum or the activation where they are not given.
 
-    In training on a processor, batch norm of channels-last maps is computed together with the sum and ReLU. Modules
-    that are watched by hooks are called as they are.
+    In training in bfloat16 on a processor, batch norm of channels-last maps is computed together with the sum, and with
+    ReLU. Modules that hooks watch are called as they are. What is fused can be differentiated once.
     """
-    if _fuses(norm, x, activation, shortcut):
-        return _normalised(norm, x, activation is not None, shortcut)  # type: ignore[arg-type]
-    x = norm(x)
-    x = x if shortcut is None else shortcut + x
-    return x if activation is None else activation(x)
+    if not _fuses(norm, x, shortcut):
+        x = norm(x)
+        x = x if shortcut is None else shortcut + x
+        return x if activation is None else activation(x)
+    activates = type(activation) is nn.ReLU and not watched(activation)
+    x = _normalised(norm, x, activates, shortcut)  # type: ignore[arg-type]
+    return x if activation is None or activates else activation(x)
 
 
 def in_turn(modules: Iterable[nn.Module], x: Tensor) -> Tensor:
@@ -61,28 +60,36 @@ class InTurn(nn.Sequential):
         return in_turn(self, x)
 
 
-def _fuses(norm: nn.Module, x: Tensor, activation: nn.Module | None, shortcut: Tensor | None) -> bool:
-    """Whether `fused.c` can do what the modules do, and nobody would miss them."""
+def _fuses(norm: nn.Module, x: Tensor, shortcut: Tensor | None) -> bool:
+    """Whether `fused.c` can do what batch norm and a sum do, and nobody would miss the module."""
     return (
         type(norm) is nn.BatchNorm2d
         and norm.training
-        and norm.affine
         and norm.track_running_stats
         and norm.momentum is not None
-        and norm.weight.dtype == torch.float32
-        and (activation is None or type(activation) is nn.ReLU)
         and suits(x)
-        and x.shape[1] == norm.num_features
+        and all(_is_of_channels(tensor, x.shape[1]) for tensor in (norm.weight, norm.bias, norm.running_mean))
         and x.numel() > x.shape[1]
-        and (shortcut is None or (suits(shortcut) and shortcut.dtype == x.dtype and shortcut.shape == x.shape))
-        and not watched(norm, *(() if activation is None else (activation,)))
-        and library(SOURCE, x.dtype) is not None
+        and (shortcut is None or (suits(shortcut) and shortcut.shape == x.shape))
+        and not watched(norm)
+        and library(SOURCE) is not None
+    )
+
+
+def _is_of_channels(tensor: Tensor | None, channels: int) -> bool:
+    """Whether a tensor is one float32 a channel, side by side in memory."""
+    return (
+        tensor is not None
+        and tensor.shape == (channels,)
+        and tensor.dtype == torch.float32
+        and tensor.device.type == "cpu"
+        and tensor.is_contiguous()
     )
 
 
 def _normalised(norm: nn.BatchNorm2d, x: Tensor, activates: bool, shortcut: Tensor | None) -> Tensor:
     """What `_Normalised` gives; the batch is counted into the statistics as PyTorch does it."""
-    y, of_channels = _Normalised.apply(x, shortcut, norm.weight, norm.bias, norm.eps, activates)
+    y, of_channels = _Normalised.apply(x, shortcut, norm.weight, norm.bias, float(norm.eps), activates)
     rows = x.numel() // x.shape[1]
     mean, variance = of_channels[:2]
     share = cast(float, norm.momentum)
@@ -124,7 +131,6 @@ class _Normalised(torch.autograd.Function):
 
 def _call(function: str, x: Tensor, options: tuple[bool, float], *tensors: Tensor | None) -> None:
     """Have `fused.c` compute something of maps like `x`."""
-    channels = x.shape[1]
-    threads = torch.get_num_threads() if x.numel() > SMALLEST else 1
-    scratch = torch.empty(3 * channels * threads, dtype=torch.float64)
-    call(SOURCE, function, x.dtype, x.numel() // channels, channels, threads, *options, *tensors, scratch)
+    rows, channels, threads = x.numel() // x.shape[1], x.shape[1], torch.get_num_threads()
+    scratch = x.new_empty((3 * threads + 1) * channels, dtype=torch.float64)
+    call(SOURCE, function, rows, channels, threads, *options, *tensors, scratch)

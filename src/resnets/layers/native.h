@@ -1,12 +1,11 @@
 /* What the C sources here have in common.
 
-   Maps are channels-last: of one place of one picture after another, `channels` values side by side. Values are float
-   or, compiled with -DBFLOAT16, the upper half of one. */
+   Maps are channels-last: of one place of one picture after another, `channels` values side by side. A value is a
+   bfloat16, the upper half of a float. Loops over channels read before they choose, as only then they are vectorised. */
 
 #include <stdint.h>
 #include <string.h>
 
-#ifdef BFLOAT16
 typedef uint16_t value;
 
 static inline float load(value from) {
@@ -16,18 +15,13 @@ static inline float load(value from) {
     return number;
 }
 
-static inline value rounded(float number) { /* to the nearest; of two, to the even one */
+/* The nearest value; of two, the even one. What is not a number stays so. */
+static inline value rounded(float number) {
     uint32_t bits;
     memcpy(&bits, &number, sizeof bits);
-    return (value)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+    value nearest = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+    return number != number ? 0x7fc0 : nearest;
 }
-#else
-typedef float value;
-
-static inline float load(value from) { return from; }
-
-static inline value rounded(float number) { return number; }
-#endif
 
 static inline long least(long a, long b) { return a < b ? a : b; }
 

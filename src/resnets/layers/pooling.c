@@ -66,7 +66,10 @@ void distribute(long pictures, long height, long width, long smaller_height, lon
                     for (long j = first; j <= last; j++) {
                         long window = ((picture * smaller_height + i) * smaller_width + j) * channels + start;
                         uint8_t here = (y - i * stride) * kernel + x - j * stride;
-                        for (long c = 0; c < some; c++) sum[c] += which[window + c] == here ? load(gradient[window + c]) : 0;
+                        for (long c = 0; c < some; c++) {
+                            float all = load(gradient[window + c]);
+                            sum[c] += which[window + c] == here ? all : 0;
+                        }
                     }
                 for (long c = 0; c < some; c++) to[start + c] = rounded(sum[c]);
             }

@@ -6,7 +6,7 @@ Legend: N pictures, C channels, H x W places.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -30,20 +30,19 @@ def global_average(x: Tensor) -> Tensor:
 
 
 class MaxPool(nn.MaxPool2d):
-    """PyTorch's, of square windows; in training on a processor several times as fast, most of all on the way back."""
+    """PyTorch's, of square windows; where gradients in bfloat16 are wanted of a processor, several times as fast."""
 
     def __init__(self, kernel: int, stride: int | None = None, padding: int = 0) -> None:
-        super().__init__(kernel, stride or kernel, padding)
-        self.window = kernel, stride or kernel, padding
+        super().__init__(kernel, stride, padding)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to (N, C, h, w), with h = (H + 2 padding - kernel) // stride + 1."""
-        kernel, _, padding = self.window
-        if not (suits(x) and x.requires_grad and kernel <= LARGEST and library(SOURCE, x.dtype)):
+        kernel, stride, padding = cast(tuple[int, int, int], (self.kernel_size, self.stride, self.padding))
+        usual = self.dilation == 1 and not self.ceil_mode and not self.return_indices and kernel <= LARGEST
+        fits = 2 * padding <= kernel <= min(x.shape[2:]) + 2 * padding  # else PyTorch says what is wrong
+        if not (usual and fits and suits(x) and x.requires_grad and library(SOURCE) is not None):
             return super().forward(x)
-        if not 2 * padding <= kernel <= min(x.shape[2:]) + 2 * padding:
-            return super().forward(x)  # which says what is wrong
-        return _MaxPool.apply(x, *self.window)
+        return _MaxPool.apply(x, kernel, stride, padding)
 
 
 class _MaxPool(torch.autograd.Function):
@@ -51,10 +50,10 @@ class _MaxPool(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, kernel: int, stride: int, padding: int) -> Tensor:
         N, C, *sides = x.shape
         h, w = ((side + 2 * padding - kernel) // stride + 1 for side in sides)
-        y = torch.empty((N, C, h, w), dtype=x.dtype, memory_format=torch.channels_last)
+        y = _maps((N, C, h, w), x)
         which = torch.empty_like(y, dtype=torch.uint8)
         ctx.windows = N, *sides, h, w, C, kernel, stride, padding
-        call(SOURCE, "pool", x.dtype, *ctx.windows, torch.get_num_threads(), x, y, which)
+        call(SOURCE, "pool", *ctx.windows, torch.get_num_threads(), x, y, which)
         ctx.save_for_backward(which)
         return y
 
@@ -63,7 +62,12 @@ class _MaxPool(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         N, H, W, _, _, C, *_ = ctx.windows
         gradient = gradient.contiguous(memory_format=torch.channels_last)
-        of_x = torch.empty((N, C, H, W), dtype=gradient.dtype, memory_format=torch.channels_last)
+        of_x = _maps((N, C, H, W), gradient)
         threads, (which,) = torch.get_num_threads(), ctx.saved_tensors
-        call(SOURCE, "distribute", gradient.dtype, *ctx.windows, threads, gradient, which, of_x)
+        call(SOURCE, "distribute", *ctx.windows, threads, gradient, which, of_x)
         return of_x, None, None, None
+
+
+def _maps(shape: tuple[int, ...], x: Tensor) -> Tensor:
+    """Room for maps of a shape, of the type of x and where it is."""
+    return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)

@@ -59,7 +59,7 @@ def fork(x: Tensor) -> tuple[Tensor, Tensor]:
     PyTorch adds the gradient of one in place to that of the other. Of maps in bfloat16 on a processor that takes three
     times as long as it has to (26 MB on two cores: 7.5 ms), so there they are added here.
     """
-    adds = suits(x) and x.requires_grad and x.dtype == torch.bfloat16 and library(SOURCE, x.dtype) is not None
+    adds = suits(x) and x.requires_grad and library(SOURCE) is not None
     return _Fork.apply(x) if adds else (x, x)
 
 
@@ -76,7 +76,7 @@ class _Fork(torch.autograd.Function):
             return one if other is None else other
         one, other = (each.contiguous(memory_format=torch.channels_last) for each in (one, other))
         total = torch.empty_like(one)
-        call(SOURCE, "add", one.dtype, one.numel(), torch.get_num_threads(), one, other, total)
+        call(SOURCE, "add", one.numel(), torch.get_num_threads(), one, other, total)
         return total
 
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from resnets.layers.convolution import convolution
+from resnets.layers.fused import InTurn
 from resnets.layers.normalisation import ACTIVATIONS, NORMS, Norm
 from resnets.layers.pooling import MaxPool, global_average
 from resnets.networks.declaration import CIFAR_SIZE, IMAGENET_SIZE, Declaration, Pictures
@@ -86,7 +87,7 @@ class DenseNetArchitecture(Declaration):
         return self.stem != "cifar"
 
 
-class DenseLayer(nn.Sequential):
+class DenseLayer(InTurn):
     """(N, C, H, W) to (N, growth, H, W): a 3x3 convolution, behind a 1x1 unless there is no bottleneck."""
 
     def __init__(self, channels: int, a: DenseNetArchitecture) -> None:
@@ -115,7 +116,7 @@ class DenseBlock(nn.Sequential):
         return x
 
 
-class Transition(nn.Sequential):
+class Transition(InTurn):
     """Between two blocks: a 1x1 convolution, and half the height and width by averaging."""
 
     def __init__(self, in_channels: int, out_channels: int, norm: Norm) -> None:

@@ -183,7 +183,7 @@ class IResNet(Network):
 
     def classify(self, x: Tensor) -> Tensor:
         """The embedding from the last map."""
-        x = self.dropout(self.pool(self.bn2(x)).flatten(1))  # (N, C, H, W) -> (N, 49 C)
+        x = self.dropout(self.pool(normalised(self.bn2, x)).flatten(1))  # (N, C, H, W) -> (N, 49 C)
         return self.features.normalised(self.fc(x)) if self.architecture.num_classes else x
 
     def blocks(self) -> dict[str, Residual]:
