@@ -187,7 +187,7 @@ def test_a_block_in_bfloat16_is_that_of_float32_but_for_rounding(kind, plan, mon
         found.append([y, given.grad, *(parameter.grad for parameter in block.parameters())])
         block.zero_grad()
     for one, other in zip(*found, strict=True):
-        assert (one - other).norm() < 0.06 * one.norm()
+        assert (one - other).norm() < 0.1 * one.norm()
 
 
 def test_a_block_that_changes_its_residual_is_asked_for_it(x):
