@@ -37,7 +37,7 @@ def is_finite(job: Job, loss: Tensor) -> bool:
     gradients = [parameter.grad for parameter in job.network.parameters() if parameter.grad is not None]
     # The parts of them that this process has, where they are dealt out.
     own = [gradient.to_local() if isinstance(gradient, DTensor) else gradient for gradient in gradients]
-    if job.fabric.device.type == "cpu":  # which adds up numbers several times as fast as their magnitudes
+    if own and own[0].is_cpu:  # which adds up numbers several times as fast as their magnitudes
         return math.isfinite(sum(gradient.sum().item() for gradient in own))
     return bool(get_total_norm(own, 1.0).isfinite())
 
