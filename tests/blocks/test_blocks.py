@@ -10,9 +10,7 @@ from torch.nn import functional as F
 from resnets.blocks.preactivation import PreactivationBasic, PreactivationBottleneck
 from resnets.blocks.residual import Basic, BlockPlan, Bottleneck, Residual
 from resnets.blocks.stems import Stem, stem_convolutions, stem_pool
-from resnets.layers import fused, native, shortcuts
-from resnets.layers.native import library
-from resnets.layers.shortcuts import fork
+from resnets.layers import fused, native
 
 PLAN = BlockPlan(8, 8, 8, norm=nn.BatchNorm2d, activation=lambda: nn.ReLU(inplace=True))
 WIDER = replace(PLAN, out_channels=16, stride=2)
@@ -137,25 +135,6 @@ def of_bfloat16(*shape: int) -> Tensor:
     return torch.randn(shape).bfloat16().to(memory_format=torch.channels_last)
 
 
-@pytest.mark.skipif(library(shortcuts.SOURCE) is None, reason="there is no C compiler")
-@pytest.mark.parametrize("kept", [(0,), (1,), (0, 1)])
-def test_a_forked_map_gets_the_gradients_of_both_paths(kept, monkeypatch):
-    monkeypatch.setattr(native, "SMALLEST", 1)
-    x = of_bfloat16(2, 32, 4, 4).requires_grad_()
-    weights = torch.randn(2, *x.shape).bfloat16()
-    paths = fork(x)
-    assert paths[0] is not x
-    sum((weights[i] * paths[i]).sum() for i in kept).backward()
-    assert torch.equal(x.grad, weights[list(kept)].sum(0))
-
-
-def test_where_nothing_is_gained_a_map_is_not_forked(monkeypatch):
-    monkeypatch.setattr(native, "SMALLEST", 1)
-    maps = of_bfloat16(2, 32, 4, 4)
-    for x in (maps, maps.float().requires_grad_(), maps.contiguous().requires_grad_()):
-        assert all(path is x for path in fork(x))
-
-
 @pytest.mark.parametrize("kind", ALL)
 def test_who_watches_a_part_of_a_block_sees_the_gradient_of_both_paths(kind, monkeypatch):
     monkeypatch.setattr(native, "SMALLEST", 1)
@@ -188,8 +167,7 @@ def test_a_block_in_bfloat16_is_no_further_from_that_of_float32_than_without_a_c
         return [y, given.grad, *(parameter.grad.clone() for parameter in block.parameters())]
 
     exact, found = made(torch.float32), made(torch.bfloat16)
-    for module in (fused, shortcuts):
-        monkeypatch.setattr(module, "library", lambda _: None)
+    monkeypatch.setattr(fused, "library", lambda _: None)
     for one, other, expected in zip(found, made(torch.bfloat16), exact, strict=True):
         assert (one - expected).norm() < 1.2 * (other - expected).norm() + 1e-3 * expected.norm()
 

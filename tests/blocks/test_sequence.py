@@ -9,7 +9,9 @@ import torch
 from torch import nn
 from torch.autograd.graph import saved_tensors_hooks
 
+from resnets.blocks.residual import Residual
 from resnets.blocks.sequence import Blocks
+from resnets.layers import native
 from resnets.weights.models import create_model
 
 IMAGES = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -68,3 +70,19 @@ def test_evaluation_knows_nothing_of_it():
         if isinstance(module, Blocks):
             module.segment = 1
     assert torch.equal(network(IMAGES), expected)
+
+
+@pytest.mark.parametrize("name", ["resnet50", "resnet20", "plain20", "preresnet29", "iresnet18", "fastresnet8"])
+def test_handing_on_both_paths_changes_nothing_to_the_bit(name, monkeypatch):
+    """Beside blocks of which each is called, as they are where somebody watches."""
+    monkeypatch.setattr(native, "SMALLEST", 1)
+    torch.manual_seed(0)
+    network = create_model(name, 10).to(memory_format=torch.channels_last)
+    handed_on, called = deepcopy(network), []
+    for module in network.modules():
+        if isinstance(module, Residual):
+            module.register_forward_hook(lambda *_: called.append(True))
+    expected, found = stepped(network, 0), stepped(handed_on, 0)
+    assert len(called) == len(network.blocks())
+    for key, value in expected.items():
+        assert torch.equal(value, found[key]), key

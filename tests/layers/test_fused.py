@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from resnets.layers import fused, native
-from resnets.layers.fused import InTurn, normalised
+from resnets.layers.fused import InTurn, fork, normalised, normalised_for_two
 from resnets.layers.native import library
 
 requires_compiler = pytest.mark.skipif(library(fused.SOURCE) is None, reason="there is no C compiler")
@@ -102,14 +102,56 @@ def test_the_same_bits_every_time():
 
 
 @requires_compiler
-def test_gradients_that_nobody_wants_are_not_computed():
+def test_gradients_that_nobody_wants_change_nothing_in_the_others():
+    x, shortcut, upstream = (maps(*SHAPE) for _ in range(3))
+    _, of_x, of_shortcut, of_weight, of_bias, *_ = made(batch_norm(), x, nn.ReLU(), shortcut, upstream)
+
     norm = batch_norm()
-    normalised(norm, maps(*SHAPE), nn.ReLU(), maps(*SHAPE)).sum().backward()
-    assert norm.weight.grad is not None
-    norm, x = batch_norm().requires_grad_(False), maps(*SHAPE).requires_grad_()
-    normalised(norm, x, nn.ReLU()).sum().backward()
+    normalised(norm, x, nn.ReLU(), shortcut).backward(upstream)  # neither of which asks for its own
+    assert torch.equal(norm.weight.grad, of_weight)
+    assert torch.equal(norm.bias.grad, of_bias)
+
+    norm, leaves = batch_norm().requires_grad_(False), [x.clone().requires_grad_(), shortcut.clone().requires_grad_()]
+    normalised(norm, leaves[0], nn.ReLU(), leaves[1]).backward(upstream)
     assert norm.weight.grad is None
-    assert x.grad is not None
+    assert torch.equal(leaves[0].grad, of_x)
+    assert torch.equal(leaves[1].grad, of_shortcut)
+
+
+@requires_compiler
+@pytest.mark.parametrize("activation", [None, nn.ReLU(), nn.Identity(), nn.SiLU()], ids=str)
+@pytest.mark.parametrize("adds", [False, True])
+@pytest.mark.parametrize("used", [(0,), (1,), (0, 1)])
+def test_of_a_map_for_two_the_gradients_are_added(activation, adds, used):
+    """As they are where the map is forked, to the bit."""
+    x, shortcut, *upstream = (maps(*SHAPE) for _ in range(4))
+
+    def gradients(of_two):
+        norm = batch_norm()
+        leaves = [x.clone().requires_grad_(), shortcut.clone().requires_grad_()]
+        given = (norm, leaves[0], activation, leaves[1] if adds else None)
+        paths = normalised_for_two(*given) if of_two else fork(normalised(*given))
+        torch.autograd.backward([paths[i] for i in used], [upstream[i] for i in used])
+        return [*paths, leaves[0].grad, *([leaves[1].grad] if adds else []), norm.weight.grad, norm.bias.grad]
+
+    for one, other in zip(gradients(True), gradients(False), strict=True):
+        assert torch.equal(one, other)
+
+
+@requires_compiler
+@pytest.mark.parametrize("kept", [(0,), (1,), (0, 1)])
+def test_a_forked_map_gets_the_gradients_of_both_paths(kept):
+    x = maps(*SHAPE).requires_grad_()
+    weights = torch.randn(2, *x.shape).bfloat16()
+    paths = fork(x)
+    assert paths[0] is not x
+    sum((weights[i] * paths[i]).sum() for i in kept).backward()
+    assert torch.equal(x.grad, weights[list(kept)].sum(0))
+
+
+def test_where_nothing_is_gained_a_map_is_not_forked():
+    for x in (maps(*SHAPE), maps(*SHAPE).float().requires_grad_(), maps(*SHAPE).contiguous().requires_grad_()):
+        assert all(path is x for path in fork(x))
 
 
 @requires_compiler

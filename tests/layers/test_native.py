@@ -23,7 +23,7 @@ def _anew():
 
 
 def test_there_are_sources():
-    assert [source.name for source in SOURCES] == ["fused.c", "pooling.c", "shortcuts.c"]
+    assert [source.name for source in SOURCES] == ["fused.c", "pooling.c"]
 
 
 @pytest.mark.skipif(not COMPILES, reason="not a system that is compiled for")

@@ -39,10 +39,9 @@ class Preactivation(Residual):
         """F(x), from the first normalisation to the last convolution."""
         return self.convolve(self.preactivate(x))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def joined(self, beside: Tensor, x: Tensor) -> Tensor:
         """shortcut(x) + F(x), what both begin with computed once."""
         self.check_paths()
-        beside, x = self.paths(x)
         activated = self.preactivate(x)
         shortcut = self.downsample(activated if self.projects else beside) if self.use_shortcut else x.new_zeros(())
         residual = self.scaled(self.convolve(activated)) if self.use_residual else x.new_zeros(())

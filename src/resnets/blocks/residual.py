@@ -20,10 +20,10 @@ from torchvision.ops import StochasticDepth
 
 from resnets.layers.attention import squeeze_excitation
 from resnets.layers.convolution import convolution
-from resnets.layers.fused import normalised
+from resnets.layers.fused import fork, normalised, normalised_for_two
 from resnets.layers.native import watched
 from resnets.layers.normalisation import MakeActivation, MakeNorm
-from resnets.layers.shortcuts import Shortcut, fork, shortcut
+from resnets.layers.shortcuts import Shortcut, shortcut
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,11 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """activation(shortcut(x) + F(x))."""
+        return self.joined(*self.paths(x))
+
+    def joined(self, beside: Tensor, x: Tensor) -> Tensor:
+        """What `forward` gives of x, given once for the shortcut and once for F."""
         self.check_paths()
-        beside, x = self.paths(x)
         shortcut = self.shortcut(beside) if self.use_shortcut else x.new_zeros(())
         residual = self.scaled(self.residual(x)) if self.use_residual else x.new_zeros(())
         return self.activation(shortcut + residual)
@@ -92,6 +95,10 @@ class Residual(nn.Module):
     def paths(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """x for the shortcut and for F; who watches a part of the block sees x itself, with the gradient of both."""
         return (x, x) if watched(*self.modules()) else fork(x)
+
+    def parted(self, beside: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        """What `joined` gives, for the shortcut and F of the next block."""
+        return fork(self.joined(beside, x))
 
     def scaled(self, residual: Tensor) -> Tensor:
         """F(x) as it enters the sum: times its scale, if there is one, and dropped for some pictures in training."""
@@ -118,13 +125,22 @@ class Postactivation(Residual):
         """F(x)."""
         return self.se(self.get_submodule(self.last)(self.convolve(x)))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def joined(self, beside: Tensor, x: Tensor) -> Tensor:
         """activation(shortcut(x) + F(x)); where F(x) enters the sum as it was normalised, all in one."""
         if not self.use_residual or self.changes_residual():
-            return super().forward(x)
-        beside, x = self.paths(x)
+            return super().joined(beside, x)
+        return normalised(*self.summands(beside, x))
+
+    def parted(self, beside: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        """What `joined` gives, for the shortcut and F of the next block."""
+        if not self.use_residual or self.changes_residual():
+            return super().parted(beside, x)
+        return normalised_for_two(*self.summands(beside, x))
+
+    def summands(self, beside: Tensor, x: Tensor) -> tuple[nn.Module, Tensor, nn.Module, Tensor | None]:
+        """The last normalisation, what it reads, the activation, and the shortcut's part of the sum between them."""
         shortcut = self.shortcut(beside) if self.use_shortcut else None
-        return normalised(self.get_submodule(self.last), self.convolve(x), self.activation, shortcut)
+        return self.get_submodule(self.last), self.convolve(x), self.activation, shortcut
 
     def changes_residual(self) -> bool:
         """Whether anything is done to F(x) between its last normalisation and the sum, or looks at it there."""

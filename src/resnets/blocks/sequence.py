@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
+
+from resnets.blocks.residual import Residual
+from resnets.layers.native import suits, watched
 
 
 class Blocks(nn.Sequential):
@@ -26,7 +30,7 @@ class Blocks(nn.Sequential):
     def forward(self, x: Tensor) -> Tensor:
         """The last block's map."""
         if not (self.segment and self.training and torch.is_grad_enabled()):
-            return super().forward(x)
+            return _run(list(self), x)
         blocks = list(self)
         for start in range(0, len(blocks), self.segment):
             part = blocks[start : start + self.segment]
@@ -35,9 +39,21 @@ class Blocks(nn.Sequential):
 
 
 def _run(blocks: Sequence[nn.Module], x: Tensor) -> Tensor:
-    for block in blocks:
-        x = block(x)
-    return x
+    """The last block's map. Each block before it gives its own for both paths of the next, where that is faster."""
+    if not (suits(x) and all(_is_residual(block) for block in blocks)):
+        for block in blocks:
+            x = block(x)
+        return x
+    first, *_ = *before, last = cast(Sequence[Residual], blocks)
+    paths = first.paths(x)
+    for block in before:
+        paths = block.parted(*paths)
+    return last.joined(*paths)
+
+
+def _is_residual(block: nn.Module) -> bool:
+    """Whether it is a block whose paths can be reached, and nobody would miss a call of it or of its parts."""
+    return isinstance(block, Residual) and type(block).forward is Residual.forward and not watched(*block.modules())
 
 
 def _contexts(blocks: Sequence[nn.Module]) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:

@@ -1,4 +1,5 @@
-/* Batch norm with the sum and the ReLU that follow it, in as few passes over memory as there can be.
+/* Batch norm with the sum and the ReLU that follow it, and the sum of the gradients of a map that is used twice, in as
+   few passes over memory as there can be.
 
    `rows` is the number of places of all pictures. Sums are taken in float over a few rows, and in double over these.
    Each thread has its own part of the rows and of `scratch`, which has room for 3 doubles a channel and thread and one a
@@ -98,11 +99,12 @@ void normalise(long rows, long channels, long threads, long activates, float eps
 
        of_bias = sum(g)    of_weight = sum(g z)    of_x = slope (g - (of_bias + z of_weight) / rows)
 
-   `y` is read where a shortcut was activated, and g then written to `of_sum`; without a shortcut y is computed anew.
-   Where of_x is NULL it is left out. */
+   Where y was used twice, `other` is its second gradient, which is added to the first. `y` is given where a shortcut was
+   activated; otherwise it is computed anew. g is written to `of_sum`, which may be NULL where there is neither. Where
+   of_x is NULL it is left out. */
 void differentiate(long rows, long channels, long threads, long activates, float epsilon, const value *gradient,
-                   const value *x, const value *y, const float *of_channels, value *of_sum, value *of_x,
-                   float *of_weight, float *of_bias, double *scratch) {
+                   const value *other, const value *x, const value *y, const float *of_channels, value *of_sum,
+                   value *of_x, float *of_weight, float *of_bias, double *scratch) {
     const float *restrict mean = of_channels, *restrict variance = mean + channels;
     const float *restrict slope = variance + channels, *restrict offset = slope + channels;
     double *sums = scratch;
@@ -115,23 +117,18 @@ void differentiate(long rows, long channels, long threads, long activates, float
         for (long start = beginning(t, threads, rows); start < end; start += FEW) {
             memset(sum, 0, 2 * channels * sizeof *sum);
             for (long r = start; r < least(start + FEW, end); r++) {
-                const value *restrict given = gradient + r * channels, *restrict from = x + r * channels;
-                const value *restrict output = y + r * channels;
+                const value *restrict given = gradient + r * channels, *restrict beside = other + r * channels;
+                const value *restrict from = x + r * channels, *restrict output = y + r * channels;
                 value *restrict to = of_sum + r * channels;
-                if (y)
-                    for (long c = 0; c < channels; c++) {
-                        float all = load(given[c]), passed = load(output[c]) <= 0 ? 0 : all;
-                        to[c] = rounded(passed);
-                        sum[c] += passed;
-                        product[c] += passed * (load(from[c]) - mean[c]);
-                    }
-                else
-                    for (long c = 0; c < channels; c++) {
-                        float number = load(from[c]), output = slope[c] * number + offset[c];
-                        float all = load(given[c]), passed = activates && output <= 0 ? 0 : all;
-                        sum[c] += passed;
-                        product[c] += passed * (number - mean[c]);
-                    }
+                for (long c = 0; c < channels; c++) {
+                    float number = load(from[c]), all = load(given[c]);
+                    if (other) all = load(rounded(all + load(beside[c])));
+                    float reached = y ? load(output[c]) : slope[c] * number + offset[c];
+                    float passed = activates && reached <= 0 ? 0 : all;
+                    if (of_sum) to[c] = rounded(passed);
+                    sum[c] += passed;
+                    product[c] += passed * (number - mean[c]);
+                }
             }
             add_few(channels, sum, sums + 2 * channels * t);
         }
@@ -159,4 +156,10 @@ void differentiate(long rows, long channels, long threads, long activates, float
                 to[c] = rounded(slope[c] * passed + by_distance[c] * (number - mean[c]) + constant[c]);
             }
         }
+}
+
+/* The sum of two gradients of one map, of `size` values each. */
+void add(long size, long threads, const value *restrict one, const value *restrict other, value *restrict sum) {
+#pragma omp parallel for simd num_threads(threads) schedule(static)
+    for (long i = 0; i < size; i++) sum[i] = rounded(load(one[i]) + load(other[i]));
 }

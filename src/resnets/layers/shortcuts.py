@@ -15,20 +15,14 @@ Where dilation takes the place of the stride, D has a convolution alone, and tim
 from __future__ import annotations
 
 from collections import OrderedDict
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from resnets.layers.convolution import convolution
 from resnets.layers.fused import InTurn
-from resnets.layers.native import call, library, suits
 from resnets.layers.normalisation import MakeNorm
-
-SOURCE = Path(__file__).with_name("shortcuts.c")
 
 Shortcut = Literal["A", "B", "C", "D", "identity", "none"]
 
@@ -51,33 +45,6 @@ class ZeroPad(nn.Module):
     def extra_repr(self) -> str:
         """What `print` shows of it."""
         return f"extra_channels={self.extra_channels}, stride={self.stride}"
-
-
-def fork(x: Tensor) -> tuple[Tensor, Tensor]:
-    """x for each of a block's two paths.
-
-    PyTorch adds the gradient of one in place to that of the other. Of maps in bfloat16 on a processor that takes three
-    times as long as it has to (26 MB on two cores: 7.5 ms), so there they are added here.
-    """
-    adds = suits(x) and x.requires_grad and library(SOURCE) is not None
-    return _Fork.apply(x) if adds else (x, x)
-
-
-class _Fork(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> tuple[Tensor, Tensor]:
-        ctx.set_materialize_grads(False)
-        return x.view_as(x), x.view_as(x)
-
-    @staticmethod
-    @once_differentiable
-    def backward(_: Any, one: Tensor | None, other: Tensor | None) -> Tensor | None:
-        if one is None or other is None:
-            return one if other is None else other
-        one, other = (each.contiguous(memory_format=torch.channels_last) for each in (one, other))
-        total = torch.empty_like(one)
-        call(SOURCE, "add", one.numel(), torch.get_num_threads(), one, other, total)
-        return total
 
 
 def shortcut(kind: Shortcut, in_channels: int, out_channels: int, stride: int, norm: MakeNorm | None) -> nn.Module:
