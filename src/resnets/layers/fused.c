@@ -93,6 +93,25 @@ void normalise(long rows, long channels, long threads, long activates, float eps
         }
 }
 
+/* Add a row's g to `sum`, and behind it g (x - mean), for `differentiate`; inline, as a loop that asks in each of its
+   turns which maps there are is not vectorised. */
+static inline __attribute__((always_inline)) void add_row(
+    long channels, long activates, const value *restrict gradient, const value *restrict other, const value *restrict x,
+    const value *restrict y, const float *restrict of_channels, value *restrict of_sum, float *restrict sum) {
+    const float *restrict mean = of_channels, *restrict slope = of_channels + 2 * channels;
+    const float *restrict offset = slope + channels;
+    float *restrict product = sum + channels;
+    for (long c = 0; c < channels; c++) {
+        float number = load(x[c]), all = load(gradient[c]);
+        if (other) all += load(other[c]);
+        float reached = y ? load(y[c]) : slope[c] * number + offset[c];
+        float passed = activates && reached <= 0 ? 0 : all;
+        if (of_sum) of_sum[c] = rounded(passed);
+        sum[c] += passed;
+        product[c] += passed * (number - mean[c]);
+    }
+}
+
 /* The gradients of all that `normalise` reads, from that of its y and what it wrote.
 
    With g the gradient of the sum, which is that of y where ReLU let it through, and z = (x - mean) / deviation:
@@ -112,23 +131,20 @@ void differentiate(long rows, long channels, long threads, long activates, float
     memset(scratch, 0, 3 * channels * threads * sizeof *scratch);
 #pragma omp parallel for num_threads(threads) schedule(static, 1)
     for (long t = 0; t < threads; t++) {
-        float *restrict sum = few + 2 * channels * t, *restrict product = sum + channels;
+        float *sum = few + 2 * channels * t;
         long end = beginning(t + 1, threads, rows);
         for (long start = beginning(t, threads, rows); start < end; start += FEW) {
             memset(sum, 0, 2 * channels * sizeof *sum);
             for (long r = start; r < least(start + FEW, end); r++) {
-                const value *restrict given = gradient + r * channels, *restrict beside = other + r * channels;
-                const value *restrict from = x + r * channels, *restrict output = y + r * channels;
-                value *restrict to = of_sum + r * channels;
-                for (long c = 0; c < channels; c++) {
-                    float number = load(from[c]), all = load(given[c]);
-                    if (other) all = load(rounded(all + load(beside[c])));
-                    float reached = y ? load(output[c]) : slope[c] * number + offset[c];
-                    float passed = activates && reached <= 0 ? 0 : all;
-                    if (of_sum) to[c] = rounded(passed);
-                    sum[c] += passed;
-                    product[c] += passed * (number - mean[c]);
-                }
+                long i = r * channels;
+                if (other && y)
+                    add_row(channels, activates, gradient + i, other + i, x + i, y + i, of_channels, of_sum + i, sum);
+                else if (other)
+                    add_row(channels, activates, gradient + i, other + i, x + i, NULL, of_channels, of_sum + i, sum);
+                else if (y)
+                    add_row(channels, activates, gradient + i, NULL, x + i, y + i, of_channels, of_sum + i, sum);
+                else
+                    add_row(channels, activates, gradient + i, NULL, x + i, NULL, of_channels, NULL, sum);
             }
             add_few(channels, sum, sums + 2 * channels * t);
         }
