@@ -6,28 +6,37 @@ import copy
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from resnets.layers import small_maps
+from resnets.layers import native, small_maps
 from resnets.layers.small_maps import SmallMapConvolution, side_by_side
+
+
+@pytest.fixture(autouse=True)
+def _of_any_size_on_any_processor(monkeypatch):
+    monkeypatch.setattr(native, "SMALLEST", 1)
+    monkeypatch.setattr(small_maps, "FEWEST", 1)
+    monkeypatch.setattr(small_maps, "has_matrix_unit", lambda: True)
+
+
+def maps(*shape: int) -> Tensor:
+    return torch.randn(shape).bfloat16().to(memory_format=torch.channels_last)
 
 
 @pytest.mark.parametrize("count", [1, 6, 64])
 @pytest.mark.parametrize(("height", "width"), [(4, 4), (5, 7), (8, 8), (16, 16)])
-def test_outputs_and_gradients_are_pytorchs(monkeypatch, count, height, width):
-    monkeypatch.setattr(small_maps, "has_matrix_unit", lambda: True)
+def test_outputs_and_gradients_are_pytorchs(count, height, width):
     torch.manual_seed(0)
-    ours = SmallMapConvolution(3, 5)
-    reference = nn.Conv2d(3, 5, 3, padding=1, bias=False)
+    ours = SmallMapConvolution(32, 5)
+    reference = nn.Conv2d(32, 5, 3, padding=1, bias=False)
     reference.load_state_dict(copy.deepcopy(ours.state_dict()))
-    given = torch.randn(count, 3, height, width).to(memory_format=torch.channels_last)
-    upstream = torch.randn(count, 5, height, width)
+    given, upstream = maps(count, 32, height, width), maps(count, 5, height, width)
     found = []
     for network in (ours, reference):
         x = given.clone().requires_grad_()
         with torch.autocast("cpu", torch.bfloat16):
             outputs = network(x)
-        outputs.backward(upstream.to(outputs.dtype))
+        outputs.backward(upstream)
         found.append((outputs, x.grad, network.weight.grad))
     for one, other in zip(*found, strict=True):
         assert one.dtype == other.dtype
@@ -46,14 +55,19 @@ def test_maps_side_by_side_have_zeros_between_them():
 
 def test_only_training_in_bfloat16_is_computed_otherwise(monkeypatch):
     """In float32 there is nothing to gain, and without gradients nothing to compute."""
-    monkeypatch.setattr(small_maps, "has_matrix_unit", lambda: True)
-    convolution, x, calls = SmallMapConvolution(3, 5), torch.randn(8, 3, 4, 4), []
+    convolution, x, calls = SmallMapConvolution(32, 5), maps(8, 32, 4, 4), []
     whole = small_maps._Convolution.apply
     monkeypatch.setattr(small_maps._Convolution, "apply", lambda *given: calls.append(given) or whole(*given))
-    convolution(x)
+    convolution(x.float())
     with torch.autocast("cpu", torch.bfloat16):
+        convolution(maps(8, 32, 16, 16))
         with torch.no_grad():
             convolution(x)
         assert not calls
         convolution(x)
     assert len(calls) == 1
+
+
+def test_types_that_do_not_fit_are_refused_as_pytorch_does():
+    with pytest.raises(RuntimeError, match="same"):
+        SmallMapConvolution(32, 5)(maps(8, 32, 4, 4))

@@ -7,10 +7,14 @@ from __future__ import annotations
 
 from torch import nn
 
+from resnets.layers.small_maps import SmallMapConvolution
+
 
 def convolution(
     in_channels: int, out_channels: int, kernel: int, stride: int = 1, dilation: int = 1, groups: int = 1
 ) -> nn.Conv2d:
     """(N, in_channels, H, W) to (N, out_channels, ceil(H / stride), ceil(W / stride))."""
+    if (kernel, stride, dilation, groups) == (3, 1, 1, 1):
+        return SmallMapConvolution(in_channels, out_channels)
     padding = dilation * (kernel // 2)
     return nn.Conv2d(in_channels, out_channels, kernel, stride, padding, dilation, groups, bias=False)
