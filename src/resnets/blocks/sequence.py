@@ -44,11 +44,11 @@ def _run(blocks: Sequence[nn.Module], x: Tensor) -> Tensor:
         for block in blocks:
             x = block(x)
         return x
-    first, *_ = *before, last = cast(Sequence[Residual], blocks)
-    paths = first.paths(x)
-    for block in before:
+    residual = cast(Sequence[Residual], blocks)
+    paths = residual[0].paths(x)
+    for block in residual[:-1]:
         paths = block.parted(*paths)
-    return last.joined(*paths)
+    return residual[-1].joined(*paths)
 
 
 def _is_residual(block: nn.Module) -> bool:

@@ -13,7 +13,10 @@ from resnets.layers.small_maps import SmallMapConvolution
 def convolution(
     in_channels: int, out_channels: int, kernel: int, stride: int = 1, dilation: int = 1, groups: int = 1
 ) -> nn.Conv2d:
-    """(N, in_channels, H, W) to (N, out_channels, ceil(H / stride), ceil(W / stride))."""
+    """(N, in_channels, H, W) to (N, out_channels, ceil(H / stride), ceil(W / stride)).
+
+    The 3x3 of most blocks learns from small maps in a way of its own.
+    """
     if (kernel, stride, dilation, groups) == (3, 1, 1, 1):
         return SmallMapConvolution(in_channels, out_channels)
     padding = dilation * (kernel // 2)
