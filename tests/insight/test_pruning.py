@@ -105,6 +105,18 @@ def test_what_another_pruning_has_begun_is_not_taken_for_its_own(trained, tmp_pa
         prune(trained, "digits", folder, epochs=2, **options)
 
 
+@pytest.mark.parametrize("own", ["rounds/1/notes.txt", "notes.txt"])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_folder_of_somebody_else_is_left_as_it_is(trained, tmp_path, own, overwrite):
+    note = tmp_path / "pruned" / own
+    note.parent.mkdir(parents=True)
+    note.write_text("mine", encoding="utf-8")
+    (tmp_path / "pruned" / "rounds").mkdir(exist_ok=True)
+    with pytest.raises(FileExistsError, match="is there already and is no run"):
+        prune(trained, "digits", tmp_path / "pruned", overwrite=overwrite, console=Console(quiet=True))
+    assert note.read_text(encoding="utf-8") == "mine"
+
+
 def test_pictures_are_held_out_as_they_were_for_the_run(tmp_path):
     options = {"model": "resnet14", "size": 8, "epochs": 1, "batch_size": 64, "precision": "32-true", "val_share": 0.2}
     run = train("digits", run=tmp_path / "run", console=Console(quiet=True), **options)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -45,6 +46,12 @@ HELD_OUT = 0.1
 
 COMPARED = 2000
 """Held-out pictures on which the absence of each block is tried."""
+
+ROUNDS = "rounds"
+"""The folder of the trainings in that of the pruned network, until it is finished."""
+
+ROUND = re.compile(r"\d+-[0-9a-f]{8}")
+"""What each of them is called."""
 
 FINE_TUNING: dict[str, Any] = {
     "steps": 0,
@@ -165,10 +172,10 @@ def prune(
     data = held_out(source, card)
     if data.classes != card.classes:
         raise ValueError(f"the classes of {source} are not those of {run.folder}; prune with data of its own")
-    begun = folder / "rounds"
-    if not begun.is_dir():
+    rounds, begun = folder / ROUNDS, was_begun(folder)
+    if not begun:
         check_free(folder, overwrite)
-    if overwrite or not begun.is_dir():
+    if overwrite or not begun:
         shutil.rmtree(folder, ignore_errors=True)
     fine_tuning = {
         **{name: value for name, value in asdict(recipe_of(card)).items() if name in card.recipe},
@@ -187,7 +194,7 @@ def prune(
         network = left_out(state.network, block)
         following = _State(network, rest, accuracy(network, card, pictures), None)
         if 100 * (before - following.accuracy) > keep_accuracy:
-            following = trained_on(following, run, data, begun, [*gone, name], fine_tuning)
+            following = trained_on(following, run, data, rounds, [*gone, name], fine_tuning)
         lost = 100 * (before - following.accuracy)
         trained = f" after {epochs} epochs" if following.run else ""
         console.print(f"without {name}: {-lost:+.2f} points{trained}", highlight=False)
@@ -199,7 +206,7 @@ def prune(
     if not gone:
         raise ValueError(f"no block of {run.folder} can go without losing more than {keep_accuracy:g} points")
     if state.run is None:
-        state = trained_on(state, run, data, begun, gone, fine_tuning)
+        state = trained_on(state, run, data, rounds, gone, fine_tuning)
         if (lost := 100 * (before - state.accuracy)) > keep_accuracy:
             raise ValueError(
                 f"training on without {', '.join(gone)} loses {lost:.2f} points, more than {keep_accuracy:g}; "
@@ -209,6 +216,15 @@ def prune(
     finish(state.run, folder, run, gone)
     seen = "val" in data.splits_made and "val" not in card.data["splits_made"]
     return Pruned(Run(folder), tuple(gone), before, state.accuracy, seen)
+
+
+def was_begun(folder: Path) -> bool:
+    """Whether a pruning was stopped here: there are its trainings, and at most files that the last of them has, too."""
+    rounds = folder / ROUNDS
+    if not rounds.is_dir() or not all(ROUND.fullmatch(path.name) for path in rounds.iterdir()):
+        return False
+    copied = {path.name for path in rounds.glob("*/trained/*")}
+    return all(path == rounds or path.name in copied for path in folder.iterdir())
 
 
 def check_asked(run: Run, folder: Path, keep_accuracy: float, enough: float, epochs: int, lr: float) -> None:
@@ -305,4 +321,4 @@ def finish(trained: Run, folder: Path, whole: Run, gone: Sequence[str]) -> None:
     card = trained.card()
     pruned = {"from": str(whole.folder), "blocks": list(gone)}
     Run(folder).write_card(replace(card, provenance={**card.provenance, "pruned": pruned}))
-    shutil.rmtree(folder / "rounds")
+    shutil.rmtree(folder / ROUNDS)
