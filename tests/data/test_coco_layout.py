@@ -51,6 +51,19 @@ def test_the_split_is_one_word_of_a_files_name(name, write):
     assert (sizes(data), data.splits_made) == ({"train": 6, "val": 6}, ())
 
 
+@pytest.mark.parametrize(
+    ("names", "pictures", "expected"),
+    [
+        (["instances_train.json", "instances_val.json"], "images", {"train": 6, "val": 6}),
+        (["_annotations.coco.json"], ".", {"train": 5, "test": 1}),
+    ],
+)
+def test_files_may_lie_beside_the_pictures(names, pictures, expected, write):
+    for number, name in enumerate(names):
+        root = write(name, pictures, str(number))
+    assert sizes(open_dataset(root)) == expected
+
+
 @pytest.mark.parametrize("folder", ["{}", "{}2017", "images/{}"])
 def test_a_files_pictures_may_lie_in_the_folder_of_its_split(folder, write):
     for split in ("train", "val"):

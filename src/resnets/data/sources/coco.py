@@ -18,7 +18,10 @@ from resnets.data.run_lengths import outline_of_runs
 from resnets.data.sources.folder import Files
 from resnets.types import Objects
 
-ACCEPTS = "a COCO .json file, or a folder with annotations/*.json or SPLIT/_annotations.coco.json and the pictures"
+ACCEPTS = (
+    "a COCO .json file, or a folder with annotations/*.json, SPLIT/_annotations.coco.json or instances_*.json and the "
+    "pictures"
+)
 REFINES = "folder"
 
 BACKGROUND = "background"
@@ -112,9 +115,15 @@ def _categories(contents: Mapping[Path, Mapping[str, Any]], source: str) -> dict
 
 
 def _files(folder: Path) -> list[Path]:
-    """The JSON files of a folder: annotations/instances_*.json, or annotations/*.json, or below the splits' folders."""
-    found = sorted(folder.glob("annotations/instances_*.json")) or sorted(folder.glob("annotations/*.json"))
-    return found or sorted(folder.glob("*/_annotations.coco.json"))
+    """The JSON files of a folder, all of the first kind that it has."""
+    kinds = (
+        "annotations/instances_*.json",
+        "annotations/*.json",
+        "*/_annotations.coco.json",
+        "instances_*.json",
+        "_annotations.coco.json",
+    )
+    return next((found for kind in kinds if (found := sorted(folder.glob(kind)))), [])
 
 
 def _shared_root(file: Path) -> Path:
