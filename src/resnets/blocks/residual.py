@@ -129,18 +129,15 @@ class Postactivation(Residual):
         """activation(shortcut(x) + F(x)); where F(x) enters the sum as it was normalised, all in one."""
         if not self.use_residual or self.changes_residual():
             return super().joined(beside, x)
-        return normalised(*self.summands(beside, x))
+        shortcut = self.shortcut(beside) if self.use_shortcut else None
+        return normalised(self.get_submodule(self.last), self.convolve(x), self.activation, shortcut)
 
     def parted(self, beside: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """What `joined` gives, for the shortcut and F of the next block."""
         if not self.use_residual or self.changes_residual():
             return super().parted(beside, x)
-        return normalised_for_two(*self.summands(beside, x))
-
-    def summands(self, beside: Tensor, x: Tensor) -> tuple[nn.Module, Tensor, nn.Module, Tensor | None]:
-        """The last normalisation, what it reads, the activation, and the shortcut's part of the sum between them."""
         shortcut = self.shortcut(beside) if self.use_shortcut else None
-        return self.get_submodule(self.last), self.convolve(x), self.activation, shortcut
+        return normalised_for_two(self.get_submodule(self.last), self.convolve(x), self.activation, shortcut)
 
     def changes_residual(self) -> bool:
         """Whether anything is done to F(x) between its last normalisation and the sum, or looks at it there."""
