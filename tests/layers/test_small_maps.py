@@ -43,6 +43,16 @@ def test_outputs_and_gradients_are_pytorchs(count, height, width):
         torch.testing.assert_close(one, other, atol=0.02 * other.abs().max().item(), rtol=0)
 
 
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_the_gradient_of_maps_lies_in_memory_as_they_do(memory_format):
+    convolution, seen = SmallMapConvolution(32, 64).to(memory_format=memory_format), []
+    x = maps(8, 32, 4, 4).requires_grad_()
+    x.register_hook(lambda gradient: seen.append(gradient.is_contiguous(memory_format=torch.channels_last)))
+    with torch.autocast("cpu", torch.bfloat16):
+        convolution(x).float().square().sum().backward()
+    assert seen == [True]
+
+
 def test_maps_side_by_side_have_zeros_between_them():
     maps = torch.arange(1.0, 1 + 6 * 2 * 2 * 3).view(6, 2, 2, 3)
     rows = side_by_side(maps)

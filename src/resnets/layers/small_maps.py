@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
-from torch.nn.grad import conv2d_input, conv2d_weight
+from torch.nn.grad import conv2d_weight
 
 from resnets.layers.native import suits
 
@@ -64,9 +64,18 @@ class _Convolution(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         of_x, of_weight = ctx.needs_input_grad
         return (
-            conv2d_input(x.shape, weight, gradient, padding=1) if of_x else None,
+            _of_input(gradient, x, weight) if of_x else None,
             conv2d_weight(side_by_side(x), weight.shape, side_by_side(gradient), padding=1) if of_weight else None,
         )
+
+
+def _of_input(gradient: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+    """The gradient of x, which lies in memory as x does; `torch.nn.grad.conv2d_input` gives it as the weight lies."""
+    asked = [True, False, False]  # not of the weight, nor of a bias
+    found: tuple[Tensor, ...] = torch.ops.aten.convolution_backward(
+        gradient, x, weight, None, [1, 1], [1, 1], [1, 1], False, [0, 0], 1, asked
+    )
+    return found[0]
 
 
 def side_by_side(maps: Tensor) -> Tensor:
