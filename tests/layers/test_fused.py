@@ -141,6 +141,15 @@ def test_of_a_map_for_two_the_gradients_are_added(activation, adds, used):
 
 
 @requires_compiler
+@pytest.mark.parametrize("kind", [nn.ReLU, nn.Identity])
+def test_for_two_a_watched_activation_is_called(kind):
+    activation, calls = kind(), []
+    activation.register_forward_hook(lambda *_: calls.append(True))
+    normalised_for_two(batch_norm(), maps(*SHAPE), activation)
+    assert calls == [True]
+
+
+@requires_compiler
 @pytest.mark.parametrize("kept", [(0,), (1,), (0, 1)])
 def test_a_forked_map_gets_the_gradients_of_both_paths(kept):
     x = maps(*SHAPE).requires_grad_()

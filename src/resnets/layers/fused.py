@@ -45,7 +45,8 @@ def normalised_for_two(
 ) -> tuple[Tensor, Tensor]:
     """What `normalised` gives, for each of the next block's two paths."""
     activates = _is_relu(activation)
-    if (activates or activation is None or type(activation) is nn.Identity) and _fuses(norm, x, shortcut):
+    nothing_else = activates or activation is None or (type(activation) is nn.Identity and not watched(activation))
+    if nothing_else and _fuses(norm, x, shortcut):
         return _normalised(norm, x, activates, shortcut)  # type: ignore[arg-type]
     return fork(normalised(norm, x, activation, shortcut))
 

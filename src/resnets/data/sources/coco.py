@@ -19,8 +19,8 @@ from resnets.data.sources.folder import Files
 from resnets.types import Objects
 
 ACCEPTS = (
-    "a COCO .json file, or a folder with annotations/*.json, SPLIT/_annotations.coco.json or instances_*.json and the "
-    "pictures"
+    "a COCO .json file, or a folder with annotations/*.json, instances_*.json, SPLIT/_annotations.coco.json or "
+    "_annotations.coco.json and the pictures"
 )
 REFINES = "folder"
 
